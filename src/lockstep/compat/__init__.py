@@ -1,0 +1,1 @@
+"""The older spellings of Buildbot's language."""

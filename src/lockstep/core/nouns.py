@@ -1,0 +1,113 @@
+"""The things that the core speaks of: locks, accesses, needs, claims, results.
+
+Only values live here (frozen records and small enumerations); what changes them lives in `state.py`, `allocation.py`
+and the `decide_*` files. LOCKS.md section 1 defines the words.
+"""
+
+import enum
+from typing import Final, Literal
+
+from msgspec import Struct
+
+Mode = Literal["counting", "exclusive"]
+"""How a lock is used: shared by units, or whole (LOCKS.md section 1)."""
+
+LockKind = Literal["master", "worker", "slot", "builddir"]
+"""`slot` is a worker's `max_builds`, `builddir` one build directory on one worker (L23)."""
+
+STEP_LEVEL: Final = 1 << 60
+"""The priority level of every step's claim: steps of running builds come before all requests (L40)."""
+
+DEFAULT_MAX_OVERTAKES: Final = 8
+"""How often a waiting claim may be overtaken at a lock before it becomes a barrier (L42)."""
+
+UNLIMITED: Final = 1 << 40
+"""The limit of a slot lock of a worker without `max_builds`."""
+
+
+class LockKey(Struct, frozen=True, cache_hash=True, array_like=True, order=True):
+    """What a lock is known by (L6, L7): its kind, its name, and for a lock of a worker that worker's name."""
+
+    kind: LockKind
+    name: str
+    worker: str = ""
+
+    def __str__(self) -> str:
+        """The lock as people read it: `database`, or `cpu on bot-1`."""
+        if self.kind == "slot":
+            return f"slot of worker {self.worker}"
+        if self.kind == "builddir":
+            return f"build directory {self.name} on {self.worker}"
+        return f"{self.name} on {self.worker}" if self.worker else self.name
+
+
+class Access(Struct, frozen=True, cache_hash=True, array_like=True):
+    """One use of one lock: `count` units of it, or (exclusive) the whole of it."""
+
+    lock: LockKey
+    mode: Mode = "counting"
+    count: int = 1
+
+
+class Alternative(Struct, frozen=True, cache_hash=True, array_like=True):
+    """One way to satisfy a claim: a worker (empty: none is needed) and every access that goes with it.
+
+    No lock occurs twice in `accesses` and no count is 0; `normalized` makes it so (L12).
+    """
+
+    worker: str
+    accesses: tuple[Access, ...]
+
+
+class Need(Struct, frozen=True, cache_hash=True, array_like=True):
+    """Everything that one requester needs at once: its alternatives, in their order of preference (L26)."""
+
+    alternatives: tuple[Alternative, ...]
+
+
+class Claim(Struct, frozen=True):
+    """One requester's need, and its place in time.
+
+    `ticket` is the claim's identity and its place in the queue; a request that is put back keeps it (RETRY). `since`
+    is the ticket-clock when this wait began: the ticket itself, but for RETRY (overtaking is counted anew, L40).
+    `owner` is the ticket of the build-level claim that the holds belong to: a build's own ticket, also for claims of
+    its steps. `parent` is the owner that waits for this claim's build to end (`Trigger(waitForFinish=True)`), or 0.
+    `level` is the priority, `STEP_LEVEL` for steps. `retryable` says whether a ring may put its build back (L52).
+    """
+
+    ticket: int
+    need: Need
+    owner: int
+    level: int = 0
+    since: int = 0
+    parent: int = 0
+    put_back: bool = False
+    retryable: bool = True
+
+
+class Result(enum.IntEnum):
+    """How a step, a build, a request or a build set ended. The numbers are Buildbot's."""
+
+    SUCCESS = 0
+    WARNINGS = 1
+    FAILURE = 2
+    SKIPPED = 3
+    EXCEPTION = 4
+    RETRY = 5
+    CANCELLED = 6
+
+
+_WORST_FIRST: Final = (
+    Result.CANCELLED,
+    Result.RETRY,
+    Result.EXCEPTION,
+    Result.FAILURE,
+    Result.WARNINGS,
+    Result.SUCCESS,
+    Result.SKIPPED,
+)
+
+
+def worse(a: Result, b: Result) -> Result:
+    """The worse of two results, in Buildbot's order of severity."""
+    return a if _WORST_FIRST.index(a) < _WORST_FIRST.index(b) else b

@@ -1,0 +1,1 @@
+"""What master and worker say to each other: messages, and a session with numbers, acknowledgements and resume. No sockets."""

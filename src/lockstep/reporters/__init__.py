@@ -1,0 +1,1 @@
+"""Who is told about results, by a cursor over the facts."""

@@ -1,0 +1,1 @@
+"""The vocabulary of schedulers: what makes build requests."""

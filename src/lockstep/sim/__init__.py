@@ -1,0 +1,1 @@
+"""The simulated world: clock, net, disk, workers, people, faults and checkers."""

@@ -1,0 +1,1 @@
+"""The vocabulary of change sources: what notices changes."""

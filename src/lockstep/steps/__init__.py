@@ -1,0 +1,1 @@
+"""The vocabulary of steps: what a build does."""

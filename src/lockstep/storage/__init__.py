@@ -1,0 +1,1 @@
+"""Facts, rows and logs in SQL behind one small interface, and the state back from them."""
