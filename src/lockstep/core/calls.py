@@ -1,0 +1,158 @@
+"""The calls of a step: its only doors to the world (HOUSE.md section 2), and their results.
+
+A call is numbered within (build, step) in program order and journaled: its start is stored before it acts, its end
+before the step goes on. Values only; the core decides about them in `decide_calls.py`, `master/` performs them.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from lockstep.core.nouns import Access
+from lockstep.core.values import StepPlan, Submission
+
+LogType = Literal["t", "s", "h"]
+"""Text, stdio with prefixes for its streams, or HTML (BUILDBOT.md section 3)."""
+
+Stream = Literal["o", "e", "h"]
+"""Where a line of a stdio log came from: standard output, standard error, or a header of ours."""
+
+
+class RunCommand(Struct, frozen=True, tag="command", kw_only=True):
+    """Run a command on the build's worker and wait for its end.
+
+    `kind` and `args` have Buildbot's names (`shell` with `command`, `workdir`, `env`, ...; BUILDBOT.md section 2).
+    `stdio` is the log that takes standard output and headers, `logs` maps the worker's log files to log ids.
+    Secrets stand in `args` as markers (`config.secrets`), never in clear. For transfers `masterdest` is the file or
+    directory on the master that receives, `mastersrc` the file that is sent, `content` what is sent instead of a file;
+    `to_result` puts what was received into the result (small files only).
+    Result: `CommandResult`.
+    """
+
+    kind: str
+    args: dict[str, Any]
+    stdio: int = 0
+    logs: dict[str, int] = field(default_factory=dict)
+    masterdest: str = ""
+    mastersrc: str = ""
+    content: bytes | None = None
+    to_result: bool = False
+
+
+class SetProperty(Struct, frozen=True, tag="property"):
+    """Set a property of the build. Ends at once; result None."""
+
+    name: str
+    value: Any
+    source: str
+
+
+class OpenLog(Struct, frozen=True, tag="log"):
+    """Add a log to the step. Ends at once; result: the log's id (int)."""
+
+    name: str
+    type: LogType = "s"
+
+
+class WriteLog(Struct, frozen=True, tag="write"):
+    """Append text to a log. Ends at once. The journal keeps only `digest`; the text goes to the log's chunks."""
+
+    log: int
+    stream: Stream
+    digest: str
+    length: int
+
+
+class CloseLog(Struct, frozen=True, tag="close"):
+    """Nothing more comes into this log. Ends at once."""
+
+    log: int
+
+
+class AddUrl(Struct, frozen=True, tag="url"):
+    """Show a link with the step. Ends at once."""
+
+    name: str
+    url: str
+
+
+class AddSteps(Struct, frozen=True, tag="steps"):
+    """Add steps after the current one or after the last. Ends at once; result: their numbers (list of int)."""
+
+    plans: tuple[StepPlan, ...]
+    where: Literal["after-current", "after-last"]
+
+
+class StartBuilds(Struct, frozen=True, tag="builds"):
+    """Submit build sets (a Trigger step). With `wait`, ends when all of them are complete.
+
+    Result: a list of `Triggered`.
+    """
+
+    submissions: tuple[Submission, ...]
+    wait: bool = False
+
+
+class Acquire(Struct, frozen=True, tag="acquire"):
+    """Claim locks inside a step; ends when they are granted. They are released by `Release` or by the step's end.
+
+    Result: the fences, `{str(lock): number}`.
+    """
+
+    accesses: tuple[Access, ...]
+
+
+class Release(Struct, frozen=True, tag="release"):
+    """Give back what the call of that number acquired. Ends at once."""
+
+    acquired_by: int
+
+
+class Sleep(Struct, frozen=True, tag="sleep"):
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+class Now(Struct, frozen=True, tag="now"):
+    """The wall time, Unix seconds (float), the same on replay. Ends at once."""
+
+
+Call = (
+    RunCommand
+    | SetProperty
+    | OpenLog
+    | WriteLog
+    | CloseLog
+    | AddUrl
+    | AddSteps
+    | StartBuilds
+    | Acquire
+    | Release
+    | Sleep
+    | Now
+)
+
+
+class CommandResult(Struct, frozen=True, kw_only=True):
+    """How a command ended. `rc` is its exit code (-1: it was killed or could not be started), `failure` says why.
+
+    `results` holds what some commands answer (`files` of glob and listdir, `stat`, `content` of a small upload).
+    `lost` means that the worker cannot say how it ended.
+    """
+
+    rc: int
+    failure: str = ""
+    elapsed: float = 0.0
+    results: dict[str, Any] = field(default_factory=dict)
+    lost: bool = False
+
+
+class Triggered(Struct, frozen=True, kw_only=True):
+    """One build set that a Trigger step submitted. `result` is None where the step did not wait."""
+
+    buildset: int
+    requests: dict[str, int]
+    result: int | None = None
+    builds: tuple[tuple[str, int, int, int], ...] = ()
+    """(builder, build number, build id, result) of each build of it that has ended."""

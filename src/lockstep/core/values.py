@@ -1,0 +1,146 @@
+"""Values that events and facts are made of: source stamps, changes, submissions, plans of steps, the set-up.
+
+Only frozen records live here. The nouns of locks are in `nouns.py`, what a step may ask for is in `calls.py`.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Need
+
+Properties = dict[str, tuple[Any, str]]
+"""Property name to (plain value, where it came from). Values are what JSON can say."""
+
+
+class Patch(Struct, frozen=True, kw_only=True):
+    """A change that is in no repository yet."""
+
+    body: bytes
+    level: int = 0
+    subdir: str = ""
+    author: str = ""
+    comment: str = ""
+
+
+class SourceStamp(Struct, frozen=True, kw_only=True):
+    """What to build: one per codebase. `changes` are the ids of the changes that asked for it."""
+
+    codebase: str = ""
+    repository: str = ""
+    project: str = ""
+    branch: str | None = None
+    revision: str | None = None
+    patch: Patch | None = None
+    changes: tuple[int, ...] = ()
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """Something that happened in a repository. `changeid` is 0 until the core has numbered it; `when` is Unix time."""
+
+    author: str
+    comments: str = ""
+    files: tuple[str, ...] = ()
+    branch: str | None = None
+    revision: str | None = None
+    revlink: str = ""
+    repository: str = ""
+    project: str = ""
+    codebase: str = ""
+    category: str | None = None
+    properties: Properties = field(default_factory=dict)
+    when: float = 0.0
+    changeid: int = 0
+    source: str = ""
+
+
+class RequestWish(Struct, frozen=True, kw_only=True):
+    """One build that a submission asks for. `properties` are added to those of the build set."""
+
+    builder: str
+    priority: int = 0
+    properties: Properties = field(default_factory=dict)
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """A build set as a scheduler, a person or a Trigger step asks for it."""
+
+    requests: tuple[RequestWish, ...]
+    reason: str = ""
+    scheduler: str = ""
+    sourcestamps: tuple[SourceStamp, ...] = (SourceStamp(),)
+    properties: Properties = field(default_factory=dict)
+    external_id: str | None = None
+    rebuilt_buildid: int | None = None
+    collapse: bool = True
+    """Whether these requests may be merged with compatible ones that wait (`force --count N` says no)."""
+
+
+class StepPlan(Struct, frozen=True, kw_only=True):
+    """What the core must know of a step to put builds together: its name and its flags (BUILDBOT.md section 1).
+
+    `replayable` is False for a step that does input and output of its own (HOUSE.md section 2.6).
+    """
+
+    name: str
+    haltOnFailure: bool = False
+    flunkOnFailure: bool = True
+    flunkOnWarnings: bool = False
+    warnOnFailure: bool = False
+    warnOnWarnings: bool = False
+    alwaysRun: bool = False
+    replayable: bool = True
+    step_class: str = ""
+
+
+class LockSetup(Struct, frozen=True):
+    """A lock's limit as configured, and how often a waiter may be overtaken there (L42)."""
+
+    key: LockKey
+    limit: int
+    max_overtakes: int = DEFAULT_MAX_OVERTAKES
+
+
+class WorkerSetup(Struct, frozen=True, kw_only=True):
+    """A configured worker. `max_builds` None means no limit (L23). `lease` in seconds (L61)."""
+
+    name: str
+    max_builds: int | None = None
+    lease: float = 60.0
+
+
+class BuilderSetup(Struct, frozen=True, kw_only=True):
+    """A configured builder.
+
+    `need` has one alternative per worker, slot, build directory and locks included (L21-L23, L26). It is None where
+    something in `locks=` must be rendered for each request, or a hook chooses among the workers (L24, L24a).
+    """
+
+    name: str
+    workers: tuple[str, ...]
+    need: Need | None = None
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    project: str = ""
+
+
+class SchedulerSetup(Struct, frozen=True, kw_only=True):
+    """A configured scheduler, as pages and the API show it."""
+
+    name: str
+    kind: str
+    builders: tuple[str, ...] = ()
+
+
+class Setup(Struct, frozen=True, kw_only=True):
+    """What the core knows of a configuration. Locks include every slot and build directory that a need names."""
+
+    workers: tuple[WorkerSetup, ...] = ()
+    builders: tuple[BuilderSetup, ...] = ()
+    locks: tuple[LockSetup, ...] = ()
+    schedulers: tuple[SchedulerSetup, ...] = ()
+    sources: tuple[str, ...] = ()
+    master_name: str = "lockstep"
+
+
+NO_ACCESS: tuple[Access, ...] = ()
