@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, Need
 
 Properties = dict[str, tuple[Any, str]]
 """Property name to (plain value, where it came from). Values are what JSON can say."""
@@ -122,6 +122,8 @@ class BuilderSetup(Struct, frozen=True, kw_only=True):
     description: str | None = None
     tags: tuple[str, ...] = ()
     project: str = ""
+    collapse: bool = True
+    """Whether compatible waiting requests are merged (`collapseRequests`)."""
 
 
 class SchedulerSetup(Struct, frozen=True, kw_only=True):
@@ -141,6 +143,3 @@ class Setup(Struct, frozen=True, kw_only=True):
     schedulers: tuple[SchedulerSetup, ...] = ()
     sources: tuple[str, ...] = ()
     master_name: str = "lockstep"
-
-
-NO_ACCESS: tuple[Access, ...] = ()

@@ -1,0 +1,187 @@
+"""What the world tells the core. An event may be false, late or doubled; deciding what of it holds is the core's work.
+
+Values only. `token` marks an event whose sender waits for a `Reply` effect; 0: nobody does.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from lockstep.core.calls import Call, CommandResult
+from lockstep.core.nouns import Access, Need, Result
+from lockstep.core.values import Change, Properties, Setup, StepPlan, Submission
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Base of all events."""
+
+    token: int = 0
+
+
+class Configured(Event, frozen=True):
+    """A configuration was loaded: the first one, or a reload."""
+
+    setup: Setup
+
+
+class Remembered(Event, frozen=True):
+    """Something that a scheduler or a source keeps: its memory, and how far in the facts it has read."""
+
+    owner: str
+    memory: Any
+    cursor: int | None = None
+
+
+class ChangesFound(Event, frozen=True):
+    """A source found changes. `memory` is what the source must remember together with them."""
+
+    source: str
+    changes: tuple[Change, ...]
+    memory: Any = None
+
+
+class Submitted(Event, frozen=True):
+    """Somebody asks for builds. `owner`, `memory` and `cursor` are kept together with it (see `Remembered`)."""
+
+    submission: Submission
+    owner: str = ""
+    memory: Any = None
+    cursor: int | None = None
+
+
+class NeedRendered(Event, frozen=True):
+    """The alternatives of a request were rendered, or a hook chose among them (L24, L24a). `error` ends the request."""
+
+    brid: int
+    need: Need | None = None
+    error: str = ""
+
+
+class CancelAsked(Event, frozen=True):
+    """Somebody cancels a request; if it is building, its build is stopped."""
+
+    brid: int
+    reason: str = ""
+    who: str = ""
+
+
+class StopAsked(Event, frozen=True):
+    """Somebody stops a build."""
+
+    buildid: int
+    reason: str = ""
+    who: str = ""
+
+
+class PriorityAsked(Event, frozen=True):
+    """Somebody changes a waiting request's priority."""
+
+    brid: int
+    priority: int
+
+
+class WorkerConnected(Event, frozen=True):
+    """A worker has said what it runs. `known` are the commands it has (running or ended and not acknowledged), `gone`
+    those it had and lost (its agent was restarted). `resumes` False: it has stopped everything it ran (buildbot-worker).
+    """
+
+    worker: str
+    resumes: bool = True
+    lease: float = 0.0
+    known: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class WorkerDisconnected(Event, frozen=True):
+    """A worker's connection ended. `session` is the one that `Welcome` gave."""
+
+    worker: str
+    session: int
+
+
+class WorkerPauseAsked(Event, frozen=True):
+    """Somebody pauses a worker (it gets no new builds) or lets it go on."""
+
+    worker: str
+    paused: bool
+    reason: str = ""
+
+
+class WorkerDeclaredDead(Event, frozen=True):
+    """A person says that what ran on an unreachable worker has ended (L61)."""
+
+    worker: str
+    who: str = ""
+
+
+class BuildPlanned(Event, frozen=True):
+    """A build's properties at its start, and its steps."""
+
+    buildid: int
+    plans: tuple[StepPlan, ...]
+    properties: Properties
+
+
+class BuildBroken(Event, frozen=True):
+    """A build cannot go on: its steps cannot be made, or a replay differs (HOUSE 2.3). Commands are stopped first."""
+
+    buildid: int
+    result: Result
+    reason: str
+
+
+class StepPrepared(Event, frozen=True):
+    """A step's `doStepIf`, arguments and locks were evaluated, once. `result` ends it at once (SKIPPED, EXCEPTION)."""
+
+    buildid: int
+    number: int
+    name: str
+    accesses: tuple[Access, ...] = ()
+    rendered: bytes = b""
+    result: Result | None = None
+    summary: str = ""
+    hidden: bool = False
+
+
+class CallMade(Event, frozen=True):
+    """A running step makes its next call."""
+
+    buildid: int
+    step: int
+    number: int
+    call: Call
+    fingerprint: str
+
+
+class CommandEnded(Event, frozen=True):
+    """A worker says how a command ended. All of its output is in the store's queue before this.
+
+    `lines` are the final line counts of the logs that the command wrote.
+    """
+
+    command: str
+    result: CommandResult
+    lines: dict[int, int] = field(default_factory=dict)
+
+
+class StepFinished(Event, frozen=True):
+    """A step's `run` has returned. `lines` are the final line counts of all its logs."""
+
+    buildid: int
+    number: int
+    result: Result
+    summary: str = ""
+    hidden: bool = False
+    build_summary: str | None = None
+    lines: dict[int, int] = field(default_factory=dict)
+
+
+class TimerFired(Event, frozen=True):
+    """A timer that `ArmTimer` named has run out."""
+
+    timer: str
+
+
+class FullPass(Event, frozen=True):
+    """Look at everything again from scratch; it changes nothing if all is well (L31)."""

@@ -1,0 +1,416 @@
+"""What holds from now on: numbered, stored, never changed. The state is what all facts add up to (HOUSE section 1).
+
+Values only. `apply.py` says what each does to the state, `storage/` which rows follow from it. Times are in the
+envelope that numbers a fact, not in its body, but where a row needs another time. No secret is in any fact.
+"""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from lockstep.core.calls import Call, LogType
+from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
+from lockstep.core.values import Change, Properties, Setup, SourceStamp, StepPlan, Submission
+
+
+class Fact(Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all facts."""
+
+
+class Numbered(Struct, frozen=True, array_like=True):
+    """A fact's envelope: its number (from 1, without gaps), the wall time (Unix seconds), the fact."""
+
+    number: int
+    at: float
+    fact: Fact
+
+
+# --- configuration, memory, changes
+
+
+class SetupChanged(Fact, frozen=True):
+    """A configuration is in force. `builder_ids` and `worker_ids` name every id that was ever given."""
+
+    setup: Setup
+    builder_ids: dict[str, int]
+    worker_ids: dict[str, int]
+
+
+class LimitChanged(Fact, frozen=True):
+    """A lock is new or has a new limit (L6, L72). `removed`: it stays until its last hold and waiter have ended."""
+
+    key: LockKey
+    limit: int
+    max_overtakes: int
+    removed: bool = False
+
+
+class MemoryKept(Fact, frozen=True):
+    """What a scheduler or source keeps, and how far in the facts it has read (None: unchanged)."""
+
+    owner: str
+    memory: Any = None
+    cursor: int | None = None
+
+
+class ChangeAdded(Fact, frozen=True):
+    """A change was noticed."""
+
+    change: Change
+
+
+class StampAdded(Fact, frozen=True):
+    """A source stamp that no stored one equals."""
+
+    ssid: int
+    stamp: SourceStamp
+
+
+# --- build sets and requests
+
+
+class BuildsetAdded(Fact, frozen=True):
+    """A build set was submitted. Its requests follow as facts of their own."""
+
+    bsid: int
+    submission: Submission
+    ssids: tuple[int, ...]
+    parent_call: tuple[int, int, int] | None = None
+    waited_for: bool = False
+
+
+class RequestAdded(Fact, frozen=True):
+    """A request, and its claim's ticket. `render`: its need must be rendered first (L24)."""
+
+    brid: int
+    bsid: int
+    builder: str
+    priority: int
+    ticket: int
+    properties: Properties = field(default_factory=dict)
+    render: bool = False
+    parent: int = 0
+    collapse_key: tuple[Any, ...] | None = None
+
+
+class NeedSet(Fact, frozen=True):
+    """A request's alternatives were rendered, or a reload changed its builder's (`need` None: as configured)."""
+
+    brid: int
+    need: Need | None
+
+
+class PrioritySet(Fact, frozen=True):
+    """A waiting request has another priority."""
+
+    brid: int
+    priority: int
+
+
+class RequestPutBack(Fact, frozen=True):
+    """A request waits again with its old ticket; its overtaking is counted from `since` (L40)."""
+
+    brid: int
+    since: int
+    reason: str
+
+
+class RequestEnded(Fact, frozen=True):
+    """A request is complete. `into` is the request that it was merged into, or 0."""
+
+    brid: int
+    result: Result
+    reason: str = ""
+    into: int = 0
+
+
+class BuildsetEnded(Fact, frozen=True):
+    """All requests of a build set are complete."""
+
+    bsid: int
+    result: Result
+
+
+# --- claims and holds (L60, L72)
+
+
+class ClaimGranted(Fact, frozen=True):
+    """A claim got one of its alternatives. `fences` follow the order of its accesses (L62)."""
+
+    ticket: int
+    owner: int
+    hold: int
+    alternative: Alternative
+    fences: tuple[int, ...]
+
+
+class ClaimPinned(Fact, frozen=True):
+    """A barrier with alternatives reserves on this one (L42b). `alternative` is its index, -1: no longer pinned."""
+
+    ticket: int
+    alternative: int
+
+
+class BarrierRaised(Fact, frozen=True):
+    """A claim was overtaken too often at these locks and is a barrier there (L42)."""
+
+    ticket: int
+    locks: tuple[LockKey, ...]
+
+
+class ClaimDropped(Fact, frozen=True):
+    """A waiting claim has ended without a grant (L33)."""
+
+    ticket: int
+
+
+class HoldEnded(Fact, frozen=True):
+    """A hold's owner has ended (L30)."""
+
+    hold: int
+    ticket: int
+
+
+class RingBroken(Fact, frozen=True):
+    """A true ring closed; its youngest build is put back (L52). `text` names builds and locks."""
+
+    ticket: int
+    ring: tuple[int, ...]
+    text: str
+
+
+# --- builds
+
+
+class BuildStarted(Fact, frozen=True):
+    """A request was granted its worker and locks: the build exists."""
+
+    buildid: int
+    number: int
+    brid: int
+    builder: str
+    worker: str
+    ticket: int
+    hold: int
+    fences: dict[str, int]
+
+
+class BuildPlanKept(Fact, frozen=True):
+    """A build's properties at its start and its steps."""
+
+    buildid: int
+    plans: tuple[StepPlan, ...]
+    properties: Properties
+
+
+class StepsAdded(Fact, frozen=True):
+    """A step added others; the first of them gets the number `at`."""
+
+    buildid: int
+    at: int
+    plans: tuple[StepPlan, ...]
+
+
+class BuildStopping(Fact, frozen=True):
+    """A build is being stopped and will end with this result; only `alwaysRun` steps start from now on."""
+
+    buildid: int
+    result: Result
+    reason: str
+
+
+class BuildEnded(Fact, frozen=True):
+    """A build has ended."""
+
+    buildid: int
+    result: Result
+    summary: str
+    locks_duration: float
+
+
+# --- steps and calls
+
+
+class StepStarted(Fact, frozen=True):
+    """A step began: it waits for the claim with this ticket, or (0) it runs, or ends at once if it is skipped."""
+
+    buildid: int
+    number: int
+    stepid: int
+    name: str
+    accesses: tuple[Access, ...] = ()
+    ticket: int = 0
+    rendered: bytes = b""
+
+
+class StepEnded(Fact, frozen=True):
+    """A step has ended. `lines` are the final line counts of its logs."""
+
+    buildid: int
+    number: int
+    stepid: int
+    result: Result
+    summary: str = ""
+    hidden: bool = False
+    lines: dict[int, int] = field(default_factory=dict)
+
+
+class CallStarted(Fact, frozen=True):
+    """A call is about to act. `ticket` is its claim's (Acquire), `command` its command's id, `due` when it ends (Sleep)."""
+
+    buildid: int
+    step: int
+    stepid: int
+    number: int
+    call: Call
+    fingerprint: str
+    ticket: int = 0
+    command: str = ""
+    due: float = 0.0
+
+
+class CallEnded(Fact, frozen=True):
+    """A call has its result."""
+
+    buildid: int
+    step: int
+    stepid: int
+    number: int
+    result: Any = None
+
+
+class PropertySet(Fact, frozen=True):
+    """A running build has a new property, or a new value of one."""
+
+    buildid: int
+    name: str
+    value: Any
+    source: str
+
+
+class LogOpened(Fact, frozen=True):
+    """A step has a new log. `slug` is unique within the step."""
+
+    buildid: int
+    step: int
+    stepid: int
+    logid: int
+    name: str
+    slug: str
+    type: LogType
+
+
+class LogClosed(Fact, frozen=True):
+    """A log is complete."""
+
+    buildid: int
+    step: int
+    logid: int
+    lines: int | None = None
+
+
+class UrlAdded(Fact, frozen=True):
+    """A link is shown with a step."""
+
+    buildid: int
+    step: int
+    stepid: int
+    name: str
+    url: str
+
+
+# --- commands and workers
+
+
+class CommandKnown(Fact, frozen=True):
+    """A worker says that it has this command."""
+
+    command: str
+
+
+class CommandInterrupted(Fact, frozen=True):
+    """A command should no longer run."""
+
+    command: str
+    reason: str
+
+
+class CommandOver(Fact, frozen=True):
+    """A command has ended, or nobody waits for it any more."""
+
+    command: str
+
+
+class WorkerUp(Fact, frozen=True):
+    """A worker is connected. `lease` in seconds, 0: it announces none (L61)."""
+
+    worker: str
+    session: int
+    resumes: bool
+    lease: float
+    info: dict[str, Any]
+
+
+class WorkerDown(Fact, frozen=True):
+    """A worker's connection has ended. `busy`: what it runs is kept until it is back or its lease is over (L61)."""
+
+    worker: str
+    busy: bool
+
+
+class WorkerGivenUp(Fact, frozen=True):
+    """An unreachable worker has certainly stopped its commands, or a person says so (L61)."""
+
+    worker: str
+    reason: str
+
+
+class WorkerPaused(Fact, frozen=True):
+    """A worker gets no new builds, or gets them again."""
+
+    worker: str
+    paused: bool
+    reason: str = ""
+
+
+AnyFact = (
+    SetupChanged
+    | LimitChanged
+    | MemoryKept
+    | ChangeAdded
+    | StampAdded
+    | BuildsetAdded
+    | RequestAdded
+    | NeedSet
+    | PrioritySet
+    | RequestPutBack
+    | RequestEnded
+    | BuildsetEnded
+    | ClaimGranted
+    | ClaimPinned
+    | BarrierRaised
+    | ClaimDropped
+    | HoldEnded
+    | RingBroken
+    | BuildStarted
+    | BuildPlanKept
+    | StepsAdded
+    | BuildStopping
+    | BuildEnded
+    | StepStarted
+    | StepEnded
+    | CallStarted
+    | CallEnded
+    | PropertySet
+    | LogOpened
+    | LogClosed
+    | UrlAdded
+    | CommandKnown
+    | CommandInterrupted
+    | CommandOver
+    | WorkerUp
+    | WorkerDown
+    | WorkerGivenUp
+    | WorkerPaused
+)
+"""Every fact; the store decodes bodies with it."""

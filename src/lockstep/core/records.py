@@ -1,0 +1,170 @@
+"""What the core remembers of everything that has not ended: the records that make up the state.
+
+Records only; they are changed by `apply.py` alone, and their `state` fields by the tables in `tables.py`. What has ended
+is no longer here: it is in the store.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from lockstep.core.calls import Call
+from lockstep.core.nouns import Access, Need, Result
+from lockstep.core.values import Properties, SourceStamp, StepPlan
+
+BuildsetState = Literal["pending", "complete"]
+RequestState = Literal["rendering", "waiting", "building", "complete"]
+BuildState = Literal["starting", "running", "stopping", "ended"]
+StepState = Literal["planned", "waiting", "running", "ended"]
+CallState = Literal["started", "ended"]
+CommandState = Literal["asked", "known", "ended"]
+WorkerState = Literal["absent", "connected", "unreachable"]
+
+
+class Buildset(Struct, kw_only=True):
+    """A build set whose requests have not all ended. `parent_call` is (build id, step number, call number) or None."""
+
+    bsid: int
+    reason: str
+    scheduler: str
+    ssids: tuple[int, ...]
+    properties: Properties
+    submitted_at: float
+    external_id: str | None = None
+    rebuilt_buildid: int | None = None
+    parent_call: tuple[int, int, int] | None = None
+    waited_for: bool = False
+    open_requests: set[int] = field(default_factory=set)
+    result: Result = Result.SUCCESS
+    builds: list[tuple[str, int, int, int]] = field(default_factory=list)
+    state: BuildsetState = "pending"
+
+
+class Request(Struct, kw_only=True):
+    """A build request. `ticket` is its claim's; `need` is None where it is the builder's own (as configured now)."""
+
+    brid: int
+    bsid: int
+    builder: str
+    priority: int
+    ticket: int
+    since: int
+    submitted_at: float
+    properties: Properties = field(default_factory=dict)
+    need: Need | None = None
+    collapse_key: tuple[Any, ...] | None = None
+    parent: int = 0
+    put_back: bool = False
+    buildid: int = 0
+    state: RequestState = "rendering"
+
+
+class CallRecord(Struct, kw_only=True):
+    """One call of a step, and its result once it has ended."""
+
+    number: int
+    call: Call
+    fingerprint: str
+    state: CallState = "started"
+    result: Any = None
+    ticket: int = 0
+    hold: int = 0
+    due: float = 0.0
+
+
+class Step(Struct, kw_only=True):
+    """A step of a running build. `rendered` is what `doStepIf` and the renderables gave, evaluated once (HOUSE 2.5)."""
+
+    number: int
+    plan: StepPlan
+    stepid: int = 0
+    name: str = ""
+    state: StepState = "planned"
+    result: Result | None = None
+    started_at: float = 0.0
+    locks_acquired_at: float = 0.0
+    accesses: tuple[Access, ...] = ()
+    ticket: int = 0
+    hold: int = 0
+    fences: dict[str, int] = field(default_factory=dict)
+    rendered: bytes = b""
+    calls: dict[int, CallRecord] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
+    open_logs: set[int] = field(default_factory=set)
+
+
+class Build(Struct, kw_only=True):
+    """A running build. `steps` is in the order of running; a step's `number` is its place there, from 1."""
+
+    buildid: int
+    number: int
+    builder: str
+    brid: int
+    worker: str
+    ticket: int
+    hold: int
+    fences: dict[str, int]
+    started_at: float
+    properties: Properties = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    current: int = 0
+    result: Result = Result.SUCCESS
+    stop_result: Result | None = None
+    stop_reason: str = ""
+    locks_duration: float = 0.0
+    state: BuildState = "starting"
+
+
+class Command(Struct, kw_only=True):
+    """A command that was asked for and has not ended. `asked`: the worker has not yet said that it knows it."""
+
+    id: str
+    buildid: int
+    step: int
+    call: int
+    worker: str
+    state: CommandState = "asked"
+    interrupted: bool = False
+
+
+class Worker(Struct, kw_only=True):
+    """A configured worker, or one that still runs something. `session` numbers its connections; 0: never seen.
+
+    `resumes` says that its commands outlive a lost connection (our agent); `lease` is in seconds, 0: none (L61).
+    """
+
+    name: str
+    workerid: int
+    configured: bool = True
+    max_builds: int | None = None
+    state: WorkerState = "absent"
+    session: int = 0
+    resumes: bool = False
+    lease: float = 0.0
+    paused: bool = False
+    pause_reason: str = ""
+    graceful: bool = False
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class Counters(Struct, kw_only=True):
+    """The last number given of each kind. `clock` counts tickets and renewed waits: one order for all claims."""
+
+    bsid: int = 0
+    brid: int = 0
+    buildid: int = 0
+    stepid: int = 0
+    logid: int = 0
+    changeid: int = 0
+    ssid: int = 0
+    builderid: int = 0
+    workerid: int = 0
+    clock: int = 0
+    session: int = 0
+
+
+class Stamp(Struct, kw_only=True):
+    """A stored source stamp and the build sets that use it and have not ended."""
+
+    ssid: int
+    stamp: SourceStamp
