@@ -135,13 +135,17 @@ class BuildsetEnded(Fact, frozen=True):
 
 
 class ClaimGranted(Fact, frozen=True):
-    """A claim got one of its alternatives. `fences` follow the order of its accesses (L62)."""
+    """A claim got one of its alternatives. `fences` follow the order of its accesses (L62).
+
+    `memories` (same order) are what the allocator keeps of each lock's grants, to be stored with the lock's row.
+    """
 
     ticket: int
     owner: int
     hold: int
     alternative: Alternative
     fences: tuple[int, ...]
+    memories: tuple[Any, ...] = ()
 
 
 class ClaimPinned(Fact, frozen=True):
