@@ -82,7 +82,7 @@ class PriorityAsked(Event, frozen=True):
 
 class WorkerConnected(Event, frozen=True):
     """A worker has said what it runs. `known` are the commands it has (running or ended and not acknowledged), `gone`
-    those it had and lost (its agent was restarted). `resumes` False: it has stopped everything it ran (buildbot-worker).
+    those it had and lost (its agent was restarted). `resumes` False: it has stopped all that it ran (buildbot-worker).
     """
 
     worker: str

@@ -260,7 +260,7 @@ class StepEnded(Fact, frozen=True):
 
 
 class CallStarted(Fact, frozen=True):
-    """A call is about to act. `ticket` is its claim's (Acquire), `command` its command's id, `due` when it ends (Sleep)."""
+    """A call is about to act. `ticket` is its claim's (Acquire), `command` its command's id, `due` its end (Sleep)."""
 
     buildid: int
     step: int

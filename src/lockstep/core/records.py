@@ -1,7 +1,7 @@
 """What the core remembers of everything that has not ended: the records that make up the state.
 
-Records only; they are changed by `apply.py` alone, and their `state` fields by the tables in `tables.py`. What has ended
-is no longer here: it is in the store.
+Records only; they are changed by `apply.py` alone, and their `state` fields by the tables in `tables.py`. What has
+ended is no longer here: it is in the store.
 """
 
 from typing import Any, Literal

@@ -68,7 +68,7 @@ TABLES: Final[dict[str, Table]] = {
 }
 
 
-class IllegalMove(Exception):
+class IllegalMoveError(Exception):
     """A fault of Lockstep itself: something happened to a thing in a state where it cannot happen."""
 
     def __init__(self, subject: str, state: str, event: str) -> None:
@@ -79,8 +79,8 @@ class IllegalMove(Exception):
 
 
 def move(kind: str, subject: object, state: str, event: str) -> str:
-    """The state that follows. Raises IllegalMove naming `kind`, `subject`, state and event."""
+    """The state that follows. Raises IllegalMoveError naming `kind`, `subject`, state and event."""
     target = TABLES[kind].get((state, event))
     if target is None:
-        raise IllegalMove(f"{kind} {subject}", state, event)
+        raise IllegalMoveError(f"{kind} {subject}", state, event)
     return target
