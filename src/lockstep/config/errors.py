@@ -1,0 +1,232 @@
+"""Mistakes in a configuration: where they are, what is wrong, what to do; and how all of them are collected.
+
+Objects of a configuration report their mistakes here when they are made (`mistake`, `check_keywords`) and go on, so
+that a user sees all of them at once. Loading itself is in `load.py`, what is checked of the whole in `check.py`.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from msgspec import Struct
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+class Place(Struct, frozen=True):
+    """Where something stands in a user's files. Line 0: the file as a whole."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        """`master.cfg:12`, the way editors understand."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+NOWHERE = Place("(unknown place)")
+
+
+class Mistake(Struct, frozen=True):
+    """One thing that is wrong: where, what, and what to do about it (may be empty)."""
+
+    place: Place
+    text: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """One line: place, what is wrong, what to do."""
+        return f"{self.place}: {self.text}" + (f"; {self.hint}" if self.hint else "")
+
+
+class ConfigErrors(Exception):  # noqa: N818  (Buildbot's name)
+    """The mistakes of a configuration, all of them, in the order of their places. `warnings` do not stop a load."""
+
+    def __init__(self, errors: Iterable[Mistake | str] = (), warnings: Iterable[Mistake] = ()) -> None:
+        """Take the mistakes; plain texts get the caller's place."""
+        self.mistakes = tuple(e if isinstance(e, Mistake) else Mistake(here(), e) for e in errors)
+        self.warnings = tuple(warnings)
+        super().__init__("\n".join(str(m) for m in self.mistakes))
+
+    @property
+    def errors(self) -> list[str]:
+        """The texts alone, under Buildbot's name."""
+        return [m.text for m in self.mistakes]
+
+
+ConfigError = ConfigErrors
+"""One mistake is a list of one."""
+
+
+class Collector:
+    """What one load gathers: mistakes, warnings, notes, and the objects that announce themselves (`made`)."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.mistakes: list[Mistake] = []
+        self.warnings: list[Mistake] = []
+        self.notes: list[Mistake] = []
+        self.made: list[Any] = []
+
+    def add(self, mistake: Mistake) -> None:
+        """Keep a mistake, once."""
+        if mistake not in self.mistakes:
+            self.mistakes.append(mistake)
+
+    def warn(self, warning: Mistake) -> None:
+        """Keep a warning, once."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def note(self, note: Mistake) -> None:
+        """Keep a note (`has no effect`), once."""
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+_collector: ContextVar[Collector | None] = ContextVar("lockstep_collector", default=None)
+
+
+@contextmanager
+def collecting(collector: Collector) -> Iterator[Collector]:
+    """While this lasts, mistakes go to `collector` instead of being raised."""
+    token = _collector.set(collector)
+    try:
+        yield collector
+    finally:
+        _collector.reset(token)
+
+
+def is_loading() -> bool:
+    """Whether a configuration is being loaded here and now."""
+    return _collector.get() is not None
+
+
+def mistake(text: str, hint: str = "", place: Place | None = None) -> None:
+    """Report a mistake at `place` (default: the user's line that led here).
+
+    While a configuration is loaded it is collected and the program goes on; else `ConfigErrors` is raised.
+    """
+    found = Mistake(place or here(), text, hint)
+    collector = _collector.get()
+    if collector is None:
+        raise ConfigErrors([found])
+    collector.add(found)
+
+
+def warning(text: str, hint: str = "", place: Place | None = None) -> None:
+    """Report what is probably not meant. Outside of a load nothing happens."""
+    if (collector := _collector.get()) is not None:
+        collector.warn(Mistake(place or here(), text, hint))
+
+
+def note(text: str, hint: str = "", place: Place | None = None) -> None:
+    """Report what `lockstep check` should say (something has no effect). Outside of a load nothing happens."""
+    if (collector := _collector.get()) is not None:
+        collector.note(Mistake(place or here(), text, hint))
+
+
+def announce(thing: Any) -> None:
+    """Let the load that is under way know of an object that was made (locks, for L7)."""
+    if (collector := _collector.get()) is not None:
+        collector.made.append(thing)
+
+
+def error(text: str, always_raise: bool = False) -> None:
+    """Buildbot's `config.error`: a user's own check found something wrong."""
+    if always_raise:
+        fail(text)
+    mistake(text)
+
+
+def fail(text: str, hint: str = "", place: Place | None = None) -> NoReturn:
+    """Raise a mistake after which it makes no sense to go on."""
+    raise ConfigErrors([Mistake(place or here(), text, hint)])
+
+
+def here() -> Place:
+    """The user's place that led to this call: the innermost frame that is neither Lockstep's nor an import's."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) and not file.startswith("<frozen "):
+            return Place(file, frame.f_lineno)
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return NOWHERE
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names what was probably meant, or nothing."""
+    best = closest(name, known)
+    return f'did you mean "{best}"?' if best else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that looks most like `name`; None if none does."""
+    names = list(known)
+    folded = {n.lower().replace("_", ""): n for n in names}
+    key = str(name).lower().replace("_", "")
+    if key in folded:
+        return folded[key]
+    found = difflib.get_close_matches(key, list(folded), n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def check_keywords(
+    what: str, unknown: Mapping[str, Any], known: Iterable[str], not_yet: Iterable[str] = (), place: Place | None = None
+) -> None:
+    """Report every keyword that is left over: one that Buildbot has and we have not yet, or an unknown one.
+
+    `what` names the thing (`ShellCommand`, `BuilderConfig`); `unknown` are the keywords that nobody took.
+    """
+    later = set(not_yet)
+    names = [k for k in known if not k.startswith("_")]
+    at = place or here()
+    found = []
+    for key in unknown:
+        if key in later:
+            found.append(Mistake(at, f'"{key}" of {what} is not supported yet', "leave it out"))
+        else:
+            found.append(Mistake(at, f'unknown keyword "{key}" of {what}', nearest(key, names) or _listing(names)))
+    collector = _collector.get()
+    if collector is None and found:
+        raise ConfigErrors(found)
+    for one in found:
+        if collector is not None:
+            collector.add(one)
+
+
+def _listing(names: list[str]) -> str:
+    """What is known, where nothing looks alike."""
+    return "known are: " + ", ".join(sorted(names)) if names else "it takes none"
+
+
+def plain(value: Any, what: str, place: Place | None = None) -> bool:
+    """Whether `value` is what JSON can say; reports a mistake if it is not."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return True
+    if isinstance(value, list | tuple):
+        return all(plain(v, what, place) for v in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and plain(v, what, place) for k, v in value.items())
+    mistake(f"{what} must be a number, a text, a list or a dictionary of them, not {type(value).__name__}", place=place)
+    return False
+
+
+def guarded(action: Callable[[], Any]) -> Any:
+    """Run `action`; if it raises `ConfigErrors` while loading, collect its mistakes and return None."""
+    collector = _collector.get()
+    try:
+        return action()
+    except ConfigErrors as exc:
+        if collector is None:
+            raise
+        for one in exc.mistakes:
+            collector.add(one)
+        return None

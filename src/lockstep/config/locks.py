@@ -1,0 +1,260 @@
+"""Locks as a configuration speaks of them, and their translation into the core's accesses.
+
+What a lock means is decided in `core/`; here are only the user's objects, their checks (L3, L4) and the translation of
+a `locks=` list for one worker (L5, L12). Rendering `locks=` (L24) happens in `needs.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
+from lockstep.core.values import LockSetup
+
+from .errors import ConfigErrors, Mistake, Place, announce, check_keywords, fail, here, mistake
+
+_MODES = ("counting", "exclusive")
+
+
+class BaseLock:
+    """What both kinds of lock share: a name, a limit, and the place where it was made. Known by kind and name (L7)."""
+
+    kind: str = ""
+    _keywords: tuple[str, ...] = ("name", "maxCount", "maxOvertakes")
+
+    def __init__(self, name: str, maxCount: int = 1, maxOvertakes: int = DEFAULT_MAX_OVERTAKES, **unknown: Any) -> None:
+        """Make a lock of that name with `maxCount` units. `maxOvertakes=0` serves in strict order (L42)."""
+        self.place = here()
+        what = type(self).__name__
+        self.name = name if isinstance(name, str) and name else "(no name)"
+        if self.name != name:
+            mistake(f"{what}: the name must be a text that is not empty, not {name!r}", place=self.place)
+        self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
+        self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place)
+        check_keywords(what, unknown, self._keywords, place=self.place)
+        announce(self)
+
+    def access(self, mode: str, count: int = 1, **unknown: Any) -> "LockAccess":
+        """Use this lock: `counting` takes `count` units and shares it, `exclusive` takes it whole."""
+        check_keywords("access()", unknown, ("mode", "count"))
+        return LockAccess(self, mode, count)
+
+    def limit(self, worker: str) -> int:
+        """How many units there are (on that worker)."""
+        return self.maxCount
+
+    def key(self, worker: str) -> LockKey:
+        """What the core knows this lock by."""
+        raise NotImplementedError
+
+    def defaultAccess(self) -> "LockAccess":
+        """What a bare lock in a `locks=` list means."""
+        return LockAccess(self, "counting", 1)
+
+    def __eq__(self, other: object) -> bool:
+        """Two objects of one kind and name are one lock (L7)."""
+        return isinstance(other, BaseLock) and (self.kind, self.name) == (other.kind, other.name)
+
+    def __hash__(self) -> int:
+        """As equality has it."""
+        return hash((self.kind, self.name))
+
+    def __repr__(self) -> str:
+        """As it is written in a configuration."""
+        return f"{type(self).__name__}({self.name!r}, maxCount={self.maxCount})"
+
+
+class MasterLock(BaseLock):
+    """One lock for the whole installation."""
+
+    kind = "master"
+
+    def key(self, worker: str) -> LockKey:
+        """What the core knows this lock by; the worker does not matter."""
+        return LockKey("master", self.name)
+
+
+class WorkerLock(BaseLock):
+    """One lock per worker; `maxCountForWorker` gives some workers a limit of their own."""
+
+    kind = "worker"
+    _keywords = ("name", "maxCount", "maxCountForWorker", "maxOvertakes")
+
+    def __init__(
+        self,
+        name: str,
+        maxCount: int = 1,
+        maxCountForWorker: Any = None,
+        maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
+        **unknown: Any,
+    ) -> None:
+        """Make a lock of which each worker has one of its own."""
+        super().__init__(name, maxCount, maxOvertakes, **unknown)
+        self.maxCountForWorker: dict[str, int] = {}
+        if maxCountForWorker is None:
+            return
+        what = f'{type(self).__name__} "{self.name}": maxCountForWorker'
+        if not isinstance(maxCountForWorker, Mapping):
+            mistake(f"{what} must be a dictionary of worker names and limits, not {maxCountForWorker!r}")
+            return
+        for worker, limit in maxCountForWorker.items():
+            self.maxCountForWorker[str(worker)] = _limit(limit, f"{what}[{worker!r}]", self.place)
+
+    def limit(self, worker: str) -> int:
+        """The worker's own limit, or the common one."""
+        return self.maxCountForWorker.get(worker, self.maxCount)
+
+    def key(self, worker: str) -> LockKey:
+        """The lock of that worker."""
+        return LockKey("worker", self.name, worker)
+
+
+class SlaveLock(WorkerLock):
+    """The old name of `WorkerLock`."""
+
+    _keywords = ("name", "maxCount", "maxCountForSlave", "maxOvertakes")
+
+    def __init__(
+        self,
+        name: str,
+        maxCount: int = 1,
+        maxCountForSlave: Any = None,
+        maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
+        **unknown: Any,
+    ) -> None:
+        """Make a `WorkerLock` in the old spelling."""
+        super().__init__(name, maxCount, maxCountForSlave, maxOvertakes, **unknown)
+
+
+class LockAccess:
+    """One use of a lock: `LockAccess(lock, mode, count)` is `lock.access(mode, count)` (L4)."""
+
+    def __init__(self, lockid: BaseLock, mode: str, count: int = 1, **unknown: Any) -> None:
+        """Check mode and count. Raises `ConfigErrors` where there is no lock, and reports the rest."""
+        self.place = here()
+        check_keywords("LockAccess", unknown, ("lockid", "mode", "count"), place=self.place)
+        if not isinstance(lockid, BaseLock):
+            fail(f"LockAccess needs a lock (MasterLock or WorkerLock), not {lockid!r}", place=self.place)
+        self.lockid = lockid
+        self.mode = mode
+        self.count = count
+        if mode not in _MODES:
+            hint = 'modes are "counting" and "exclusive"'
+            mistake(f'lock "{lockid.name}": unknown mode {mode!r} of access', hint, self.place)
+            self.mode = "counting"
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            mistake(f'lock "{lockid.name}": count must be a whole number, 0 or more, not {count!r}', "", self.place)
+            self.count = 1
+        elif mode == "exclusive" and count != 1:
+            hint = "leave the count out: exclusive takes the whole lock"
+            mistake(f'lock "{lockid.name}": exclusive access has the count 1, not {count}', hint, self.place)
+            self.count = 1
+
+    @property
+    def lock(self) -> BaseLock:
+        """The lock that is used."""
+        return self.lockid
+
+    def on(self, worker: str) -> Access:
+        """The core's access, for a build on that worker."""
+        mode = "exclusive" if self.mode == "exclusive" else "counting"
+        return Access(self.lockid.key(worker), mode, self.count)  # type: ignore[arg-type]
+
+    def __eq__(self, other: object) -> bool:
+        """Same lock, mode and count."""
+        if not isinstance(other, LockAccess):
+            return False
+        return (self.lockid, self.mode, self.count) == (other.lockid, other.mode, other.count)
+
+    def __hash__(self) -> int:
+        """As equality has it."""
+        return hash((self.lockid, self.mode, self.count))
+
+    def __repr__(self) -> str:
+        """As it is written in a configuration."""
+        return f"{self.lockid!r}.access({self.mode!r}, {self.count})"
+
+
+def _limit(value: Any, what: str, place: Place) -> int:
+    """A limit as it must be (L4); 1 after reporting a wrong one."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    mistake(f"{what} must be a whole number, 0 or more, not {value!r}", place=place)
+    return 1
+
+
+def as_accesses(locks: Any, what: str = "locks=", place: Place | None = None) -> list[LockAccess]:
+    """The accesses in a plain `locks=` value: None, one lock, or a list of locks and accesses, nested or not.
+
+    Raises `ConfigErrors` for anything else; a renderable must have been rendered before.
+    """
+    if locks is None:
+        return []
+    if isinstance(locks, BaseLock):
+        return [locks.defaultAccess()]
+    if isinstance(locks, LockAccess):
+        return [locks]
+    if isinstance(locks, str | bytes | Mapping) or not isinstance(locks, Iterable):
+        hint = "put locks or lock.access(mode, count) into a list"
+        raise ConfigErrors([Mistake(place or here(), f"{what} holds {locks!r}, which is no lock", hint)])
+    return [access for item in locks for access in as_accesses(item, what, place)]
+
+
+def accesses_for(worker: str, locks: Any, what: str = "locks=", place: Place | None = None) -> tuple[Access, ...]:
+    """A plain `locks=` value (several may be chained in a list) as one claim's accesses on that worker (L3, L12).
+
+    Counts of 0 are dropped, the same lock twice is added. Raises `ConfigErrors` if it cannot be (exclusive and again).
+    """
+    found: dict[LockKey, Access] = {}
+    for wanted in as_accesses(locks, what, place):
+        access = wanted.on(worker)
+        if access.count == 0:
+            continue
+        before = found.get(access.lock)
+        if before is None:
+            found[access.lock] = access
+        elif before.mode == "exclusive" or access.mode == "exclusive":
+            text = f'{what}: lock "{access.lock}" is there twice, and once exclusive'
+            raise ConfigErrors([Mistake(place or here(), text, "exclusive takes the whole lock: name it once")])
+        else:
+            found[access.lock] = Access(access.lock, "counting", before.count + access.count)
+    return tuple(found.values())
+
+
+class LockTable:
+    """All lock objects of a configuration, by kind and name; of two limits the smaller one holds (L7)."""
+
+    def __init__(self, locks: Iterable[BaseLock] = ()) -> None:
+        """Start with these locks, in the order in which they were made."""
+        self._locks: dict[tuple[str, str], list[BaseLock]] = {}
+        for lock in locks:
+            self.add(lock)
+
+    def add(self, lock: BaseLock) -> None:
+        """Take one more lock object; one with the same limits as another adds nothing."""
+        same = self._locks.setdefault((lock.kind, lock.name), [])
+        if not any(_limits(lock) == _limits(other) for other in same):
+            same.append(lock)
+
+    def setup(self, lock: BaseLock, worker: str) -> LockSetup:
+        """The lock of that name on that worker as the core must know it."""
+        same = self._locks.get((lock.kind, lock.name)) or [lock]
+        limit = min(one.limit(worker) for one in same)
+        return LockSetup(lock.key(worker), limit, min(one.maxOvertakes for one in same))
+
+    def limit(self, lock: BaseLock, worker: str) -> int:
+        """The limit that holds."""
+        return self.setup(lock, worker).limit
+
+    def all(self) -> list[BaseLock]:
+        """One object of each lock."""
+        return [same[0] for same in self._locks.values()]
+
+    def disagreements(self) -> list[tuple[BaseLock, BaseLock]]:
+        """Pairs of lock objects that are one lock and have different limits."""
+        return [(same[0], other) for same in self._locks.values() for other in same[1:]]
+
+
+def _limits(lock: BaseLock) -> tuple[Any, ...]:
+    """All that two objects of one lock may disagree about."""
+    per_worker = sorted(lock.maxCountForWorker.items()) if isinstance(lock, WorkerLock) else []
+    return (lock.maxCount, per_worker, lock.maxOvertakes)

@@ -1,0 +1,34 @@
+"""The one door to properties and renderables; what is behind it is in `rendering`, `renderables` and `interpolate`."""
+
+from .interpolate import Interpolate, WithProperties
+from .renderables import FlattenList, Property, Renderable, Renderer, Transform, flatten, renderer
+from .rendering import (
+    NeedsToWaitError,
+    Properties,
+    has_renderables,
+    is_renderable,
+    now,
+    render,
+    render_now,
+    resolve,
+)
+
+__all__ = [
+    "FlattenList",
+    "Interpolate",
+    "NeedsToWaitError",
+    "Properties",
+    "Property",
+    "Renderable",
+    "Renderer",
+    "Transform",
+    "WithProperties",
+    "flatten",
+    "has_renderables",
+    "is_renderable",
+    "now",
+    "render",
+    "render_now",
+    "renderer",
+    "resolve",
+]

@@ -1,0 +1,37 @@
+"""What the configuration expects of the vocabulary that is handed to it: steps, schedulers, change sources.
+
+Only protocols live here. `steps/`, `schedulers/` and `sources/` fulfil them; nothing here imports them.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from lockstep.config.errors import Place
+
+
+@runtime_checkable
+class StepLike(Protocol):
+    """A step as configured. `make()` gives a fresh step for one build, from the same class and arguments."""
+
+    name: Any
+    locks: Any
+    place: Place
+
+    def make(self) -> Any:
+        """A new step with the same arguments."""
+
+
+@runtime_checkable
+class SchedulerLike(Protocol):
+    """A scheduler as configured. `builderNames` is a list of names, or a renderable (then nothing is checked)."""
+
+    name: str
+    builderNames: Any
+    place: Place
+
+
+@runtime_checkable
+class SourceLike(Protocol):
+    """A change source as configured."""
+
+    name: str
+    place: Place
