@@ -216,11 +216,16 @@ class StepsAdded(Fact, frozen=True):
 
 
 class BuildStopping(Fact, frozen=True):
-    """A build is being stopped and will end with this result; only `alwaysRun` steps start from now on."""
+    """A build is being stopped and will end with this result.
+
+    CANCELLED: only `alwaysRun` steps start from now on. Anything else: no step does, and it ends with its commands.
+    `step` is the number of the step that is interrupted, or 0.
+    """
 
     buildid: int
     result: Result
     reason: str
+    step: int = 0
 
 
 class BuildEnded(Fact, frozen=True):
@@ -248,14 +253,19 @@ class StepStarted(Fact, frozen=True):
 
 
 class StepEnded(Fact, frozen=True):
-    """A step has ended. `lines` are the final line counts of its logs."""
+    """A step has ended. `lines` are the final line counts of its logs.
+
+    `build_result` is its build's result so far; `halted`: only `alwaysRun` steps start from now on.
+    """
 
     buildid: int
     number: int
     stepid: int
     result: Result
+    build_result: Result
     summary: str = ""
     hidden: bool = False
+    halted: bool = False
     lines: dict[int, int] = field(default_factory=dict)
 
 

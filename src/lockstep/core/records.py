@@ -22,7 +22,11 @@ WorkerState = Literal["absent", "connected", "unreachable"]
 
 
 class Buildset(Struct, kw_only=True):
-    """A build set whose requests have not all ended. `parent_call` is (build id, step number, call number) or None."""
+    """A build set whose requests have not all ended, or that a running call of a step waits for.
+
+    `parent_call` is (build id, step number, call number) or None. `builds` are the ended ones of it: builder, build
+    number, build id, result.
+    """
 
     bsid: int
     reason: str
@@ -88,13 +92,18 @@ class Step(Struct, kw_only=True):
     hold: int = 0
     fences: dict[str, int] = field(default_factory=dict)
     rendered: bytes = b""
+    summary: str = ""
+    interrupted: bool = False
     calls: dict[int, CallRecord] = field(default_factory=dict)
     logs: dict[int, str] = field(default_factory=dict)
     open_logs: set[int] = field(default_factory=set)
 
 
 class Build(Struct, kw_only=True):
-    """A running build. `steps` is in the order of running; a step's `number` is its place there, from 1."""
+    """A running build. `steps` is in the order of running; a step's `number` is its place there, from 1.
+
+    `current` is the number of the last step that was started, 0 before the first.
+    """
 
     buildid: int
     number: int
@@ -109,6 +118,7 @@ class Build(Struct, kw_only=True):
     steps: list[Step] = field(default_factory=list)
     current: int = 0
     result: Result = Result.SUCCESS
+    halted: bool = False
     stop_result: Result | None = None
     stop_reason: str = ""
     locks_duration: float = 0.0
@@ -168,3 +178,4 @@ class Stamp(Struct, kw_only=True):
 
     ssid: int
     stamp: SourceStamp
+    users: set[int] = field(default_factory=set)

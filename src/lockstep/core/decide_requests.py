@@ -1,0 +1,173 @@
+"""Decisions about build sets and requests: taking them in, merging, cancelling, ending them.
+
+See `decide.py`. How a request becomes a build is in `grants.py`.
+"""
+
+from typing import Any
+
+from lockstep.core import decide_builds
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.decide_setup import keep
+from lockstep.core.draft import Draft
+from lockstep.core.limits import MAX_REQUESTS_PER_SUBMISSION
+from lockstep.core.nouns import Result
+from lockstep.core.records import Request
+from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
+
+
+def submitted(draft: Draft, event: e.Submitted) -> None:
+    """Take a submission in. Replies `(bsid, {builder: brid})`."""
+    error = refusal(draft, event.submission)
+    if error:
+        keep(draft, event.owner, event.memory, event.cursor)
+        draft.reply(event.token, error=error)
+        return
+    bsid, brids = submit(draft, event.submission)
+    keep(draft, event.owner, event.memory, event.cursor)
+    draft.reply(event.token, (bsid, brids))
+
+
+def refusal(draft: Draft, submission: Submission) -> str:
+    """Why a submission cannot be taken, or an empty string."""
+    for wish in submission.requests:
+        if wish.builder not in draft.state.builders:
+            return f"There is no builder '{wish.builder}'."
+    if len(submission.requests) > MAX_REQUESTS_PER_SUBMISSION:
+        return f"At most {MAX_REQUESTS_PER_SUBMISSION} builds can be asked for at once."
+    return ""
+
+
+def submit(
+    draft: Draft, submission: Submission, parent_call: tuple[int, int, int] | None = None, waited_for: bool = False
+) -> tuple[int, dict[str, int]]:
+    """Emit a build set and its requests. Returns its id and the request id of each builder (the last one's)."""
+    state = draft.state
+    ssids = tuple(_stamp(draft, stamp) for stamp in submission.sourcestamps)
+    bsid = state.counters.bsid + 1
+    draft.emit(
+        f.BuildsetAdded(bsid=bsid, submission=submission, ssids=ssids, parent_call=parent_call, waited_for=waited_for)
+    )
+    parent = state.builds[parent_call[0]].ticket if parent_call is not None and waited_for else 0
+    brids = {}
+    for wish in submission.requests:
+        brids[wish.builder] = _request(draft, bsid, submission, wish, parent)
+    if not submission.requests:
+        draft.emit(f.BuildsetEnded(bsid=bsid, result=Result.SUCCESS))
+    return bsid, brids
+
+
+def _stamp(draft: Draft, stamp: SourceStamp) -> int:
+    known = draft.state.stamp_ids.get(stamp)
+    if known is not None:
+        return known
+    ssid = draft.state.counters.ssid + 1
+    draft.emit(f.StampAdded(ssid=ssid, stamp=stamp))
+    return ssid
+
+
+def _request(draft: Draft, bsid: int, submission: Submission, wish: RequestWish, parent: int) -> int:
+    state = draft.state
+    builder = state.builders[wish.builder]
+    key = None
+    if submission.collapse and builder.collapse and not parent:
+        key = _collapse_key(submission, wish)
+    brid = state.counters.brid + 1
+    ticket, priority = state.counters.clock + 1, wish.priority
+    merged = state.requests.get(state.collapsible.get(key, 0)) if key is not None else None
+    if merged is not None and merged.state in ("rendering", "waiting") and not merged.put_back:
+        # The newer request takes the place of the older one, or a stream of changes would starve the builder.
+        ticket, priority = merged.ticket, max(priority, merged.priority)
+        end_waiting(draft, merged, Result.SKIPPED, f"merged into request {brid}", into=brid)
+    draft.emit(
+        f.RequestAdded(
+            brid=brid,
+            bsid=bsid,
+            builder=wish.builder,
+            priority=priority,
+            ticket=ticket,
+            properties=wish.properties,
+            render=builder.need is None,
+            parent=parent,
+            collapse_key=key,
+        )
+    )
+    if builder.need is None:
+        draft.effect(x.RenderNeed(brid))
+    return brid
+
+
+def _collapse_key(submission: Submission, wish: RequestWish) -> tuple[Any, ...] | None:
+    """What two requests must have in common to be merged (manual: collapsing requests), or None: never."""
+    stamps = []
+    for stamp in submission.sourcestamps:
+        if stamp.patch is not None:
+            return None
+        wanted = "" if stamp.changes else stamp.revision
+        what = (stamp.codebase, stamp.repository, stamp.project, stamp.branch, bool(stamp.changes), wanted)
+        stamps.append(what)
+    return (wish.builder, tuple(sorted(stamps, key=repr)), _told(submission.properties), _told(wish.properties))
+
+
+def _told(properties: Properties) -> str:
+    """Properties that somebody chose, in one order; what a scheduler says of itself does not count."""
+    return repr(sorted((k, v) for k, (v, source) in properties.items() if source != "Scheduler"))
+
+
+def need_rendered(draft: Draft, event: e.NeedRendered) -> None:
+    """A request's alternatives are known, or known anew (L24)."""
+    request = draft.state.requests.get(event.brid)
+    if request is None or request.state not in ("rendering", "waiting"):
+        return
+    if event.error:
+        end_waiting(draft, request, Result.EXCEPTION, event.error)
+    elif request.state == "rendering" or request.need != event.need:
+        draft.emit(f.NeedSet(brid=event.brid, need=event.need))
+
+
+def cancel_asked(draft: Draft, event: e.CancelAsked) -> None:
+    """Cancel a request, or stop the build that it has become."""
+    request = draft.state.requests.get(event.brid)
+    if request is None:
+        draft.reply(event.token, error=f"Request {event.brid} is not waiting or running.")
+        return
+    cancel(draft, request, event.reason or "cancelled", event.who)
+    draft.reply(event.token)
+
+
+def cancel(draft: Draft, request: Request, reason: str, who: str) -> None:
+    """End a waiting request, or stop its build (L33)."""
+    if request.state == "building":
+        decide_builds.stop_build(draft, draft.state.builds[request.buildid], reason, who)
+    else:
+        end_waiting(draft, request, Result.CANCELLED, reason)
+
+
+def end_waiting(draft: Draft, request: Request, result: Result, reason: str, into: int = 0) -> None:
+    """End a request that has no build: its claim goes, nobody else's place changes (L33)."""
+    if request.state == "waiting":
+        draft.emit(f.ClaimDropped(ticket=request.ticket))
+    end(draft, request, result, reason, into)
+
+
+def end(draft: Draft, request: Request, result: Result, reason: str = "", into: int = 0) -> None:
+    """End a request, and its build set with the last of them."""
+    state = draft.state
+    draft.emit(f.RequestEnded(brid=request.brid, result=result, reason=reason, into=into))
+    buildset = state.buildsets[request.bsid]
+    if buildset.open_requests:
+        return
+    draft.emit(f.BuildsetEnded(bsid=buildset.bsid, result=buildset.result))
+    if buildset.waited_for and buildset.parent_call is not None:
+        decide_builds.child_ended(draft, buildset.parent_call)
+
+
+def priority_asked(draft: Draft, event: e.PriorityAsked) -> None:
+    """Change a waiting request's priority."""
+    request = draft.state.requests.get(event.brid)
+    if request is None or request.state == "building":
+        draft.reply(event.token, error=f"Request {event.brid} does not wait.")
+        return
+    draft.emit(f.PrioritySet(brid=event.brid, priority=event.priority))
+    draft.reply(event.token)

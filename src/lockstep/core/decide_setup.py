@@ -1,0 +1,98 @@
+"""Decisions about the configuration, changes, and what schedulers and sources keep.
+
+See `decide.py`.
+"""
+
+import msgspec
+
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.draft import Draft
+from lockstep.core.nouns import LockKey
+from lockstep.core.values import LockSetup, Setup
+
+_CONFIGURED_KINDS = ("master", "worker", "builddir")
+
+
+def configured(draft: Draft, event: e.Configured) -> None:
+    """Put a configuration in force: new limits first, so that new needs find their locks (L6)."""
+    state = draft.state
+    setup = event.setup
+    lost = _held_and_gone(draft, setup)
+    for lock in setup.locks:
+        if lock.key.kind in _CONFIGURED_KINDS and state.locks.get(lock.key) != lock:
+            draft.emit(f.LimitChanged(key=lock.key, limit=lock.limit, max_overtakes=lock.max_overtakes))
+    if setup != state.setup:
+        draft.emit(
+            f.SetupChanged(
+                setup=setup,
+                builder_ids=_numbered(state.builder_ids, [b.name for b in setup.builders]),
+                worker_ids=_numbered(state.worker_ids, [w.name for w in setup.workers]),
+            )
+        )
+    kept = {lock.key for lock in setup.locks}
+    for lock in list(state.locks.values()):
+        if lock.key not in kept:
+            draft.emit(_removed(lock))
+    for request in state.requests.values():
+        builder = state.builders.get(request.builder)
+        if request.state == "rendering" or (
+            request.state == "waiting" and builder is not None and builder.need is None
+        ):
+            draft.effect(x.RenderNeed(request.brid))
+    draft.reply(event.token, lost)
+
+
+def _removed(lock: LockSetup) -> f.LimitChanged:
+    return f.LimitChanged(key=lock.key, limit=lock.limit, max_overtakes=lock.max_overtakes, removed=True)
+
+
+def _numbered(ids: dict[str, int], names: list[str]) -> dict[str, int]:
+    """Ids for all names; a name keeps its id for ever."""
+    result = dict(ids)
+    for name in names:
+        result.setdefault(name, len(result) + 1)
+    return result
+
+
+def _held_and_gone(draft: Draft, setup: Setup) -> list[str]:
+    """A sentence for each lock that this set-up removes while somebody holds it (L6)."""
+    kept = {lock.key for lock in setup.locks}
+    gone: dict[LockKey, list[int]] = {}
+    for hold in draft.state.allocator.holds.values():
+        for access in hold.alternative.accesses:
+            if access.lock.kind in ("master", "worker") and access.lock not in kept:
+                gone.setdefault(access.lock, []).append(hold.owner)
+    builds = {build.ticket: build for build in draft.state.builds.values()}
+    sentences = []
+    for key, owners in sorted(gone.items()):
+        named = [f"build {b.number} of '{b.builder}'" for o in owners if (b := builds.get(o)) is not None]
+        who = ", ".join(named) or "somebody"
+        sentences.append(
+            f"Lock '{key}' is gone from the configuration while {who} holds it; a renamed lock is a new one."
+        )
+    return sentences
+
+
+def remembered(draft: Draft, event: e.Remembered) -> None:
+    """Keep what a scheduler or source wants kept."""
+    keep(draft, event.owner, event.memory, event.cursor)
+    draft.reply(event.token)
+
+
+def keep(draft: Draft, owner: str, memory: object, cursor: int | None) -> None:
+    """Emit the fact, unless there is nothing new to keep."""
+    if owner and (memory is not None or cursor is not None):
+        draft.emit(f.MemoryKept(owner=owner, memory=memory, cursor=cursor))
+
+
+def changes_found(draft: Draft, event: e.ChangesFound) -> None:
+    """Number the changes, and keep the source's memory with them: none is found twice or lost."""
+    numbers = []
+    for change in event.changes:
+        number = draft.state.counters.changeid + 1
+        numbers.append(number)
+        draft.emit(f.ChangeAdded(change=msgspec.structs.replace(change, changeid=number, source=event.source)))
+    keep(draft, event.source, event.memory, None)
+    draft.reply(event.token, numbers)

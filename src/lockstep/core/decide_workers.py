@@ -1,0 +1,111 @@
+"""Decisions about workers: coming, going, pausing, and what becomes of their builds (L60, L61).
+
+See `decide.py`. Timers of sleeping steps end here too, since all timers come in as one event.
+"""
+
+from lockstep.core import decide_builds, decide_calls
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.calls import CommandResult
+from lockstep.core.draft import Draft
+from lockstep.core.limits import LEASE_MARGIN
+from lockstep.core.nouns import Result
+from lockstep.core.records import Worker
+
+
+def connected(draft: Draft, event: e.WorkerConnected) -> None:
+    """A worker is here and has said what it runs. Replies the session number."""
+    state = draft.state
+    worker = state.workers.get(event.worker)
+    if worker is None:
+        draft.reply(event.token, error=f"There is no worker '{event.worker}' in the configuration.")
+        return
+    session = state.counters.session + 1
+    draft.emit(
+        f.WorkerUp(worker=event.worker, session=session, resumes=event.resumes, lease=event.lease, info=event.info)
+    )
+    draft.effect(x.DisarmTimer(f"lease:{event.worker}"))
+    draft.effect(x.Welcome(event.worker, session))
+    draft.reply(event.token, session)
+    known, gone = set(event.known), set(event.gone)
+    mine = [command for command in state.commands.values() if command.worker == event.worker]
+    for command in mine:
+        if command.id not in state.commands:
+            continue
+        if command.id in known:
+            draft.emit(f.CommandKnown(command=command.id))
+            if command.interrupted:
+                draft.effect(x.InterruptCommand(event.worker, command.id, "its build is being stopped"))
+        elif command.id in gone or not event.resumes or command.state == "known" or command.interrupted:
+            why = f"worker '{event.worker}' came back without it"
+            lost = CommandResult(rc=-1, failure=why, lost=True)
+            decide_calls.command_ended(draft, e.CommandEnded(command=command.id, result=lost))
+        else:
+            draft.effect(x.SendCommand(event.worker, command.id))
+    for name in sorted(known - {command.id for command in mine}):
+        draft.effect(x.InterruptCommand(event.worker, name, "nobody waits for it", forget=True))
+
+
+def disconnected(draft: Draft, event: e.WorkerDisconnected) -> None:
+    """A connection ended. What ran there is kept until the worker is back or its lease is over (L61)."""
+    worker = draft.state.workers.get(event.worker)
+    if worker is None or worker.session != event.session or worker.state != "connected":
+        return
+    busy = bool(draft.state.builds_on.get(event.worker))
+    draft.emit(f.WorkerDown(worker=event.worker, busy=busy))
+    if busy:
+        watch_lease(draft, worker)
+
+
+def watch_lease(draft: Draft, worker: Worker) -> None:
+    """Give an unreachable worker up when it has certainly stopped its commands (L61)."""
+    if worker.lease > 0:
+        draft.effect(x.ArmTimer(f"lease:{worker.name}", worker.lease + LEASE_MARGIN))
+
+
+def pause_asked(draft: Draft, event: e.WorkerPauseAsked) -> None:
+    """A paused worker finishes what it runs and gets nothing new."""
+    worker = draft.state.workers.get(event.worker)
+    if worker is None:
+        draft.reply(event.token, error=f"There is no worker '{event.worker}'.")
+        return
+    if worker.paused != event.paused or worker.pause_reason != event.reason:
+        draft.emit(f.WorkerPaused(worker=event.worker, paused=event.paused, reason=event.reason))
+    draft.reply(event.token)
+
+
+def declared_dead(draft: Draft, event: e.WorkerDeclaredDead) -> None:
+    """A person takes the responsibility that nothing runs on an unreachable worker any more (L61)."""
+    worker = draft.state.workers.get(event.worker)
+    if worker is None or worker.state != "unreachable":
+        draft.reply(event.token, error=f"Worker '{event.worker}' is not out of reach.")
+        return
+    _give_up(draft, worker, f"declared dead by {event.who or 'somebody'}")
+    draft.reply(event.token)
+
+
+def timer_fired(draft: Draft, event: e.TimerFired) -> None:
+    """A lease is over, or a step has slept long enough."""
+    kind, _, rest = event.timer.partition(":")
+    if kind == "lease":
+        worker = draft.state.workers.get(rest)
+        if worker is not None and worker.state == "unreachable":
+            _give_up(draft, worker, f"out of touch for longer than its lease of {worker.lease:g} s")
+    elif kind == "sleep":
+        buildid, step, call = (int(part) for part in rest.split("."))
+        decide_builds.end_call(draft, buildid, step, call, None)
+
+
+def _give_up(draft: Draft, worker: Worker, reason: str) -> None:
+    state = draft.state
+    draft.emit(f.WorkerGivenUp(worker=worker.name, reason=reason))
+    draft.effect(x.DisarmTimer(f"lease:{worker.name}"))
+    for buildid in sorted(state.builds_on.get(worker.name, ())):
+        for name in sorted(state.commands_of.get(buildid, ())):
+            draft.emit(f.CommandOver(command=name))
+        build = state.builds[buildid]
+        if build.stop_result is None:
+            decide_builds.break_build(draft, build, Result.RETRY, f"worker '{worker.name}' is lost: {reason}")
+        else:
+            decide_builds.end_build(draft, build)

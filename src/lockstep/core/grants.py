@@ -1,0 +1,91 @@
+"""From the allocator's decisions to facts and effects: who starts because a claim was granted.
+
+The allocator decides about locks; here its grants become builds, running steps and ended calls.
+"""
+
+from collections.abc import Sequence
+
+from lockstep.core import decide_builds
+from lockstep.core import effects as x
+from lockstep.core import facts as f
+from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
+from lockstep.core.apply import fences_of
+from lockstep.core.draft import Draft
+from lockstep.core.nouns import Result
+
+
+def settle(draft: Draft) -> None:
+    """Grant until nothing moves (L43)."""
+    while decisions := draft.state.allocator.decide():
+        record(draft, decisions)
+
+
+def record(draft: Draft, decisions: Sequence[Decision]) -> None:
+    """Write down what the allocator has decided, and what follows from each of it."""
+    for decision in decisions:
+        match decision:
+            case Granted():
+                _granted(draft, decision)
+            case Pinned():
+                draft.emit(f.ClaimPinned(ticket=decision.ticket, alternative=decision.index))
+            case Unpinned():
+                draft.emit(f.ClaimPinned(ticket=decision.ticket, alternative=-1))
+            case BecameBarrier():
+                draft.emit(f.BarrierRaised(ticket=decision.ticket, locks=decision.locks))
+            case Sentenced():
+                _sentenced(draft, decision)
+
+
+def _granted(draft: Draft, grant: Granted) -> None:
+    kind, subject, number, call = draft.state.claims[grant.ticket]
+    fact = f.ClaimGranted(
+        ticket=grant.ticket,
+        owner=grant.owner,
+        hold=grant.hold,
+        alternative=grant.alternative,
+        fences=grant.fences,
+        memories=tuple(draft.state.allocator.memory(access.lock) for access in grant.alternative.accesses),
+    )
+    draft.emit(fact)
+    if kind == "request":
+        _start_build(draft, subject, fact)
+    elif kind == "step":
+        draft.effect(x.RunStep(subject, number))
+    else:
+        decide_builds.end_call(draft, subject, number, call, fences_of(fact))
+
+
+def _start_build(draft: Draft, brid: int, grant: f.ClaimGranted) -> None:
+    state = draft.state
+    request = state.requests[brid]
+    buildid = state.counters.buildid + 1
+    draft.emit(
+        f.BuildStarted(
+            buildid=buildid,
+            number=state.build_numbers.get(request.builder, 0) + 1,
+            brid=brid,
+            builder=request.builder,
+            worker=grant.alternative.worker,
+            ticket=grant.ticket,
+            hold=grant.hold,
+            fences=fences_of(grant),
+        )
+    )
+    draft.effect(x.BeginBuild(buildid))
+
+
+def _sentenced(draft: Draft, sentence: Sentenced) -> None:
+    """The youngest build of a true ring goes back to the queue (L52). Its waiting claims have ended already."""
+    by_ticket = {build.ticket: build for build in draft.state.builds.values()}
+    links = []
+    for link in sentence.ring:
+        build = by_ticket.get(link.owner)
+        name = f"build {build.number} of '{build.builder}'" if build else f"claim {link.owner}"
+        waits = " and ".join(str(lock) for lock in link.locks) or "a build that it triggered"
+        links.append(f"{name} waits for {waits}")
+    text = f"Deadlock: {'; '.join(links)}. The youngest of them is put back."
+    ring = tuple(link.owner for link in sentence.ring)
+    draft.emit(f.RingBroken(ticket=sentence.ticket, ring=ring, text=text))
+    build = by_ticket.get(sentence.ticket)
+    if build is not None:
+        decide_builds.break_build(draft, build, Result.RETRY, text)

@@ -1,0 +1,103 @@
+"""The state: what all facts add up to, for everything that has not ended.
+
+Here are the container and the questions that may be asked of it. `apply.py` is the only writer.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lockstep.core.allocation import Allocator
+from lockstep.core.nouns import UNLIMITED, Claim, LockKey, Need
+from lockstep.core.records import Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
+from lockstep.core.values import BuilderSetup, LockSetup, Setup, SourceStamp
+
+NO_NEED = Need(())
+"""The need of a request whose builder is not configured any more: it can never be served, and says so."""
+
+ClaimRef = tuple[str, int, int, int]
+"""Whose claim a ticket is: ("request", brid, 0, 0), ("step", buildid, step, 0) or ("call", buildid, step, call)."""
+
+
+def slot_key(worker: str) -> LockKey:
+    """The lock that a worker's `max_builds` is (L23)."""
+    return LockKey("slot", "", worker)
+
+
+class State:
+    """Everything that has not ended. `installation` keeps command ids unique for ever."""
+
+    def __init__(self, installation: str) -> None:
+        self.installation = installation
+        self.last_fact = 0
+        self.counters = Counters()
+        self.setup = Setup()
+        self.builders: dict[str, BuilderSetup] = {}
+        self.builder_ids: dict[str, int] = {}
+        self.worker_ids: dict[str, int] = {}
+        self.build_numbers: dict[str, int] = {}
+        self.buildsets: dict[int, Buildset] = {}
+        self.stamps: dict[int, Stamp] = {}
+        self.stamp_ids: dict[SourceStamp, int] = {}
+        self.requests: dict[int, Request] = {}
+        self.builds: dict[int, Build] = {}
+        self.commands: dict[str, Command] = {}
+        self.workers: dict[str, Worker] = {}
+        self.memories: dict[str, tuple[Any, int]] = {}
+        self.locks: dict[LockKey, LockSetup] = {}
+        self.claims: dict[int, ClaimRef] = {}
+        self.collapsible: dict[tuple[Any, ...], int] = {}
+        self.children: dict[int, set[int]] = {}
+        self.builds_on: dict[str, set[int]] = {}
+        self.commands_of: dict[int, set[str]] = {}
+        self.allocator = Allocator()
+
+    # --- questions
+
+    def step(self, buildid: int, number: int) -> Step | None:
+        """The step of a running build, or None."""
+        build = self.builds.get(buildid)
+        if build is None or not 1 <= number <= len(build.steps):
+            return None
+        return build.steps[number - 1]
+
+    def next_step(self, build: Build) -> Step | None:
+        """The step that a build starts next (BUILDBOT.md section 1: flags), or None if it has none left."""
+        if build.stop_result is not None and build.stop_result.name != "CANCELLED":
+            return None
+        only_always = build.halted or build.stop_result is not None
+        for step in build.steps[build.current :]:
+            if step.plan.alwaysRun or not only_always:
+                return step
+        return None
+
+    def request_claim(self, request: Request) -> Claim:
+        """The claim that a waiting request stands for."""
+        need = request.need
+        if need is None:
+            builder = self.builders.get(request.builder)
+            need = (builder.need if builder else None) or NO_NEED
+        return Claim(
+            ticket=request.ticket,
+            need=need,
+            owner=request.ticket,
+            level=request.priority,
+            since=request.since,
+            parent=request.parent,
+            put_back=request.put_back,
+        )
+
+    def waited_buildsets(self, call: tuple[int, int, int]) -> list[Buildset]:
+        """The build sets that a call of a running step waits for."""
+        sets = (self.buildsets[bsid] for bsid in sorted(self.children.get(call[0], ())))
+        return [buildset for buildset in sets if buildset.parent_call == call]
+
+    def requests_of(self, bsid: int) -> Iterator[Request]:
+        """The requests of a build set that have not ended."""
+        for brid in sorted(self.buildsets[bsid].open_requests):
+            yield self.requests[brid]
+
+    def slot_limit(self, worker: Worker) -> int:
+        """How many builds a worker may have now: 0 while it is away, paused or removed (L5, L23)."""
+        if worker.state != "connected" or worker.paused or not worker.configured:
+            return 0
+        return UNLIMITED if worker.max_builds is None else worker.max_builds
