@@ -49,6 +49,7 @@ HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.StepPrepared: decide_builds.step_prepared,
     e.StepFinished: decide_builds.step_finished,
     e.CallMade: decide_calls.call_made,
+    e.CommandInterruptAsked: decide_calls.interrupt_asked,
     e.CommandEnded: decide_calls.command_ended,
     e.TimerFired: decide_workers.timer_fired,
     e.WorkerConnected: decide_workers.connected,

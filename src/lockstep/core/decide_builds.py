@@ -76,10 +76,13 @@ def step_prepared(draft: Draft, event: e.StepPrepared) -> None:
 
 
 def step_finished(draft: Draft, event: e.StepFinished) -> None:
-    """A step's `run` has returned."""
+    """A step's `run` has returned. It ends with its last command: a hold never ends before what it protects (L30)."""
     build = draft.state.builds.get(event.buildid)
     step = draft.state.step(event.buildid, event.number)
     if build is None or step is None or step.state != "running":
+        return
+    commands = (draft.state.commands[name] for name in draft.state.commands_of.get(event.buildid, ()))
+    if any(command.step == event.number for command in commands):
         return
     result = event.result
     if step.interrupted:

@@ -149,6 +149,16 @@ def _release(draft: Draft, step: Step, acquired_by: int) -> None:
         draft.emit(f.HoldEnded(hold=record.hold, ticket=record.ticket))
 
 
+def interrupt_asked(draft: Draft, event: e.CommandInterruptAsked) -> None:
+    """A step ends one of its own commands; the command's end follows as always."""
+    for name in sorted(draft.state.commands_of.get(event.buildid, ())):
+        command = draft.state.commands[name]
+        if command.step == event.step and command.call == event.call:
+            if not command.interrupted:
+                draft.emit(f.CommandInterrupted(command=name, reason=event.reason))
+            draft.effect(x.InterruptCommand(command.worker, name, event.reason))
+
+
 def command_ended(draft: Draft, event: e.CommandEnded) -> None:
     """A worker says how a command ended. Heard twice, it changes nothing (L32)."""
     state = draft.state

@@ -154,6 +154,15 @@ class CallMade(Event, frozen=True):
     fingerprint: str
 
 
+class CommandInterruptAsked(Event, frozen=True):
+    """A step wants one of its own running commands ended (the call of that number)."""
+
+    buildid: int
+    step: int
+    call: int
+    reason: str = ""
+
+
 class CommandEnded(Event, frozen=True):
     """A worker says how a command ended. All of its output is in the store's queue before this.
 
@@ -166,7 +175,7 @@ class CommandEnded(Event, frozen=True):
 
 
 class StepFinished(Event, frozen=True):
-    """A step's `run` has returned. `lines` are the final line counts of all its logs."""
+    """A step's `run` has returned, and all of its commands have ended. `lines` are the final line counts of its logs."""
 
     buildid: int
     number: int
