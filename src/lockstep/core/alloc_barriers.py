@@ -1,0 +1,337 @@
+"""What fits, who was overtaken too often, and what barriers reserve (LOCKS.md L1, L2, L41, L42, L44, L46).
+
+Each rule is one small method, so that a test can plant the literal reading of it as a mutant. Who is looked at, and
+when, is `allocation.py`; who waits for whom is `alloc_waits.py`.
+"""
+
+from bisect import insort
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final
+
+from lockstep.core.alloc_board import WHOLE, Access, Board, ClaimClass, Lane, Lock
+from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
+from lockstep.core.alloc_waits import Waits
+from lockstep.core.nouns import STEP_LEVEL
+
+FITS: Final = 0
+HELD: Final = 1
+BARRED: Final = 2
+
+
+class Barriers:
+    """Counts overtaking by thresholds, pins barriers, and keeps the reservations that count at each lock."""
+
+    def __init__(self, board: Board, waits: Waits) -> None:
+        self.board = board
+        self.waits = waits
+        self.weighed_always: dict[ClaimClass, None] = {}
+
+    # --- what fits (L1, L2, L41)
+
+    def refusal(self, c: ClaimClass, lock: Lock, units: int) -> int:
+        """Whether the access fits for the class's first claim, or what refuses it: holds, or only reservations."""
+        used = lock.used
+        if units < WHOLE:
+            if used + units > lock.limit:
+                return HELD
+            if used + lock.barred + units <= lock.limit:
+                return FITS
+        else:
+            if used or lock.limit < 1:
+                return HELD
+            if not lock.barred:
+                return FITS
+        if c.pin < 0 and not c.special:
+            return BARRED
+        return FITS if self.fits_beside(c, lock, units) else BARRED
+
+    def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
+        """Whether the access fits beside those reservations that concern a barrier, a step or a child."""
+        room = lock.limit - lock.used - units
+        for ticket, reserved, b in lock.bars:
+            if b is c:
+                continue
+            if c.pin >= 0 and ticket > c.ticket:
+                break
+            if c.special and self.spares(b, c):
+                continue
+            room -= reserved
+            if room < 0 or units == WHOLE:
+                return False
+        return True
+
+    def spares(self, barrier: ClaimClass, c: ClaimClass) -> bool:
+        """L46: a reservation never stops a claim of an owner that the barrier waits for."""
+        return self.waits.reaches(barrier.owner, c.owner)
+
+    # --- overtaking (L41, L44, L45)
+
+    def entry(self, level: int, ticket: int, granted_level: int, barrier: bool) -> int:
+        """The ticket that a grant counts as at a level: who began to wait before it was overtaken.
+
+        Its own, if L40 puts it before that level (a barrier, or no lower level); else it overtakes everybody who waits.
+        """
+        return ticket if barrier or granted_level >= level else self.board.clock + 1
+
+    def count(self, lock: Lock, ticket: int, level: int, barrier: bool) -> None:
+        """Remember a grant at a lock, and find whom it was one too many for."""
+        for lane in lock.lane_list:
+            late = lane.late
+            if len(late) < lane.k:
+                heappush(late, self.entry(lane.level, ticket, level, barrier))
+                if len(late) < lane.k:
+                    continue
+            elif late:
+                entry = self.entry(lane.level, ticket, level, barrier)
+                if entry <= late[0]:
+                    continue
+                heapreplace(late, entry)
+            else:
+                continue
+            lane.threshold = late[0]
+            if lane.ages and lane.ages[0][0] < lane.threshold:
+                self.age(lane)
+
+    def age(self, lane: Lane) -> None:
+        """Take out the classes whose first claim has become due in this lane."""
+        ages = lane.ages
+        while ages and ages[0][0] < lane.threshold:
+            key, serial, c = ages[0]
+            if c.gone or lane in c.taken:
+                heappop(ages)
+            elif c.ticket and key < c.since:
+                heapreplace(ages, (c.since, serial, c))
+            else:
+                heappop(ages)
+                c.taken[lane] = None
+                if c.ticket:
+                    self.note_due(c)
+
+    def note_due(self, c: ClaimClass) -> None:
+        """The class's first claim is due at one more lock."""
+        if c.pin < 0:
+            self.board.to_pin[c] = None
+        else:
+            self.board.to_weigh[c] = None
+
+    def watch(self, c: ClaimClass, earlier: bool) -> None:
+        """A class has a new first claim: find the locks where it is due, now and later."""
+        since = c.since
+        due = False
+        taken: dict[Lane, None] = {}
+        for lane in c.taken:
+            if since < lane.threshold:
+                due = True
+                taken[lane] = None
+            else:
+                lane.watch(c)
+        if earlier:
+            for lane in {lane: None for each in c.alts for _, _, lane in each}:
+                if lane not in c.taken:
+                    if since < lane.threshold:
+                        due = True
+                        taken[lane] = None
+                    else:
+                        lane.watch(c)
+        c.taken = taken
+        if due:
+            self.board.to_pin[c] = None
+
+    # --- pins (L42)
+
+    def may_reserve(self, c: ClaimClass, index: int) -> bool:
+        """L42d: a claim that cannot be served reserves nothing."""
+        return c.servable(index)
+
+    def due(self, c: ClaimClass, index: int) -> bool:
+        """Whether the class's first claim is due at a lock of this alternative."""
+        since = c.since
+        return any(since < lane.threshold for _, _, lane in c.alts[index])
+
+    def choose(self, c: ClaimClass) -> int:
+        """L42b: the alternative to reserve on, or -1."""
+        best = -1
+        least = (0, 0)
+        pins_on = self.board.pins_on
+        workers = c.shape.need.alternatives
+        since = c.since
+        for index, accesses in enumerate(c.alts):
+            for _, _, lane in accesses:
+                if since < lane.threshold:
+                    break
+            else:
+                continue
+            if not self.may_reserve(c, index):
+                continue
+            taken = sum(not lock.has_room(units) for lock, units, _ in accesses)
+            weight = (pins_on.get(workers[index].worker, 0), taken)
+            if best < 0 or weight < least:
+                best, least = index, weight
+        return best
+
+    def set_pin(self, c: ClaimClass, index: int) -> None:
+        """The class's first claim is a barrier, with this alternative."""
+        board = self.board
+        c.pin = index
+        c.pinned = c.alts[index]
+        c.on = [False] * len(c.pinned)
+        c.free = False
+        c.needs_free = any(lock.per_worker for lock, _, _ in c.pinned)
+        for lock, _, lane in c.pinned:
+            insort(lock.pins, (c.ticket, c, lane))
+        worker = c.shape.need.alternatives[index].worker
+        if worker:
+            board.pins_on[worker] = board.pins_on.get(worker, 0) + 1
+        if c.special and c.needs_free:
+            self.weighed_always[c] = None
+        board.set_rank(c, c.ticket)
+        board.reopen(c)
+        board.to_weigh[c] = None
+        self.stir()
+
+    def drop_pin(self, c: ClaimClass, granted: tuple[Access, ...] = ()) -> None:
+        """The class's first claim is no barrier any more. What it was granted is no new room for others."""
+        board = self.board
+        kept = {lock: units for lock, units, _ in granted}
+        ticket = c.ticket
+        for position, (lock, units, lane) in enumerate(c.pinned):
+            if c.on[position]:
+                self.switch_off(c, lock, units)
+                if kept.get(lock, 0) < units:
+                    self.suspended(lock)
+            lock.pins.remove((ticket, c, lane))
+            if lock.pins:
+                board.moved[lock] = None
+        worker = c.shape.need.alternatives[c.pin].worker
+        if worker:
+            board.pins_on[worker] -= 1
+        c.pin = -1
+        c.pinned = ()
+        c.on = []
+        self.weighed_always.pop(c, None)
+        board.set_rank(c, self.rank(c))
+        self.stir()
+
+    def rank(self, c: ClaimClass) -> int:
+        """L40: barriers by ticket; then steps of running builds, then others by priority; then by ticket."""
+        if c.pin >= 0:
+            return c.ticket
+        return ((STEP_LEVEL + 1 - c.level) << 128) + c.ticket
+
+    def settle_pins(self, out: list[Decision]) -> None:
+        """Before anything is granted: pins that events touched are kept or dropped, and who is due is pinned (L42b)."""
+        board = self.board
+        if board.limits_moved:
+            self._recheck_limits()
+        if board.carried:
+            self._settle_carried(out)
+        if board.to_pin:
+            fresh = sorted((c.ticket, c) for c in board.to_pin if c.ticket and c.pin < 0)
+            board.to_pin.clear()
+            for ticket, c in fresh:
+                index = self.choose(c)
+                if index < 0:
+                    continue
+                locks = tuple(lock.key for lock, _, lane in c.alts[index] if c.since < lane.threshold)
+                self.set_pin(c, index)
+                out.append(BecameBarrier(ticket, locks))
+                out.append(Pinned(ticket, index, c.shape.need.alternatives[index]))
+
+    def _recheck_limits(self) -> None:
+        """A limit change must pin anew: drop pins that became impossible, try what may have become possible."""
+        board = self.board
+        for lock in board.limits_moved:
+            for c in board.lock_classes(lock):
+                if c.pin < 0:
+                    board.to_pin[c] = None
+                elif self.may_reserve(c, c.pin) and self.due(c, c.pin):
+                    board.to_weigh[c] = None
+                else:
+                    self.carry(c)
+        board.limits_moved.clear()
+
+    def carry(self, c: ClaimClass) -> None:
+        """The pinned first claim may have lost its right to the pin: `settle_pins` will see."""
+        self.board.carried.setdefault(c.ticket, self.board.waiting[c.ticket].need.alternatives[c.pin])
+        self.drop_pin(c)
+        self.board.to_pin[c] = None
+
+    def _settle_carried(self, out: list[Decision]) -> None:
+        board = self.board
+        for ticket, alternative in sorted(board.carried.items()):
+            c = board.class_of.get(ticket)
+            if c is None:
+                continue
+            alternatives = c.shape.need.alternatives
+            index = alternatives.index(alternative) if alternative in alternatives else -1
+            if c.ticket == ticket and index >= 0 and self.may_reserve(c, index) and self.due(c, index):
+                self.set_pin(c, index)
+            else:
+                out.append(Unpinned(ticket))
+        board.carried.clear()
+
+    # --- which reservations count (L42c)
+
+    def reserved(self, units: int) -> int:
+        """What a barrier reserves at a lock where it is due: the units that it needs."""
+        return units
+
+    def refresh(self) -> None:
+        """Weigh the barriers at locks that moved, by ticket; what changes concerns only later tickets."""
+        board = self.board
+        heap = [(c.ticket, c) for c in board.to_weigh]
+        heap += [(c.ticket, c) for c in self.weighed_always]
+        for lock in board.moved:
+            self.find_concerned(lock, 0, heap)
+        board.to_weigh.clear()
+        board.moved.clear()
+        heapify(heap)
+        last: ClaimClass | None = None
+        while heap:
+            _, c = heappop(heap)
+            if c is not last and c.pin >= 0:
+                self._weigh(c, heap)
+            last = c
+
+    def find_concerned(self, lock: Lock, after: int, heap: list[tuple[int, ClaimClass]]) -> None:
+        """Add the later barriers whose reservation of a worker's own locks hangs on this lock."""
+        if lock.per_worker:
+            return
+        for ticket, c, _ in lock.pins:
+            if ticket > after and c.needs_free:
+                heappush(heap, (ticket, c))
+
+    def is_free(self, c: ClaimClass) -> bool:
+        """L42c: whether all locks of the pin that are not a worker's own are free for the barrier."""
+        return all(lock.per_worker or self.refusal(c, lock, units) == FITS for lock, units, _ in c.pinned)
+
+    def _weigh(self, c: ClaimClass, heap: list[tuple[int, ClaimClass]]) -> None:
+        since = c.since
+        c.free = not c.needs_free or self.is_free(c)
+        for position, (lock, units, lane) in enumerate(c.pinned):
+            on = since < lane.threshold and (c.free or not lock.per_worker)
+            if on is c.on[position]:
+                continue
+            c.on[position] = on
+            if on:
+                insort(lock.bars, (c.ticket, self.reserved(units), c))
+                lock.barred += self.reserved(units)
+            else:
+                self.switch_off(c, lock, units)
+                self.suspended(lock)
+            self.board.stirred = True
+            self.find_concerned(lock, c.ticket, heap)
+
+    def switch_off(self, c: ClaimClass, lock: Lock, units: int) -> None:
+        """This reservation does not count any more."""
+        lock.bars.remove((c.ticket, self.reserved(units), c))
+        lock.barred -= self.reserved(units)
+
+    def suspended(self, lock: Lock) -> None:
+        """A reservation that ends or is suspended is a release: its lock must be looked at again."""
+        self.board.dirty[lock] = None
+
+    def stir(self) -> None:
+        """Who waits for whom may have changed: those whom only a bar stops are looked at again (L46)."""
+        self.board.stirred = True
+        self.waits.forget()

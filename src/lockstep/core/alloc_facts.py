@@ -1,0 +1,192 @@
+"""What the allocator says and keeps, as values: decisions, holds, snapshots; and what an access is (L3, L4, L12).
+
+Only frozen records and pure helpers live here; nothing here knows a queue. `allocation.py` decides.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey
+
+Memory = tuple[tuple[int, tuple[int, ...]], ...]
+"""What a lock remembers of its grants: for each priority level the K latest tickets (L45), in no order."""
+
+
+class Hold(Struct, frozen=True, gc=False):
+    """A granted claim. `fences` follow the order of `alternative.accesses`; `level` is the claim's priority."""
+
+    id: int
+    ticket: int
+    owner: int
+    index: int
+    alternative: Alternative
+    fences: tuple[int, ...]
+    level: int = 0
+    retryable: bool = True
+
+
+class Granted(Struct, frozen=True, gc=False, tag=True):
+    """A claim got one of its alternatives.
+
+    `barrier`, `level` and `clock` say how the grant counts as overtaking, so that L45's memory follows from facts.
+    """
+
+    ticket: int
+    hold: int
+    index: int
+    alternative: Alternative
+    fences: tuple[int, ...]
+    owner: int
+    level: int
+    barrier: bool
+    clock: int
+
+
+class BecameBarrier(Struct, frozen=True, tag=True):
+    """A claim was overtaken too often at these locks of the alternative that it is pinned to next (L42)."""
+
+    ticket: int
+    locks: tuple[LockKey, ...]
+
+
+class Pinned(Struct, frozen=True, tag=True):
+    """A barrier reserves on this alternative (L42b)."""
+
+    ticket: int
+    index: int
+    alternative: Alternative
+
+
+class Unpinned(Struct, frozen=True, tag=True):
+    """A claim that goes on waiting has lost its pin: it cannot be served there, or is not first of its class."""
+
+    ticket: int
+
+
+class RingLink(Struct, frozen=True):
+    """One member of a ring: an owner, the locks that it lacks and others of the ring hold, its children in the ring."""
+
+    owner: int
+    locks: tuple[LockKey, ...]
+    children: tuple[int, ...] = ()
+
+
+class Sentenced(Struct, frozen=True, tag=True):
+    """A true ring closed; this build's waiting claims have ended and it must give up its holds (L52)."""
+
+    ticket: int
+    claims: tuple[int, ...]
+    ring: tuple[RingLink, ...]
+
+
+Decision = Granted | BecameBarrier | Pinned | Unpinned | Sentenced
+
+
+class Reservation(Struct, frozen=True):
+    """What a barrier keeps free at a lock now. `units` is 0 where it reserves the whole lock."""
+
+    ticket: int
+    units: int
+    exclusive: bool
+
+
+class Impossible(Struct, frozen=True):
+    """Why one alternative can never be served as things are (L5)."""
+
+    index: int
+    lock: LockKey
+    count: int
+    limit: int
+
+
+class Obstacle(Struct, frozen=True):
+    """Why one alternative of a waiting claim does not fit now: the first lock that refuses, and who has or reserves it.
+
+    `kind` is "limit" (L5), "held" or "reserved"; `who` are hold ids (held) or barriers' tickets (reserved).
+    """
+
+    index: int
+    lock: LockKey
+    kind: str
+    who: tuple[int, ...] = ()
+
+
+class LockState(Struct, frozen=True):
+    """A lock in a snapshot: `limit` as declared, `removed` as `forget_lock` says, `fence` the last one given."""
+
+    key: LockKey
+    limit: int
+    max_overtakes: int = DEFAULT_MAX_OVERTAKES
+    removed: bool = False
+    fence: int = 0
+    memory: Memory = ()
+
+
+class AllocatorSnapshot(Struct, frozen=True):
+    """Everything that the allocator knows. `pins` are (ticket, index); `parents` are (child's ticket, waiting owner).
+
+    `gone` are the last fences of locks that exist no more: a fence is never used twice.
+    """
+
+    locks: tuple[LockState, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    waiting: tuple[Claim, ...] = ()
+    pins: tuple[tuple[int, int], ...] = ()
+    parents: tuple[tuple[int, int], ...] = ()
+    gone: tuple[tuple[LockKey, int], ...] = ()
+    next_hold: int = 1
+    clock: int = 0
+
+
+class AccessError(ValueError):
+    """A `locks=` list that means nothing. `lock` is the lock's key."""
+
+    def __init__(self, lock: LockKey, message: str) -> None:
+        super().__init__(f"{message}: lock {lock}")
+        self.lock = lock
+
+
+class BadCountError(AccessError):
+    """A count or mode that no lock has (L4)."""
+
+
+class ExclusiveTwiceError(AccessError):
+    """One lock twice in a claim, once of them exclusively (L12)."""
+
+
+def check_access(access: Access) -> None:
+    """Refuse what is not an access (L4). A bool is no count."""
+    count: Any = access.count
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise BadCountError(access.lock, f"count must be an integer >= 0, not {count!r}")
+    if access.mode not in ("counting", "exclusive"):
+        raise BadCountError(access.lock, f"mode must be 'counting' or 'exclusive', not {access.mode!r}")
+    if access.mode == "exclusive" and count != 1:
+        raise BadCountError(access.lock, f"an exclusive access has count 1, not {count!r}")
+
+
+def normalize(accesses: Iterable[Access]) -> tuple[Access, ...]:
+    """One access for each lock: counts of 0 are dropped (L3), others of one lock are added (L12).
+
+    The order is that of the first mention; it means nothing (L11).
+    """
+    merged: dict[LockKey, Access] = {}
+    for access in accesses:
+        check_access(access)
+        if access.count == 0:
+            continue
+        known = merged.get(access.lock)
+        if known is None:
+            merged[access.lock] = access
+        elif "exclusive" in (known.mode, access.mode):
+            raise ExclusiveTwiceError(access.lock, "used twice in one claim, once exclusively")
+        else:
+            merged[access.lock] = Access(access.lock, "counting", known.count + access.count)
+    return tuple(merged.values())
+
+
+def admits(limit: int, access: Access) -> bool:
+    """Whether a lock of this limit could ever serve this access (L2, L5)."""
+    return limit >= access.count

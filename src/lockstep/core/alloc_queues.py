@@ -1,0 +1,112 @@
+"""The queues of claims that need the same (L45): who is first in each, and what follows when that changes.
+
+Who is granted is not decided here.
+"""
+
+from heapq import heappop, heappush
+
+from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_board import IDLE_CLASSES, Board, ClaimClass
+from lockstep.core.nouns import Claim
+
+
+class Queues:
+    """Puts claims into the queues of their classes and takes them out."""
+
+    def __init__(self, board: Board, barriers: Barriers) -> None:
+        self.board = board
+        self.barriers = barriers
+
+    def is_special(self, claim: Claim) -> bool:
+        """L45: claims of owners that hold something, children, and what was put back are classes of their own."""
+        return (
+            claim.owner != claim.ticket or claim.parent != 0 or claim.put_back or claim.since not in (0, claim.ticket)
+        )
+
+    def enqueue(self, claim: Claim) -> None:
+        board = self.board
+        shape = board.shape(claim.need)
+        special = self.is_special(claim)
+        c = None if special else shape.classes.get(claim.level)
+        if c is None:
+            c = board.add_class(shape, claim.level, special)
+        ticket = claim.ticket
+        board.waiting[ticket] = claim
+        board.class_of[ticket] = c
+        board.add_owner(claim)
+        if c.live == 0:
+            board.idle -= 1
+        c.live += 1
+        heappush(c.queue, ticket)
+        if special:
+            self.note_arrival(claim)
+        if not c.ticket or ticket < c.ticket:
+            if c.pin >= 0:
+                self.barriers.carry(c)
+            self._lead(c, ticket)
+
+    def note_arrival(self, claim: Claim) -> None:
+        """A wait that may close a ring, or spare others (L46)."""
+        self.board.suspects[claim.owner] = None
+        self.barriers.stir()
+
+    def dequeue(self, claim: Claim) -> None:
+        """Take a claim out of its queue, because it ends or moves."""
+        board = self.board
+        ticket = claim.ticket
+        c = board.class_of.pop(ticket)
+        del board.waiting[ticket]
+        board.drop_owner(claim)
+        c.live -= 1
+        if c.live == 0:
+            board.idle += 1
+        if c.special:
+            self.barriers.stir()
+        if c.ticket == ticket:
+            if c.pin >= 0:
+                self.barriers.drop_pin(c)
+            self._next(c)
+        elif len(c.queue) > 2 * c.live + 64:
+            c.queue = sorted(each for each in c.queue if board.class_of.get(each) is c)
+
+    def requeue(self, old: Claim, new: Claim) -> None:
+        c = self.board.class_of[old.ticket]
+        if c.ticket == old.ticket and c.pin >= 0:
+            self.board.carried.setdefault(old.ticket, old.need.alternatives[c.pin])
+        self.dequeue(old)
+        self.enqueue(new)
+        self.note_arrival(new)
+
+    def _next(self, c: ClaimClass) -> None:
+        """The first claim of a class has gone: the next one that still waits here leads it."""
+        queue = c.queue
+        class_of = self.board.class_of
+        while queue and class_of.get(queue[0]) is not c:
+            heappop(queue)
+        if queue:
+            self._lead(c, queue[0])
+            return
+        c.ticket = 0
+        board = self.board
+        if c.special:
+            board.forget_class(c)
+        elif board.idle > IDLE_CLASSES and 2 * board.idle > len(board.classes):
+            board.sweep()
+
+    def _lead(self, c: ClaimClass, ticket: int) -> None:
+        """A class has another first claim. What is closed stays closed, unless this claim is an earlier one."""
+        claim = self.board.waiting[ticket]
+        since = claim.since or ticket
+        earlier = since < c.since
+        c.ticket = ticket
+        c.since = since
+        c.owner = claim.owner
+        rank = self.barriers.rank(c)
+        better = rank < c.rank
+        self.board.set_rank(c, rank)
+        if c.taken or earlier:
+            self.barriers.watch(c, earlier)
+        if better:
+            self.board.reopen(c)
+        elif c.open:
+            self.board.offer(c)

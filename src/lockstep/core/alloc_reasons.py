@@ -1,0 +1,126 @@
+"""Answers about the allocator for people and pages (L5, L70). Everything is computed when asked; nothing changes.
+
+What the words of an answer are is not decided here: these are the data that `why` makes sentences of.
+"""
+
+from bisect import bisect_right
+
+from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
+from lockstep.core.alloc_board import WHOLE, Board, ClaimClass, Lock
+from lockstep.core.alloc_facts import Hold, Impossible, Memory, Obstacle, Reservation
+from lockstep.core.alloc_snapshot import memory_of
+from lockstep.core.nouns import LockKey
+
+
+class Reasons:
+    """Questions that may be asked after a decision."""
+
+    def __init__(self, board: Board, barriers: Barriers) -> None:
+        self.board = board
+        self.barriers = barriers
+
+    def memory(self, key: LockKey) -> Memory:
+        """What is to be stored with the lock: the K latest tickets of each level (L45)."""
+        lock = self.board.locks.get(key)
+        return memory_of(lock) if lock else ()
+
+    def limit(self, key: LockKey) -> int:
+        """The limit in force: 0 for a lock that is not there."""
+        lock = self.board.locks.get(key)
+        return lock.limit if lock else 0
+
+    def used(self, key: LockKey) -> int:
+        """Units held, the limit if it is held exclusively."""
+        lock = self.board.locks.get(key)
+        return min(lock.used, max(lock.limit, 1)) if lock and lock.used >= WHOLE else lock.used if lock else 0
+
+    def holders(self, key: LockKey) -> list[Hold]:
+        """Who holds the lock, in the order of the grants."""
+        lock = self.board.locks.get(key)
+        return [self.board.holds[hold] for hold in sorted(lock.holds)] if lock else []
+
+    def queue(self, key: LockKey) -> list[int]:
+        """The tickets that wait for the lock (in some alternative), in the order of L40."""
+        lock = self.board.locks.get(key)
+        ranked: list[tuple[int, int]] = []
+        for c in self.board.lock_classes(lock) if lock else ():
+            base = self.barriers.rank(c) - c.ticket
+            for ticket in c.queue:
+                if self.board.class_of.get(ticket) is c:
+                    plain = self.plain_rank(c) + ticket
+                    ranked.append((base + ticket if ticket == c.ticket else plain, ticket))
+        return [ticket for _, ticket in sorted(set(ranked))]
+
+    def plain_rank(self, c: ClaimClass) -> int:
+        """The rank of a class's claims that are no barrier, but for the ticket."""
+        pin, c.pin = c.pin, -1
+        rank = self.barriers.rank(c) - c.ticket
+        c.pin = pin
+        return rank
+
+    def reservations(self, key: LockKey) -> list[Reservation]:
+        """What barriers keep free at the lock now, by ticket."""
+        lock = self.board.locks.get(key)
+        return [
+            Reservation(ticket, 0 if units >= WHOLE else units, units >= WHOLE)
+            for ticket, units, _ in (lock.bars if lock else ())
+        ]
+
+    def overtaken(self, ticket: int, key: LockKey) -> int:
+        """How often this waiting claim was overtaken at the lock; no more than K are remembered (L41)."""
+        c = self.board.class_of.get(ticket)
+        lock = self.board.locks.get(key)
+        if c is None or lock is None or c.level not in lock.lanes:
+            return 0
+        late = sorted(lock.lanes[c.level].late)
+        return len(late) - bisect_right(late, self.board.waiting[ticket].since or ticket)
+
+    def pins(self) -> dict[int, int]:
+        """The barriers: ticket and index of the alternative that each reserves on."""
+        return {c.ticket: c.pin for c in self.board.classes if c.pin >= 0}
+
+    def pin(self, ticket: int) -> int:
+        """The index of the alternative that this claim reserves on, or -1."""
+        c = self.board.class_of.get(ticket)
+        return c.pin if c is not None and c.ticket == ticket else -1
+
+    def impossible(self, ticket: int) -> tuple[Impossible, ...]:
+        """Why a waiting claim can never be served as the limits are (L5): all its alternatives, or nothing."""
+        c = self.board.class_of.get(ticket)
+        if c is None:
+            return ()
+        found = []
+        for index, accesses in enumerate(c.alts):
+            refused = [(lock, units) for lock, units, _ in accesses if not lock.admits(units)]
+            if not refused:
+                return ()
+            lock, units = refused[0]
+            found.append(Impossible(index, lock.key, 1 if units == WHOLE else units, lock.limit))
+        return tuple(found)
+
+    def servable(self, ticket: int) -> bool:
+        """Whether some alternative of this waiting claim could be served as the limits are (L5)."""
+        c = self.board.class_of.get(ticket)
+        return c is not None and any(c.servable(index) for index in range(len(c.alts)))
+
+    def obstacles(self, ticket: int) -> tuple[Obstacle, ...]:
+        """For each alternative of a waiting claim, everything that refuses it now."""
+        c = self.board.class_of.get(ticket)
+        if c is None:
+            return ()
+        return tuple(
+            obstacle
+            for index, accesses in enumerate(c.alts)
+            for lock, units, _ in accesses
+            if (obstacle := self._obstacle(c, index, lock, units))
+        )
+
+    def _obstacle(self, c: ClaimClass, index: int, lock: Lock, units: int) -> Obstacle | None:
+        if not lock.admits(units):
+            return Obstacle(index, lock.key, "limit")
+        refusal = self.barriers.refusal(c, lock, units)
+        if refusal == FITS:
+            return None
+        if refusal == BARRED:
+            return Obstacle(index, lock.key, "reserved", tuple(t for t, _, b in lock.bars if b is not c))
+        return Obstacle(index, lock.key, "held", tuple(sorted(lock.holds)))

@@ -1,0 +1,155 @@
+"""Who is looked at next, and granted or parked (L10, L13, L40; ALLOCATION.md section 3).
+
+How it is quick: a class (L45) is *parked* at one lock that refuses it, for each alternative or once for what all of
+them share, and is looked at again only when that lock has room for its need. The invariant: an alternative that is not
+open has a valid parking at a lock that refuses it, or behind a claim of the same need there that comes before it and
+will be looked at first. What fits is decided in `alloc_barriers.py`.
+"""
+
+from heapq import heappop, heapreplace
+
+from lockstep.core.alloc_barriers import BARRED, Barriers
+from lockstep.core.alloc_board import Board, ClaimClass, Lock
+from lockstep.core.alloc_facts import Decision, Granted, Hold
+from lockstep.core.alloc_queues import Queues
+
+
+class Search:
+    """Finds the first claim that may be granted, and grants it."""
+
+    def __init__(self, board: Board, barriers: Barriers, queues: Queues) -> None:
+        self.board = board
+        self.barriers = barriers
+        self.queues = queues
+
+    def settle(self, out: list[Decision]) -> None:
+        """Bring pins, reservations and the list of candidates up to date after a change."""
+        board = self.board
+        if board.to_pin or board.carried or board.limits_moved:
+            self.barriers.settle_pins(out)
+        if board.to_weigh or board.moved or (board.stirred and self.barriers.weighed_always):
+            self.barriers.refresh()
+        if board.dirty:
+            for lock in board.dirty:
+                for key in list(lock.parked):
+                    self._pull(lock, key)
+            board.dirty.clear()
+        if board.stirred:
+            board.stirred = False
+            if board.barred:
+                self.offer_barred()
+
+    def offer_barred(self) -> None:
+        """Steps and children that only a bar stops: any change may spare them (L46)."""
+        for c in self.board.barred:
+            self.board.offer(c)
+
+    def best(self) -> ClaimClass | None:
+        """The candidate that comes first by L40."""
+        candidates = self.board.candidates
+        while candidates:
+            rank, c = heappop(candidates)
+            if not c.offered:
+                continue
+            if not c.ticket:
+                c.offered = False
+            elif rank == c.rank:
+                c.offered = False
+                return c
+        return None
+
+    def _pull(self, lock: Lock, key: int) -> None:
+        """Offer the first class that is parked here with this need, if there is room for it."""
+        heap = lock.parked[key]
+        while heap:
+            rank, c, index, stamp = heap[0]
+            if c.stamps[index] != stamp:
+                heappop(heap)
+            elif not c.ticket:
+                heappop(heap)
+                self._open(c, index)
+            elif rank != c.rank:
+                heapreplace(heap, (c.rank, c, index, stamp))
+            else:
+                if lock.has_room(abs(key)):
+                    heappop(heap)
+                    self._open(c, index)
+                    c.sources.append((lock, key))
+                    self.board.offer(c)
+                return
+        del lock.parked[key]
+        lock.park_limits.pop(key, None)
+
+    def _open(self, c: ClaimClass, index: int) -> None:
+        c.stamps[index] = 0
+        if index >= 0:
+            c.open.add(index)
+
+    def _park(self, c: ClaimClass, index: int, lock: Lock, units: int, refusal: int) -> None:
+        """Let the class wait at the lock that refuses it. If only a bar does, a special one waits for any change."""
+        board = self.board
+        if refusal == BARRED and c.special:
+            board.barred[c] = None
+            return
+        board.stamp += 1
+        c.stamps[index] = board.stamp
+        if index >= 0:
+            c.open.discard(index)
+        lock.park(-units if c.special else units, (c.rank, c, index, board.stamp))
+
+    def look(self, c: ClaimClass, out: list[Decision]) -> None:
+        """Grant the first open alternative that fits, or park; then let the next of the same needs come."""
+        sources, c.sources = c.sources, []
+        self.board.barred.pop(c, None)
+        stopped: list[tuple[Lock, int]] = []
+        if not c.stamps[-1] and self._fits_all(c, -1, c.common, stopped):
+            for index in sorted(c.open):
+                if self._fits_all(c, index, c.own[index], stopped):
+                    self._grant(c, index, out)
+                    break
+        for source in sources:
+            if source not in stopped and source[1] in source[0].parked:
+                self._pull(*source)
+
+    def _fits_all(
+        self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...], stopped: list[tuple[Lock, int]]
+    ) -> bool:
+        for lock, units in accesses:
+            refusal = self.barriers.refusal(c, lock, units)
+            if refusal:
+                self._park(c, index, lock, units, refusal)
+                if refusal == BARRED and not c.special:
+                    stopped.append((lock, units))
+                return False
+        return True
+
+    def _grant(self, c: ClaimClass, index: int, out: list[Decision]) -> None:
+        """The first claim of the class gets this alternative: all of it, in this moment (L10, L13)."""
+        board = self.board
+        ticket, level, barrier = c.ticket, c.level, c.pin >= 0
+        accesses = c.alts[index]
+        if barrier:
+            self.barriers.drop_pin(c, accesses)
+        hold = board.next_hold
+        board.next_hold += 1
+        claim = board.waiting[ticket]
+        fences = []
+        for lock, units, _ in accesses:
+            lock.used += units
+            lock.holds[hold] = units
+            lock.fence += 1
+            fences.append(lock.fence)
+            if lock.pins:
+                board.moved[lock] = None
+        alternative = claim.need.alternatives[index]
+        marks = tuple(fences)
+        board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable)
+        board.hold_locks[hold] = c.shape.alternatives[index]
+        board.holds_of.setdefault(claim.owner, {})[hold] = None
+        out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock))
+        self.queues.dequeue(claim)
+        for lock, _, _ in accesses:
+            self.barriers.count(lock, ticket, level, barrier)
+        if claim.owner in board.claims_of or claim.owner in board.children_of:
+            board.suspects[claim.owner] = None
+        self.barriers.stir()

@@ -1,0 +1,63 @@
+"""The allocator as values, and the board back from them. What can be computed from holds and claims is not in it."""
+
+from lockstep.core.alloc_board import WHOLE, Board, Lock
+from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState, Memory
+
+
+def memory_of(lock: Lock) -> Memory:
+    """What a lock remembers of its grants (L45)."""
+    return tuple((lane.level, tuple(sorted(lane.late))) for lane in lock.lane_list if lane.late)
+
+
+def take_apart(board: Board) -> AllocatorSnapshot:
+    """Everything that the future hangs on."""
+    pins = {c.ticket: c.pin for c in board.classes if c.pin >= 0}
+    for ticket, alternative in board.carried.items():
+        if alternative in board.waiting[ticket].need.alternatives:
+            pins[ticket] = board.waiting[ticket].need.alternatives.index(alternative)
+    return AllocatorSnapshot(
+        locks=tuple(
+            LockState(lock.key, lock.wanted, lock.k, lock.removed, lock.fence, memory_of(lock))
+            for lock in board.locks.values()
+        ),
+        holds=tuple(board.holds.values()),
+        waiting=tuple(board.waiting.values()),
+        pins=tuple(sorted(pins.items())),
+        parents=tuple(sorted(board.parent_of.items())),
+        gone=tuple(board.gone_fences.items()),
+        next_hold=board.next_hold,
+        clock=board.clock,
+    )
+
+
+def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
+    """Locks and holds of a snapshot; the claims are submitted afterwards like any others."""
+    board.clock = snapshot.clock
+    board.next_hold = snapshot.next_hold
+    board.gone_fences.update(snapshot.gone)
+    for state in snapshot.locks:
+        lock = board.add_lock(state.key, min(state.limit, WHOLE - 1), state.max_overtakes)
+        lock.fence = max(lock.fence, state.fence)
+        lock.removed = state.removed
+        if state.removed:
+            board.leaving[lock] = None
+        for level, late in sorted(state.memory, reverse=True):
+            lane = lock.lane(level)
+            lane.late = list(late)
+            lane.set_k(lock.k)
+    for hold in snapshot.holds:
+        _hold_again(board, hold)
+
+
+def _hold_again(board: Board, hold: Hold) -> None:
+    locks = []
+    for access, fence in zip(hold.alternative.accesses, hold.fences, strict=True):
+        lock = board.lock(access.lock)
+        units = WHOLE if access.mode == "exclusive" else access.count
+        lock.used += units
+        lock.holds[hold.id] = units
+        lock.fence = max(lock.fence, fence)
+        locks.append((lock, units))
+    board.holds[hold.id] = hold
+    board.hold_locks[hold.id] = tuple(locks)
+    board.holds_of.setdefault(hold.owner, {})[hold.id] = None

@@ -1,0 +1,190 @@
+"""Who waits for whom: what L46 spares, and the rings of L52.
+
+Nothing here changes anything; sentences are carried out by `allocation.py`. The edges are those of L46; the one for
+grants withheld under L51 belongs here too, once they exist.
+"""
+
+from collections.abc import Iterator
+
+from lockstep.core.alloc_board import WHOLE, Board, ClaimClass, Lock
+from lockstep.core.alloc_facts import RingLink
+from lockstep.core.nouns import LockKey
+
+Freed = dict[Lock, int]
+
+
+class Waits:
+    """The graph of owners. What a reservation spares is remembered until something changes."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._reached: dict[int, set[int]] = {}
+
+    def forget(self) -> None:
+        """Something changed: holds, waits, pins, children."""
+        if self._reached:
+            self._reached.clear()
+
+    # --- what a barrier waits for (L46)
+
+    def reaches(self, start: int, owner: int) -> bool:
+        """Whether `start` waits for `owner`, directly or through others."""
+        reached = self._reached.get(start)
+        if reached is None:
+            reached = self._reached[start] = self._closure(start)
+        return owner in reached
+
+    def _closure(self, start: int) -> set[int]:
+        seen: set[int] = set()
+        stack = [start]
+        while stack:
+            for owner in self.edges(stack.pop()):
+                if owner not in seen:
+                    seen.add(owner)
+                    stack.append(owner)
+        return seen
+
+    def edges(self, owner: int) -> Iterator[int]:
+        """Everybody whom this owner waits for."""
+        board = self.board
+        for ticket in board.claims_of.get(owner, ()):
+            c = board.class_of[ticket]
+            barrier = c.pin >= 0 and c.ticket == ticket
+            for accesses in [c.pinned] if barrier else c.alts:
+                for lock, units, _ in accesses:
+                    yield from self.held_edges(lock, units)
+                    yield from self.barrier_edges(c, ticket if barrier else 0, lock)
+        yield from self.child_edges(owner)
+
+    def held_edges(self, lock: Lock, units: int) -> Iterator[int]:
+        """A waits for B if A lacks units that B holds."""
+        if not lock.has_room(units):
+            for hold in lock.holds:
+                yield self.board.holds[hold].owner
+
+    def barrier_edges(self, c: ClaimClass, before: int, lock: Lock) -> Iterator[int]:
+        """A waits for B if B is a barrier before A at a lock that A needs."""
+        for ticket, b, lane in lock.pins:
+            if before and ticket > before:
+                break
+            if b is not c and b.since < lane.threshold:
+                yield b.owner
+
+    def child_edges(self, owner: int) -> Iterator[int]:
+        """A waits for B if A is a build that waits for its child B."""
+        yield from self.board.children_of.get(owner, ())
+
+    # --- rings (L52)
+
+    def find_ring(self, suspects: list[int]) -> tuple[RingLink, ...]:
+        """A true ring that one of these owners closed, and that can be broken; empty if there is none."""
+        for suspect in suspects:
+            concerned = self._ring_closure(suspect)
+            if suspect not in concerned:
+                continue
+            stuck, freed = self._stuck(concerned)
+            ring = self._core(stuck, freed)
+            if ring:
+                return ring
+        return ()
+
+    def youngest(self, ring: tuple[RingLink, ...]) -> int:
+        """The youngest build of the ring that may be retried, or 0."""
+        return max((link.owner for link in ring if self.may_retry(link.owner)), default=0)
+
+    def may_retry(self, owner: int) -> bool:
+        """Whether this owner holds something and may be put back."""
+        holds = self.board.holds_of.get(owner)
+        return bool(holds) and all(self.board.holds[hold].retryable for hold in holds or ())
+
+    def _lacking(self, owner: int, freed: Freed) -> Iterator[list[Lock]]:
+        """For each claim that this owner waits with and that could be served: the locks it lacks. None if nothing."""
+        board = self.board
+        for ticket in board.claims_of.get(owner, ()):
+            c = board.class_of[ticket]
+            missing: list[Lock] = []
+            servable = False
+            for index, accesses in enumerate(c.alts):
+                if not c.servable(index):
+                    continue
+                servable = True
+                lacked = [lock for lock, units, _ in accesses if not self._room(lock, units, freed)]
+                if not lacked:
+                    break
+                missing += lacked
+            else:
+                if servable:
+                    yield missing
+
+    def _room(self, lock: Lock, units: int, freed: Freed) -> bool:
+        used = lock.used - freed.get(lock, 0)
+        return used + units <= lock.limit if units < WHOLE else used == 0
+
+    def _holders(self, locks: list[Lock]) -> set[int]:
+        return {self.board.holds[hold].owner for lock in locks for hold in lock.holds}
+
+    def _ring_closure(self, start: int) -> set[int]:
+        seen: set[int] = set()
+        stack = [start]
+        while stack:
+            owner = stack.pop()
+            found = set(self.board.children_of.get(owner, ()))
+            for missing in self._lacking(owner, {}):
+                found |= self._holders(missing)
+            stack += found - seen
+            seen |= found
+        return seen
+
+    def _stuck(self, owners: set[int]) -> tuple[set[int], Freed]:
+        """Let every owner finish that can. Those left, and what the others have freed."""
+        board = self.board
+        freed: Freed = {}
+        left = set(owners)
+        moved = True
+        while moved:
+            moved = False
+            for owner in sorted(left):
+                waits = any(child in left for child in board.children_of.get(owner, ()))
+                if waits or any(True for _ in self._lacking(owner, freed)):
+                    continue
+                left.discard(owner)
+                moved = True
+                for hold in board.holds_of.get(owner, ()):
+                    for lock, units in board.hold_locks[hold]:
+                        freed[lock] = freed.get(lock, 0) + units
+        return left, freed
+
+    def _core(self, stuck: set[int], freed: Freed) -> tuple[RingLink, ...]:
+        """Of the stuck, the first set whose members wait only for one another and one of whom may be put back."""
+        board = self.board
+        lacks: dict[int, list[Lock]] = {}
+        after: dict[int, set[int]] = {}
+        for owner in stuck:
+            lacks[owner] = [lock for missing in self._lacking(owner, freed) for lock in missing]
+            after[owner] = (self._holders(lacks[owner]) | set(board.children_of.get(owner, ()))) & stuck
+        reach = {owner: self._reach_in(owner, after) for owner in stuck}
+        for owner in sorted(stuck):
+            ring = reach[owner]
+            if owner not in ring or any(owner not in reach[other] for other in ring):
+                continue
+            links = tuple(self._link(member, ring, lacks[member]) for member in sorted(ring))
+            if self.youngest(links):
+                return links
+        return ()
+
+    def _reach_in(self, start: int, after: dict[int, set[int]]) -> set[int]:
+        seen: set[int] = set()
+        stack = [start]
+        while stack:
+            found = after[stack.pop()] - seen
+            seen |= found
+            stack += found
+        return seen
+
+    def _link(self, owner: int, ring: set[int], lacks: list[Lock]) -> RingLink:
+        locks: dict[LockKey, None] = {}
+        for lock in lacks:
+            if self._holders([lock]) & ring:
+                locks[lock.key] = None
+        children = tuple(sorted(ring & set(self.board.children_of.get(owner, ()))))
+        return RingLink(owner, tuple(sorted(locks)), children)

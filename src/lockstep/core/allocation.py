@@ -1,0 +1,269 @@
+"""The allocator: who may have which worker slots and locks, in one decision (LOCKS.md sections 2, 3, 5 to 7).
+
+It is pure: events go in by methods, `decide()` looks until nothing moves and returns what it decided. This file has
+the events. The other files: `alloc_search.py` who is looked at next and granted (L40, ALLOCATION.md section 3),
+`alloc_barriers.py` what fits and who reserves, `alloc_waits.py` who waits for whom, `alloc_queues.py` the classes'
+queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people, `alloc_facts.py` the values that go out.
+
+Tickets come from the caller, out of one growing counter of the installation; so do `since` values: a fresh number from
+the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
+"""
+
+from msgspec.structs import replace as changed
+
+from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_board import WHOLE, Board, Lock
+from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Sentenced
+from lockstep.core.alloc_queues import Queues
+from lockstep.core.alloc_reasons import Reasons
+from lockstep.core.alloc_search import Search
+from lockstep.core.alloc_snapshot import put_back_together, take_apart
+from lockstep.core.alloc_waits import Waits
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Claim, LockKey, Need
+
+
+class Allocator:
+    """Decides who is granted what. `holds` and `waiting` are for reading; `reasons` answers questions about them."""
+
+    def __init__(self) -> None:
+        self.board = Board()
+        self.waits = Waits(self.board)
+        self.barriers = Barriers(self.board, self.waits)
+        self.queues = Queues(self.board, self.barriers)
+        self.search = Search(self.board, self.barriers, self.queues)
+        self.reasons = Reasons(self.board, self.barriers)
+        self.holds: dict[int, Hold] = self.board.holds
+        self.waiting: dict[int, Claim] = self.board.waiting
+
+    # --- locks (L6)
+
+    def set_lock(self, key: LockKey, limit: int, max_overtakes: int = DEFAULT_MAX_OVERTAKES) -> None:
+        """A lock is new, or has another limit. Lowering revokes nothing, raising serves waiters at once (L6)."""
+        board = self.board
+        lock = board.locks.get(key)
+        if lock is None:
+            lock = board.add_lock(key, 0, max_overtakes)
+        lock.removed = False
+        board.leaving.pop(lock, None)
+        lock.wanted = min(limit, WHOLE - 1)
+        if lock.k != max_overtakes:
+            self._set_k(lock, max_overtakes)
+        self._enforce(lock)
+
+    def forget_lock(self, key: LockKey) -> None:
+        """A reload removed the lock: it stays with its last limit until its last hold and waiter have ended (L6)."""
+        lock = self.board.locks.get(key)
+        if lock is not None:
+            lock.removed = True
+            self.board.leaving[lock] = None
+
+    def _set_k(self, lock: Lock, k: int) -> None:
+        lock.k = k
+        for lane in lock.lane_list:
+            lane.set_k(k)
+            for c in self.board.lock_classes(lock):
+                if lane not in c.taken and any(lane is each for alt in c.alts for _, _, each in alt):
+                    lane.watch(c)
+            self.barriers.age(lane)
+        self.board.limits_moved[lock] = None
+        self.barriers.stir()
+
+    def _enforce(self, lock: Lock) -> None:
+        """Put the declared limit in force; while a removed lock of the same name lives, it is 0 (L6)."""
+        limit = 0 if self._has_elder(lock) else lock.wanted
+        if limit == lock.limit:
+            return
+        if limit > lock.limit:
+            self.board.dirty[lock] = None
+        lock.limit = limit
+        self.board.limits_moved[lock] = None
+        if lock.pins:
+            self.board.moved[lock] = None
+        for owner in self.board.claims_of:
+            self.board.suspects[owner] = None
+        self.barriers.stir()
+
+    def _has_elder(self, lock: Lock) -> bool:
+        kinds = {"master": "worker", "worker": "master"}
+        other = kinds.get(lock.key.kind)
+        return not lock.removed and any(
+            elder.key.kind == other and elder.key.name == lock.key.name and elder.wanted for elder in self.board.leaving
+        )
+
+    def _clear_leaving(self) -> bool:
+        """Removed locks that nobody holds or waits for are gone; their namesakes of the other kind may begin (L6)."""
+        board = self.board
+        gone = [lock for lock in board.leaving if not lock.holds and not board.lock_classes(lock)]
+        if not gone:
+            return False
+        board.sweep()
+        for lock in gone:
+            del board.leaving[lock], board.locks[lock.key]
+            board.dirty.pop(lock, None)
+            board.moved.pop(lock, None)
+            board.limits_moved.pop(lock, None)
+            if lock.fence:
+                board.gone_fences[lock.key] = lock.fence
+            for other in board.locks.values():
+                if other.key.name == lock.key.name and other.wanted != other.limit:
+                    self._enforce(other)
+        return True
+
+    # --- claims
+
+    def tick(self, number: int) -> None:
+        """A number of the ticket counter was used for something else."""
+        self.board.clock = max(self.board.clock, number)
+
+    def submit(self, claim: Claim) -> None:
+        """A claim begins to wait. It is not normalized twice: see `normalize` (L12)."""
+        if claim.ticket in self.waiting:
+            raise ValueError(f"ticket {claim.ticket} waits already")
+        if claim.parent:
+            self._add_parent(claim.owner, claim.parent)
+        self.board.clock = max(self.board.clock, claim.ticket, claim.since)
+        self.queues.enqueue(claim)
+
+    def replace(self, ticket: int, need: Need) -> None:
+        """A waiting claim's alternatives were rendered again or put in another order: ticket and since stay (L24)."""
+        claim = self.waiting.get(ticket)
+        if claim is not None and claim.need != need:
+            self.queues.requeue(claim, changed(claim, need=need))
+
+    def set_level(self, ticket: int, level: int) -> None:
+        """A waiting claim's priority changed (L44)."""
+        claim = self.waiting.get(ticket)
+        if claim is not None and claim.level != level:
+            self.queues.requeue(claim, changed(claim, level=level))
+
+    def cancel(self, ticket: int) -> None:
+        """A waiting claim ends. Nobody else's place changes; whom only it blocked is served at once (L33)."""
+        claim = self.waiting.get(ticket)
+        if claim is None:
+            return
+        self.queues.dequeue(claim)
+        self.board.carried.pop(ticket, None)
+        if claim.owner == ticket:
+            self._drop_parent(ticket)
+
+    def release(self, hold: int) -> None:
+        """A hold has ended (L30). One that is not current changes nothing (L32)."""
+        board = self.board
+        held = board.holds.pop(hold, None)
+        if held is None:
+            return
+        for lock, units in board.hold_locks.pop(hold):
+            lock.used -= units
+            del lock.holds[hold]
+            board.dirty[lock] = None
+            if lock.pins:
+                board.moved[lock] = None
+        holds = board.holds_of[held.owner]
+        del holds[hold]
+        if not holds:
+            del board.holds_of[held.owner]
+        if held.ticket == held.owner:
+            self._drop_parent(held.owner)
+        self.barriers.stir()
+
+    # --- parents (L46, L52)
+
+    def child_waits(self, parent: int, child: int) -> None:
+        """The build `parent` (an owner) waits until the build of the claim `child` has ended."""
+        self._add_parent(child, parent)
+        claim = self.waiting.get(child)
+        if claim is not None and claim.parent != parent:
+            self.queues.requeue(claim, changed(claim, parent=parent))
+
+    def forget_parent(self, child: int) -> None:
+        """Nobody waits for this child any more, or it has ended (then releasing its hold said so already)."""
+        self._drop_parent(child)
+        claim = self.waiting.get(child)
+        if claim is not None and claim.parent:
+            self.queues.requeue(claim, changed(claim, parent=0))
+
+    def _add_parent(self, child: int, parent: int) -> None:
+        self._drop_parent(child)
+        self.board.parent_of[child] = parent
+        self.board.children_of.setdefault(parent, {})[child] = None
+        self.board.suspects[parent] = None
+        self.barriers.stir()
+
+    def _drop_parent(self, child: int) -> None:
+        parent = self.board.parent_of.pop(child, None)
+        if parent is None:
+            return
+        children = self.board.children_of[parent]
+        del children[child]
+        if not children:
+            del self.board.children_of[parent]
+        self.barriers.stir()
+
+    # --- deciding (L13, L43)
+
+    def decide(self) -> list[Decision]:
+        """Grant and reserve until nothing moves. A second call decides nothing (L31, L43)."""
+        out: list[Decision] = []
+        board = self.board
+        while True:
+            self.search.settle(out)
+            c = self.search.best()
+            if c is not None:
+                self.search.look(c, out)
+            elif board.suspects and self._break_ring(out):
+                continue
+            elif not board.leaving or not self._clear_leaving():
+                return out
+
+    def full_pass(self) -> list[Decision]:
+        """Look at everything from scratch; returns nothing if all is well (L31)."""
+        board = self.board
+        for lock in board.locks.values():
+            assert lock.used == sum(lock.holds.values()), lock.key
+            assert lock.barred == sum(units for _, units, _ in lock.bars), lock.key
+            board.dirty[lock] = None
+            board.moved[lock] = None
+            board.limits_moved[lock] = None
+        for c in board.classes:
+            if c.live:
+                board.reopen(c)
+        for owner in board.claims_of:
+            board.suspects[owner] = None
+        self.barriers.stir()
+        return self.decide()
+
+    def _break_ring(self, out: list[Decision]) -> bool:
+        """L52: sentence a ring's youngest build. Its claims end here, its holds when the build has ended."""
+        board = self.board
+        suspects = sorted(board.suspects)
+        ring = self.waits.find_ring(suspects)
+        if not ring:
+            board.suspects.clear()
+            return False
+        doomed = self.waits.youngest(ring)
+        claims = tuple(sorted(board.claims_of.get(doomed, ())))
+        out.append(Sentenced(doomed, claims, ring))
+        for ticket in claims:
+            self.cancel(ticket)
+        for child in list(board.children_of.get(doomed, ())):
+            self.forget_parent(child)
+        return True
+
+    # --- snapshots
+
+    def snapshot(self) -> AllocatorSnapshot:
+        """Everything that the future hangs on, as values. Take it after `decide`."""
+        return take_apart(self.board)
+
+    @classmethod
+    def restore(cls, snapshot: AllocatorSnapshot) -> "Allocator":
+        """An allocator that decides as the one that was taken apart would have."""
+        allocator = cls()
+        put_back_together(allocator.board, snapshot)
+        for claim in snapshot.waiting:
+            allocator.submit(claim)
+        for ticket, index in snapshot.pins:
+            allocator.board.carried[ticket] = allocator.waiting[ticket].need.alternatives[index]
+        for child, parent in snapshot.parents:
+            allocator._add_parent(child, parent)
+        return allocator

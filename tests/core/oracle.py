@@ -1,0 +1,316 @@
+"""The dumb allocator: "while some claim may be granted, grant the first". It looks at everything, every time.
+
+Written from LOCKS.md, beside the quick one and not after it: it shares only the values that go in and come out.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Hold, Pinned, Sentenced, Unpinned
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey, Need
+from msgspec.structs import replace
+
+Bars = list[tuple[Claim, Access]]
+
+
+class Oracle:
+    """The same events and decisions as `Allocator`."""
+
+    def __init__(self) -> None:
+        self.limits: dict[LockKey, int] = {}
+        self.overtakes: dict[LockKey, int] = {}
+        self.removed: set[LockKey] = set()
+        self.grants: dict[LockKey, list[Granted]] = {}
+        self.holds: dict[int, Hold] = {}
+        self.waiting: dict[int, Claim] = {}
+        self.pins: dict[int, Alternative] = {}
+        self.parents: dict[int, int] = {}
+        self.clock = 0
+        self.next_hold = 1
+
+    # --- events
+
+    def set_lock(self, key: LockKey, limit: int, max_overtakes: int = DEFAULT_MAX_OVERTAKES) -> None:
+        self.limits[key], self.overtakes[key] = limit, max_overtakes
+        self.removed.discard(key)
+
+    def forget_lock(self, key: LockKey) -> None:
+        if key in self.limits:
+            self.removed.add(key)
+
+    def tick(self, number: int) -> None:
+        self.clock = max(self.clock, number)
+
+    def submit(self, claim: Claim) -> None:
+        self.clock = max(self.clock, claim.ticket, claim.since)
+        self.waiting[claim.ticket] = claim
+        if claim.parent:
+            self.parents[claim.owner] = claim.parent
+
+    def replace(self, ticket: int, need: Need) -> None:
+        if ticket in self.waiting:
+            self.waiting[ticket] = replace(self.waiting[ticket], need=need)
+
+    def set_level(self, ticket: int, level: int) -> None:
+        if ticket in self.waiting:
+            self.waiting[ticket] = replace(self.waiting[ticket], level=level)
+
+    def cancel(self, ticket: int) -> None:
+        claim = self.waiting.pop(ticket, None)
+        if claim:
+            self.pins.pop(ticket, None)
+            if claim.owner == ticket:
+                self.parents.pop(ticket, None)
+
+    def release(self, hold: int) -> None:
+        held = self.holds.pop(hold, None)
+        if held and held.ticket == held.owner:
+            self.parents.pop(held.owner, None)
+
+    def child_waits(self, parent: int, child: int) -> None:
+        self.parents[child] = parent
+        if child in self.waiting:
+            self.waiting[child] = replace(self.waiting[child], parent=parent)
+
+    def forget_parent(self, child: int) -> None:
+        self.parents.pop(child, None)
+        if child in self.waiting:
+            self.waiting[child] = replace(self.waiting[child], parent=0)
+
+    # --- the decision
+
+    def decide(self) -> list[Decision]:
+        out: list[Decision] = []
+        while True:
+            self.settle_pins(out)
+            if not (self.grant_first(out) or self.sentence(out) or self.drop_locks()):
+                return out
+
+    def grant_first(self, out: list[Decision]) -> bool:
+        bars = self.reserved()
+        for claim in sorted(self.heads(), key=self.rank):
+            for index, alternative in enumerate(claim.need.alternatives):
+                if all(self.fits(claim, access, bars) for access in alternative.accesses):
+                    self.grant(claim, index, alternative, out)
+                    return True
+        return False
+
+    def grant(self, claim: Claim, index: int, alternative: Alternative, out: list[Decision]) -> None:
+        fences = tuple(len(self.grants.get(access.lock, ())) + 1 for access in alternative.accesses)
+        barrier = claim.ticket in self.pins
+        fact = Granted(
+            claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, self.clock
+        )
+        for access in alternative.accesses:
+            self.grants.setdefault(access.lock, []).append(fact)
+        self.holds[self.next_hold] = Hold(
+            self.next_hold, claim.ticket, claim.owner, index, alternative, fences, claim.level, claim.retryable
+        )
+        self.next_hold += 1
+        del self.waiting[claim.ticket]
+        self.pins.pop(claim.ticket, None)
+        out.append(fact)
+
+    def heads(self) -> Iterable[Claim]:
+        first: dict[object, Claim] = {}
+        for claim in sorted(self.waiting.values(), key=lambda claim: claim.ticket):
+            first.setdefault((claim.need, claim.level, claim.ticket if self.special(claim) else 0), claim)
+        return first.values()
+
+    def special(self, claim: Claim) -> bool:
+        since = claim.since or claim.ticket
+        return claim.owner != claim.ticket or bool(claim.parent) or claim.put_back or since != claim.ticket
+
+    def rank(self, claim: Claim) -> tuple[int, int, int]:
+        return (0, 0, claim.ticket) if claim.ticket in self.pins else (1, -claim.level, claim.ticket)
+
+    # --- limits and arithmetic
+
+    def limit(self, key: LockKey) -> int:
+        other = {"master": "worker", "worker": "master"}.get(key.kind)
+        elders = (each for each in self.removed if (each.kind, each.name) == (other, key.name) and self.limits[each])
+        return 0 if key not in self.removed and any(elders) else self.limits.get(key, 0)
+
+    def users(self, key: LockKey) -> Iterator[tuple[int, Access]]:
+        for hold in self.holds.values():
+            for access in hold.alternative.accesses:
+                if access.lock == key:
+                    yield hold.owner, access
+
+    def room(self, access: Access, others: Iterable[Access]) -> bool:
+        others = list(others)
+        if access.mode == "exclusive":
+            return not others and self.limit(access.lock) >= 1
+        whole = any(other.mode == "exclusive" for other in others)
+        return not whole and sum(other.count for other in others) + access.count <= self.limit(access.lock)
+
+    def has_room(self, access: Access) -> bool:
+        return self.room(access, [other for _, other in self.users(access.lock)])
+
+    def servable(self, alternative: Alternative) -> bool:
+        return all(access.count <= self.limit(access.lock) for access in alternative.accesses)
+
+    # --- fairness
+
+    def fits(self, claim: Claim, access: Access, bars: Bars) -> bool:
+        in_the_way = [other for _, other in self.users(access.lock)]
+        if not self.room(access, in_the_way):
+            return False
+        for barrier, reserved in bars:
+            later = claim.ticket in self.pins and barrier.ticket > claim.ticket
+            if reserved.lock == access.lock and barrier is not claim and not later:
+                if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
+                    in_the_way.append(reserved)
+        return self.room(access, in_the_way)
+
+    def overtaken(self, claim: Claim, key: LockKey) -> int:
+        since = claim.since or claim.ticket
+        count = 0
+        for grant in self.grants.get(key, ()):
+            before = grant.barrier or grant.level >= claim.level
+            count += grant.ticket > since if before else grant.clock >= since
+        return count
+
+    def due(self, claim: Claim, key: LockKey) -> bool:
+        return self.overtaken(claim, key) >= self.overtakes.get(key, DEFAULT_MAX_OVERTAKES)
+
+    def due_in(self, claim: Claim, alternative: Alternative) -> list[LockKey]:
+        return [access.lock for access in alternative.accesses if self.due(claim, access.lock)]
+
+    def settle_pins(self, out: list[Decision]) -> None:
+        heads = {claim.ticket: claim for claim in self.heads()}
+        for ticket, pin in sorted(self.pins.items()):
+            claim = self.waiting[ticket]
+            right = ticket in heads and pin in claim.need.alternatives and self.servable(pin)
+            if not right or not self.due_in(claim, pin):
+                del self.pins[ticket]
+                out.append(Unpinned(ticket))
+        for ticket, claim in sorted(heads.items()):
+            if ticket not in self.pins:
+                best = [
+                    (self.pins_on(alternative.worker), self.not_free(alternative), index)
+                    for index, alternative in enumerate(claim.need.alternatives)
+                    if self.servable(alternative) and self.due_in(claim, alternative)
+                ]
+                if best:
+                    index = min(best)[2]
+                    pin = self.pins[ticket] = claim.need.alternatives[index]
+                    out.append(BecameBarrier(ticket, tuple(self.due_in(claim, pin))))
+                    out.append(Pinned(ticket, index, pin))
+
+    def pins_on(self, worker: str) -> int:
+        return sum(pin.worker == worker for pin in self.pins.values()) if worker else 0
+
+    def not_free(self, alternative: Alternative) -> int:
+        return sum(not self.has_room(access) for access in alternative.accesses)
+
+    def reserved(self) -> Bars:
+        bars: Bars = []
+        for ticket, pin in sorted(self.pins.items()):
+            claim = self.waiting[ticket]
+            free = all(self.fits(claim, access, bars) for access in pin.accesses if not access.lock.worker)
+            for access in pin.accesses:
+                if self.due(claim, access.lock) and (free or not access.lock.worker):
+                    bars.append((claim, access))
+        return bars
+
+    # --- who waits for whom
+
+    def waits_for(self, start: int) -> set[int]:
+        found: set[int] = set()
+        todo = [start]
+        while todo:
+            fresh = self.waits_directly(todo.pop()) - found
+            found |= fresh
+            todo += fresh
+        return found
+
+    def waits_directly(self, owner: int) -> set[int]:
+        found = {child for child, parent in self.parents.items() if parent == owner}
+        for claim in self.waiting.values():
+            if claim.owner != owner:
+                continue
+            pin = self.pins.get(claim.ticket)
+            for alternative in (pin,) if pin else claim.need.alternatives:
+                for access in alternative.accesses:
+                    if not self.has_room(access):
+                        found |= {holder for holder, _ in self.users(access.lock)}
+                    for ticket in self.pins:
+                        before = not pin or ticket < claim.ticket
+                        if ticket != claim.ticket and before and self.is_barrier_at(ticket, access.lock):
+                            found.add(self.waiting[ticket].owner)
+        return found
+
+    def is_barrier_at(self, ticket: int, key: LockKey) -> bool:
+        named = any(access.lock == key for access in self.pins[ticket].accesses)
+        return named and self.due(self.waiting[ticket], key)
+
+    # --- rings
+
+    def sentence(self, out: list[Decision]) -> bool:
+        stuck = {hold.owner for hold in self.holds.values()} | {claim.owner for claim in self.waiting.values()}
+        while finishing := {owner for owner in stuck if self.can_finish(owner, stuck)}:
+            stuck -= finishing
+        after = {owner: self.blockers(owner, stuck) for owner in stuck}
+        for owner in sorted(stuck):
+            ring = self.follow(owner, after)
+            if owner in ring and all(owner in self.follow(other, after) for other in ring):
+                doomed = [member for member in ring if self.may_retry(member)]
+                if doomed:
+                    self.end(max(doomed), out)
+                    return True
+        return False
+
+    def can_finish(self, owner: int, stuck: set[int]) -> bool:
+        if any(parent == owner and child in stuck for child, parent in self.parents.items()):
+            return False
+        return all(self.could_be_served(claim, stuck) for claim in self.waiting.values() if claim.owner == owner)
+
+    def could_be_served(self, claim: Claim, stuck: set[int]) -> bool:
+        ways = [alternative for alternative in claim.need.alternatives if self.servable(alternative)]
+        return not ways or any(all(self.free_without(access, stuck) for access in way.accesses) for way in ways)
+
+    def free_without(self, access: Access, stuck: set[int]) -> bool:
+        return self.room(access, [other for owner, other in self.users(access.lock) if owner in stuck])
+
+    def blockers(self, owner: int, stuck: set[int]) -> set[int]:
+        found = {child for child, parent in self.parents.items() if parent == owner and child in stuck}
+        for claim in self.waiting.values():
+            if claim.owner == owner and not self.could_be_served(claim, stuck):
+                for way in filter(self.servable, claim.need.alternatives):
+                    for access in way.accesses:
+                        if not self.free_without(access, stuck):
+                            found |= {holder for holder, _ in self.users(access.lock) if holder in stuck}
+        return found
+
+    def follow(self, start: int, after: dict[int, set[int]]) -> set[int]:
+        found: set[int] = set()
+        todo = [start]
+        while todo:
+            fresh = after[todo.pop()] - found
+            found |= fresh
+            todo += fresh
+        return found
+
+    def may_retry(self, owner: int) -> bool:
+        flags = [hold.retryable for hold in self.holds.values() if hold.owner == owner]
+        return bool(flags) and all(flags)
+
+    def end(self, doomed: int, out: list[Decision]) -> None:
+        claims = tuple(sorted(claim.ticket for claim in self.waiting.values() if claim.owner == doomed))
+        out.append(Sentenced(doomed, claims, ()))
+        for ticket in claims:
+            self.cancel(ticket)
+        for child in [child for child, parent in self.parents.items() if parent == doomed]:
+            self.forget_parent(child)
+
+    # --- locks that a reload removed
+
+    def drop_locks(self) -> bool:
+        needed = {access.lock for hold in self.holds.values() for access in hold.alternative.accesses}
+        for claim in self.waiting.values():
+            needed |= {access.lock for alternative in claim.need.alternatives for access in alternative.accesses}
+        gone = self.removed - needed
+        for key in gone:
+            del self.limits[key]
+            self.removed.discard(key)
+        return bool(gone)

@@ -1,0 +1,248 @@
+"""Random worlds for the allocator: one seed gives a world and its events, to be fed to any number of allocators.
+
+A world is closed: it looks at what the first of them decided to know which holds and claims there are. Builds with
+step locks under build locks, triggers, cancels, put-backs, changed limits and priorities, alternatives, removed locks.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from lockstep.core.alloc_facts import Granted, Sentenced
+from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
+
+SPECIES = ("plain", "workers", "steps", "triggers", "limits", "priorities", "retries", "replaced", "locks")
+
+
+class World:
+    """Makes events out of a seed. `seen` is the allocator whose decisions say what exists."""
+
+    def __init__(self, seed: int, events: int = 60) -> None:
+        self.random = random.Random(seed)
+        self.seed = seed
+        self.left = events
+        self.counter = 0
+        self.has = {each: self.random.random() < 0.5 for each in SPECIES}
+        self.locks = [LockKey("master", f"l{n}") for n in range(self.random.randint(1, 3))]
+        self.workers = [f"w{n}" for n in range(self.random.randint(1, 3))] if self.has["workers"] else []
+        self.per_worker = self.random.random() < 0.5
+        self.max_overtakes = self.random.choice((0, 1, 1, 2, 3, 8))
+        self.needs = [self.need() for _ in range(self.random.randint(1, 5))]
+        self.step_needs = [self.step_need() for _ in range(self.random.randint(1, 3))]
+        self.claims: dict[int, Claim] = {}
+        self.waiting: dict[int, Claim] = {}
+        self.builds: dict[int, tuple[int, str]] = {}
+        self.extra: dict[int, int] = {}
+        self.busy: set[int] = set()
+        self.children: dict[int, int] = {}
+
+    def number(self) -> int:
+        self.counter += 1
+        return self.counter
+
+    def access(self, key: LockKey) -> Access:
+        if self.random.random() < 0.4:
+            return Access(key, "exclusive")
+        return Access(key, "counting", self.random.choice((1, 1, 1, 2, 3)))
+
+    def on_worker(self, worker: str, shared: tuple[Access, ...]) -> Alternative:
+        accesses = [*shared, Access(LockKey("slot", "", worker))]
+        if self.per_worker and self.random.random() < 0.5:
+            accesses.append(self.access(LockKey("worker", "disk", worker)))
+        return Alternative(worker, tuple(accesses))
+
+    def some(self, least: int) -> tuple[Access, ...]:
+        keys = self.random.sample(self.locks, self.random.randint(min(least, len(self.locks)), len(self.locks)))
+        return tuple(self.access(key) for key in keys)
+
+    def need(self) -> Need:
+        if self.workers:
+            workers = self.random.sample(self.workers, self.random.randint(1, len(self.workers)))
+            shared = self.some(0)
+            return Need(tuple(self.on_worker(worker, shared) for worker in workers))
+        ways = self.random.choice((1, 1, 1, 2))
+        return Need(tuple(Alternative("", self.some(1)) for _ in range(ways)))
+
+    def step_need(self) -> Need:
+        return Need((Alternative("", self.some(1)),))
+
+    # --- events
+
+    def begin(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """The locks of the world."""
+        events: list[tuple[str, tuple[Any, ...]]] = []
+        for key in self.locks:
+            events.append(("set_lock", (key, self.random.randint(1, 4), self.max_overtakes)))
+        for worker in self.workers:
+            events.append(("set_lock", (LockKey("slot", "", worker), self.random.randint(1, 2), self.max_overtakes)))
+            events.append(("set_lock", (LockKey("worker", "disk", worker), self.random.randint(1, 3), 8)))
+        return events
+
+    def next(self) -> list[tuple[str, tuple[Any, ...]]]:
+        """Some events between two decisions."""
+        self.left -= 1
+        makers: list[tuple[float, Callable[[], list[tuple[str, tuple[Any, ...]]]]]] = [
+            (6, self.arrive),
+            (6, self.finish),
+            (1, self.cancel),
+            (4 if self.has["steps"] else 0, self.step),
+            (2 if self.has["triggers"] else 0, self.trigger),
+            (1 if self.has["limits"] else 0, self.change_limit),
+            (1 if self.has["priorities"] else 0, self.change_level),
+            (1 if self.has["replaced"] else 0, self.change_need),
+            (0.3 if self.has["locks"] else 0, self.change_lock),
+        ]
+        events = []
+        for _ in range(self.random.choice((1, 1, 1, 2, 3))):
+            maker = self.random.choices([m for _, m in makers], [w for w, _ in makers])[0]
+            events += maker()
+        return events
+
+    def submitted(self, claim: Claim) -> list[tuple[str, tuple[Any, ...]]]:
+        self.waiting[claim.ticket] = self.claims[claim.ticket] = claim
+        return [("submit", (claim,))]
+
+    def level(self) -> int:
+        return self.random.choice((0, 0, 5, -3)) if self.has["priorities"] else 0
+
+    def arrive(self) -> list[tuple[str, tuple[Any, ...]]]:
+        if len(self.waiting) > 25:
+            return self.finish()
+        ticket = self.number()
+        retryable = self.random.random() < 0.9
+        need = self.random.choice(self.needs)
+        return self.submitted(Claim(ticket, need, ticket, self.level(), ticket, retryable=retryable))
+
+    def finish(self) -> list[tuple[str, tuple[Any, ...]]]:
+        steps = [hold for hold, owner in self.extra.items()]
+        if steps and self.random.random() < 0.5:
+            hold = self.random.choice(steps)
+            owner = self.extra.pop(hold)
+            self.busy.discard(owner)
+            return [("release", (hold,))]
+        free = [owner for owner in self.builds if owner not in self.busy]
+        return self.end_build(self.random.choice(free)) if free else []
+
+    def end_build(self, owner: int) -> list[tuple[str, tuple[Any, ...]]]:
+        hold, _ = self.builds.pop(owner)
+        events: list[tuple[str, tuple[Any, ...]]] = [("release", (hold,))]
+        for extra in [extra for extra, of in self.extra.items() if of == owner]:
+            del self.extra[extra]
+            events.append(("release", (extra,)))
+        self.busy.discard(owner)
+        parent = self.children.pop(owner, 0)
+        if parent:
+            events.append(("forget_parent", (owner,)))
+            if parent not in self.children.values():
+                self.busy.discard(parent)
+        if self.has["retries"] and self.random.random() < 0.4:
+            old = self.claims[owner]
+            events += self.submitted(
+                Claim(owner, old.need, owner, old.level, self.number(), put_back=True, retryable=old.retryable)
+            )
+        return events
+
+    def cancel(self) -> list[tuple[str, tuple[Any, ...]]]:
+        if not self.waiting:
+            return [("cancel", (10_000,)), ("release", (10_000,))]
+        ticket = self.random.choice(list(self.waiting))
+        claim = self.waiting.pop(ticket)
+        events: list[tuple[str, tuple[Any, ...]]] = [("cancel", (ticket,))]
+        if claim.owner != ticket:
+            self.busy.discard(claim.owner)
+        elif claim.owner in self.children:
+            parent = self.children.pop(claim.owner)
+            events.append(("forget_parent", (claim.owner,)))
+            if parent not in self.children.values():
+                self.busy.discard(parent)
+        return events
+
+    def step(self) -> list[tuple[str, tuple[Any, ...]]]:
+        free = [owner for owner in self.builds if owner not in self.busy]
+        if not free:
+            return []
+        owner = self.random.choice(free)
+        self.busy.add(owner)
+        ticket = self.number()
+        return self.submitted(Claim(ticket, self.random.choice(self.step_needs), owner, STEP_LEVEL, ticket))
+
+    def trigger(self) -> list[tuple[str, tuple[Any, ...]]]:
+        free = [owner for owner in self.builds if owner not in self.busy]
+        if not free:
+            return []
+        owner = self.random.choice(free)
+        self.busy.add(owner)
+        events = []
+        for _ in range(self.random.choice((1, 1, 2))):
+            ticket = self.number()
+            self.children[ticket] = owner
+            claim = Claim(ticket, self.random.choice(self.needs), ticket, self.level(), ticket, parent=owner)
+            if self.random.random() < 0.2:
+                events += self.submitted(Claim(ticket, claim.need, ticket, claim.level, ticket))
+                events.append(("child_waits", (owner, ticket)))
+            else:
+                events += self.submitted(claim)
+        return events
+
+    def change_limit(self) -> list[tuple[str, tuple[Any, ...]]]:
+        keys = self.locks + [LockKey("slot", "", worker) for worker in self.workers]
+        key = self.random.choice(keys)
+        return [("set_lock", (key, self.random.choice((0, 1, 2, 3, 4)), self.max_overtakes))]
+
+    def change_level(self) -> list[tuple[str, tuple[Any, ...]]]:
+        tickets = [ticket for ticket, claim in self.waiting.items() if claim.owner == ticket]
+        return [("set_level", (self.random.choice(tickets), self.level()))] if tickets else []
+
+    def change_need(self) -> list[tuple[str, tuple[Any, ...]]]:
+        tickets = [ticket for ticket, claim in self.waiting.items() if claim.owner == ticket]
+        if not tickets:
+            return []
+        ticket = self.random.choice(tickets)
+        need = self.random.choice(self.needs)
+        if self.random.random() < 0.3:
+            need = Need(tuple(reversed(self.claims[ticket].need.alternatives)))
+        return [("replace", (ticket, need))]
+
+    def change_lock(self) -> list[tuple[str, tuple[Any, ...]]]:
+        key = self.random.choice(self.locks)
+        if self.random.random() < 0.5:
+            return [("forget_lock", (key,))]
+        if self.random.random() < 0.5:
+            other = LockKey("worker", key.name, "w0") if key.kind == "master" else LockKey("master", key.name)
+            return [("forget_lock", (key,)), ("set_lock", (other, 2, self.max_overtakes))]
+        return [("set_lock", (key, self.random.randint(1, 3), self.max_overtakes))]
+
+    # --- what was decided
+
+    def note(self, decisions: list[Any]) -> list[tuple[str, tuple[Any, ...]]]:
+        """Take in what the allocator decided; a sentenced build gives up its holds."""
+        events = []
+        for decision in decisions:
+            if isinstance(decision, Granted):
+                self.waiting.pop(decision.ticket)
+                if decision.owner == decision.ticket:
+                    self.builds[decision.owner] = (decision.hold, decision.alternative.worker)
+                else:
+                    self.extra[decision.hold] = decision.owner
+            elif isinstance(decision, Sentenced):
+                for ticket in decision.claims:
+                    self.waiting.pop(ticket)
+                for child in [child for child, parent in self.children.items() if parent == decision.ticket]:
+                    del self.children[child]
+                if decision.ticket in self.builds:
+                    events += self.end_build(decision.ticket)
+                else:
+                    for extra in [extra for extra, of in self.extra.items() if of == decision.ticket]:
+                        del self.extra[extra]
+                        events.append(("release", (extra,)))
+        return events
+
+    @property
+    def over(self) -> bool:
+        return self.left <= 0
+
+
+def feed(allocator: Any, events: list[tuple[str, tuple[Any, ...]]]) -> None:
+    """Give events to an allocator."""
+    for name, arguments in events:
+        getattr(allocator, name)(*arguments)
