@@ -58,6 +58,7 @@ Reason = Literal[
     "shutdown",  # the agent was told to stop
     "lost",  # the agent (or its machine) ended while the command ran
     "refused",  # it was never started: `detail` says why
+    "error",  # the worker itself failed while it ran: `detail` says how
 ]
 """How a command came to its end. The first four besides the empty one are Buildbot's `failure_reason`."""
 

@@ -162,4 +162,6 @@ def open_session(subprotocol: str | None, name: str) -> Session:
         return MasterSession(name)
     if subprotocol:
         raise ProtocolError("agent", f"it wants to speak {subprotocol!r}; {SUBPROTOCOL!r} is spoken here")
-    raise ProtocolError("agent", "buildbot-worker is not spoken yet")
+    from lockstep.protocol.buildbot7 import BuildbotSession
+
+    return BuildbotSession(name)

@@ -1,0 +1,30 @@
+"""A whole agent: under its guardian, with its event loop. What command lines call."""
+
+import asyncio
+
+from lockstep.protocol.limits import DEFAULT_LEASE
+from lockstep.worker.agent import run_agent
+from lockstep.worker.guard import guarded
+
+PASSWORD_VARIABLE = "LOCKSTEP_WORKER_PASSWORD"
+"""The environment variable that may hold the password; commands do not see it."""
+
+
+def serve(
+    url: str,
+    name: str,
+    password: str,
+    basedir: str,
+    lease: float = DEFAULT_LEASE,
+    once: bool = False,
+    guard: bool = True,
+) -> int:
+    """Be an agent, under a guardian, until told to stop; return the exit code of `run_agent`.
+
+    This is what a command line calls: it forks, so no thread or event loop may exist yet.
+    """
+
+    def run() -> int:
+        return asyncio.run(run_agent(url, name, password, basedir, lease, once, (PASSWORD_VARIABLE,)))
+
+    return guarded(run) if guard else run()
