@@ -24,8 +24,11 @@ class Place(Struct, frozen=True):
     line: int = 0
 
     def __str__(self) -> str:
-        """`master.cfg:12`, the way editors understand."""
-        return f"{self.file}:{self.line}" if self.line else self.file
+        """`master.cfg:12`, the way editors understand; relative to the current folder where it is below it."""
+        file = self.file
+        folder = os.getcwd() + os.sep
+        file = file[len(folder) :] if file.startswith(folder) else file
+        return f"{file}:{self.line}" if self.line else file
 
 
 NOWHERE = Place("(unknown place)")
@@ -99,6 +102,11 @@ def collecting(collector: Collector) -> Iterator[Collector]:
         yield collector
     finally:
         _collector.reset(token)
+
+
+def current() -> Collector | None:
+    """The collector of the load that is under way, if there is one."""
+    return _collector.get()
 
 
 def is_loading() -> bool:

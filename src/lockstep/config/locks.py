@@ -7,6 +7,7 @@ a `locks=` list for one worker (L5, L12). Rendering `locks=` (L24) happens in `n
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import LockSetup
 
@@ -199,25 +200,28 @@ def as_accesses(locks: Any, what: str = "locks=", place: Place | None = None) ->
     return [access for item in locks for access in as_accesses(item, what, place)]
 
 
+def tidy(locks: Any) -> Any:
+    """A `locks=` value as a list, where it is another kind of iterable; renderables and mistakes stay as they are."""
+    if locks is None:
+        return []
+    if isinstance(locks, BaseLock | LockAccess):
+        return [locks]
+    if isinstance(locks, str | bytes | Mapping | list) or hasattr(locks, "getRenderingFor"):
+        return locks
+    return list(locks) if isinstance(locks, Iterable) else locks
+
+
 def accesses_for(worker: str, locks: Any, what: str = "locks=", place: Place | None = None) -> tuple[Access, ...]:
     """A plain `locks=` value (several may be chained in a list) as one claim's accesses on that worker (L3, L12).
 
     Counts of 0 are dropped, the same lock twice is added. Raises `ConfigErrors` if it cannot be (exclusive and again).
     """
-    found: dict[LockKey, Access] = {}
-    for wanted in as_accesses(locks, what, place):
-        access = wanted.on(worker)
-        if access.count == 0:
-            continue
-        before = found.get(access.lock)
-        if before is None:
-            found[access.lock] = access
-        elif before.mode == "exclusive" or access.mode == "exclusive":
-            text = f'{what}: lock "{access.lock}" is there twice, and once exclusive'
-            raise ConfigErrors([Mistake(place or here(), text, "exclusive takes the whole lock: name it once")])
-        else:
-            found[access.lock] = Access(access.lock, "counting", before.count + access.count)
-    return tuple(found.values())
+    try:
+        return normalize(access.on(worker) for access in as_accesses(locks, what, place))
+    except ExclusiveTwiceError as exc:
+        text = f'{what}: lock "{exc.lock}" is there twice, and once exclusive'
+        hint = "exclusive takes the whole lock: name it once"
+        raise ConfigErrors([Mistake(place or here(), text, hint)]) from None
 
 
 class LockTable:
@@ -244,6 +248,11 @@ class LockTable:
     def limit(self, lock: BaseLock, worker: str) -> int:
         """The limit that holds."""
         return self.setup(lock, worker).limit
+
+    def limit_of(self, key: LockKey) -> int | None:
+        """The limit that holds for a lock that the core knows by `key`; None for one that is not in the table."""
+        same = self._locks.get((key.kind, key.name))
+        return min(one.limit(key.worker) for one in same) if same else None
 
     def all(self) -> list[BaseLock]:
         """One object of each lock."""

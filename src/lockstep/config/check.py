@@ -1,0 +1,219 @@
+"""What is checked of a configuration as a whole: names that must be there and unique, locks that can be served.
+
+Each check adds to the mistakes; none stops the others. What one object can check of itself is in its own file.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lockstep.core.nouns import Access
+
+from . import errors
+from .builders import BuilderConfig
+from .draft import Draft
+from .errors import Place, mistake, nearest, warning
+from .locks import BaseLock, LockTable, WorkerLock, as_accesses, tidy
+from .needs import Needs
+from .properties import has_renderables
+from .workers import Worker
+
+
+def check(draft: Draft, needs: Needs, table: LockTable) -> None:
+    """Report every mistake that can be seen only in the whole."""
+    _duplicates("workers", draft.workers)
+    _duplicates("builders", draft.builders)
+    _duplicates("schedulers", draft.schedulers)
+    _duplicates("change sources", draft.change_sources)
+    _worker_names(draft, table)
+    _scheduler_builders(draft)
+    _triggers(draft)
+    _subscriptions(draft)
+    _two_limits(table)
+    for worker in draft.workers:
+        if has_renderables(worker.locks):
+            mistake(f'locks of worker "{worker.name}" cannot be rendered: name them', place=worker.place)
+    for builder in draft.builders:
+        builder.factory.check()
+        _locks_are_locks(builder)
+        errors.guarded(_checker(_build_and_step, builder, needs))
+        errors.guarded(_checker(_servable, builder, needs))
+
+
+def _checker(function: Callable[..., None], builder: BuilderConfig, needs: Needs) -> Callable[[], None]:
+    """The check of one builder, to be run guarded."""
+    return lambda: function(builder, needs)
+
+
+def _duplicates(what: str, things: Iterable[Any]) -> None:
+    """Two things of one name."""
+    seen: dict[str, Place] = {}
+    for thing in things:
+        if thing.name in seen:
+            text = f'two {what} have the name "{thing.name}"'
+            mistake(text, f"the first is at {seen[thing.name]}", thing.place)
+        else:
+            seen[thing.name] = thing.place
+
+
+def _worker_names(draft: Draft, table: LockTable) -> None:
+    """Builders and worker locks that name workers which are not there."""
+    known = [worker.name for worker in draft.workers]
+    for builder in draft.builders:
+        for name in builder.workernames:
+            if name not in known:
+                hint = nearest(name, known) or (f"workers are: {', '.join(known)}" if known else "there are no workers")
+                mistake(f'{builder.what}: there is no worker "{name}"', hint, builder.place)
+    for lock in table.all():
+        for name in lock.maxCountForWorker if isinstance(lock, WorkerLock) else ():
+            if name not in known:
+                text = f'lock "{lock.name}" has a limit for worker "{name}", which is not there'
+                warning(text, nearest(name, known), lock.place)
+
+
+def _scheduler_builders(draft: Draft) -> None:
+    """Schedulers that name builders which are not there."""
+    known = [builder.name for builder in draft.builders]
+    for scheduler in draft.schedulers:
+        names = scheduler.builderNames
+        if isinstance(names, list | tuple | set | frozenset):
+            for name in names:
+                if isinstance(name, str) and name not in known:
+                    hint = nearest(name, known) or (f"builders are: {', '.join(known)}" if known else "there are none")
+                    mistake(f'scheduler "{scheduler.name}": there is no builder "{name}"', hint, scheduler.place)
+    for scheduler in draft.schedulers:
+        upstream: Any = getattr(scheduler, "upstream", None)
+        if hasattr(upstream, "name") and all(upstream is not s for s in draft.schedulers):
+            text = f'scheduler "{scheduler.name}": its upstream "{upstream.name}" is not in c[\'schedulers\']'
+            mistake(text, "", scheduler.place)
+
+
+def _triggers(draft: Draft) -> None:
+    """Trigger steps that name schedulers which are not there."""
+    known = [scheduler.name for scheduler in draft.schedulers]
+    for builder, step in _steps(draft.builders):
+        names = getattr(step, "schedulerNames", None)
+        for name in names if isinstance(names, list | tuple) else ():
+            if isinstance(name, str) and name not in known:
+                hint = nearest(name, known)
+                mistake(f'step "{step.name}" of {builder.what}: there is no scheduler "{name}"', hint, step.place)
+
+
+def _subscriptions(draft: Draft) -> None:
+    """Locks of 2004 that name builders which are not there."""
+    known = [builder.name for builder in draft.builders]
+    for name, locks in draft.subscribed.items():
+        if name not in known:
+            for lock in locks:
+                mistake(f'lock "{lock.name}": there is no builder "{name}"', nearest(name, known), lock.place)
+
+
+def _steps(builders: Iterable[BuilderConfig]) -> list[tuple[BuilderConfig, Any]]:
+    """Every step of every factory once, with one of its builders."""
+    seen: dict[int, tuple[BuilderConfig, Any]] = {}
+    for builder in builders:
+        for step in builder.factory.steps:
+            seen.setdefault(id(step), (builder, step))
+    return list(seen.values())
+
+
+def _two_limits(table: LockTable) -> None:
+    """Locks that were made twice, with different limits (L7)."""
+    for first, other in table.disagreements():
+        kind = "worker lock" if isinstance(first, WorkerLock) else "master lock"
+        text = f'{kind} "{first.name}" was made with other limits at {first.place}; the smaller one holds'
+        warning(text, f"{_limits(first)} there, {_limits(other)} here: make it once", other.place)
+
+
+def _limits(lock: BaseLock) -> str:
+    """A lock's limits in a message."""
+    text = f"maxCount={lock.maxCount}"
+    if isinstance(lock, WorkerLock) and lock.maxCountForWorker:
+        text += f", maxCountForWorker={lock.maxCountForWorker}"
+    return text
+
+
+def _locks_are_locks(builder: BuilderConfig) -> None:
+    """What is no lock in a `locks=` list."""
+    found: list[tuple[Any, str, Place]] = [(builder.locks, f"locks of {builder.what}", builder.place)]
+    found.append((builder.factory.locks, "locks of the factory", builder.factory.place))
+    found += [(step.locks, f'locks of step "{step.name}"', step.place) for step in builder.factory.steps]
+    for locks, what, place in found:
+        tidied = tidy(locks)
+        if not has_renderables(tidied):
+            errors.guarded(lambda t=tidied, w=what, p=place: as_accesses(t, w, p))  # type: ignore[misc]
+
+
+def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
+    """The same lock for the build and one of its steps (L25)."""
+    held: dict[BaseLock, tuple[str, Place]] = {}
+    workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
+    for what, place, locks in _build_level(builder, workers, needs):
+        for access in _plain_accesses(locks):
+            if access.count:
+                held.setdefault(access.lock, (what, place))
+    for step in builder.factory.steps:
+        for access in _plain_accesses(step.locks):
+            if access.count and access.lock in held:
+                what, place = held[access.lock]
+                claims = f'claims lock "{access.lock.name}", which {what} holds ({place})'
+                text = f'step "{step.name}" of {builder.what} {claims}'
+                mistake(text, "the step would wait for its own build: claim the lock in one of the two", step.place)
+
+
+def _build_level(builder: BuilderConfig, workers: list[Worker], needs: Needs) -> list[tuple[str, Place, Any]]:
+    """Who claims locks for a whole build: (who, where, locks)."""
+    levels: list[tuple[str, Place, Any]] = [
+        ("the build", builder.place, builder.locks),
+        ("the factory", builder.factory.place, builder.factory.locks),
+        ("the build", builder.place, list(needs.subscribed.get(builder.name, ()))),
+    ]
+    levels += [(f'worker "{worker.name}"', worker.place, worker.locks) for worker in workers]
+    return levels
+
+
+def _plain_accesses(locks: Any) -> list[Any]:
+    """The accesses of a `locks=` value that needs no rendering; none of one that does, or that is wrong."""
+    tidied = tidy(locks)
+    if has_renderables(tidied):
+        return []
+    try:
+        return as_accesses(tidied)
+    except errors.ConfigErrors:
+        return []
+
+
+def _servable(builder: BuilderConfig, needs: Needs) -> None:
+    """Counts that no limit can serve (L5), and one lock twice in a claim (L12)."""
+    if has_renderables([builder.locks, builder.factory.locks]):
+        return
+    reasons: list[tuple[Access, int]] = []
+    workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
+    possible = 0
+    for worker in workers:
+        alternative = needs.alternative(builder, worker, needs.build_locks(builder, worker))
+        too_large = needs.too_large(builder, alternative)
+        possible += not too_large
+        reasons += too_large
+    master = [reason for reason in reasons if reason[0].lock.kind == "master"]
+    if not master and (possible or not workers):
+        return
+    for access, limit in dict.fromkeys(master or reasons):
+        where = _claimed_at(builder, access)
+        text = (
+            f'{builder.what} can never start: it wants {access.count} of lock "{access.lock}", whose limit is {limit}'
+        )
+        mistake(text, "raise maxCount or lower the count", where)
+
+
+def _claimed_at(builder: BuilderConfig, access: Access) -> Place:
+    """The place of the step that makes this claim; else the builder's."""
+    key = (access.lock.kind, access.lock.name)
+    for found in _plain_accesses([builder.locks, builder.factory.locks]):
+        if (found.lock.kind, found.lock.name) == key:
+            return builder.place
+    for step in builder.factory.steps:
+        for found in _plain_accesses(step.locks):
+            if (found.lock.kind, found.lock.name) == key:
+                place: Place = step.place
+                return place
+    return builder.place

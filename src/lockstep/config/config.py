@@ -1,0 +1,155 @@
+"""`Config`: a configuration that was read and checked, frozen; and what the core is told of it.
+
+How it is made is in `load.py`. The master keeps one; a reload makes another.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lockstep.core import values
+from lockstep.core.values import BuilderSetup, LockSetup, SchedulerSetup, Setup, SourceStamp
+
+from .builders import BuilderConfig
+from .draft import Port
+from .errors import Mistake
+from .locks import LockTable, as_accesses
+from .needs import Needs, RenderedNeed, worker_properties
+from .properties import Properties, resolve
+from .workers import Worker
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Config:
+    """Everything that a configuration says. `warnings` and `notes` are for `lockstep check`."""
+
+    file: str
+    basedir: str
+    title: str
+    titleURL: str
+    buildbotURL: str
+    www_ports: tuple[Port, ...]
+    protocol_ports: tuple[Port, ...]
+    db_url: str | None
+    workers: Mapping[str, Worker]
+    builders: Mapping[str, BuilderConfig]
+    schedulers: Mapping[str, Any]
+    change_sources: Mapping[str, Any]
+    secretsProviders: tuple[Any, ...]
+    collapseRequests: Any
+    prioritizeBuilders: Any
+    select_next_worker: Any
+    properties: Mapping[str, Any]
+    logMaxSize: int | None
+    logMaxTailSize: int | None
+    logEncoding: str
+    table: LockTable = field(repr=False)
+    needs: Needs = field(repr=False)
+    warnings: tuple[Mistake, ...] = ()
+    notes: tuple[Mistake, ...] = ()
+
+    @cached_property
+    def _setup(self) -> Setup:
+        builders = tuple(self._builder_setup(builder) for builder in self.builders.values())
+        return Setup(
+            workers=tuple(worker.setup() for worker in self.workers.values()),
+            builders=builders,
+            locks=self.needs.lock_setups(self.builders.values()),
+            schedulers=tuple(self._scheduler_setup(scheduler) for scheduler in self.schedulers.values()),
+            sources=tuple(self.change_sources),
+        )
+
+    def setup(self) -> Setup:
+        """What the core is told: workers, builders with their needs, locks with their limits, schedulers, sources."""
+        return self._setup
+
+    def _builder_setup(self, builder: BuilderConfig) -> BuilderSetup:
+        """One builder for the core; without a need where that must be asked for each request (L24, L24a)."""
+        dynamic = self.needs.is_dynamic(builder) or self.select_next_worker is not None
+        return BuilderSetup(
+            name=builder.name,
+            workers=tuple(builder.workernames),
+            need=None if dynamic else self.needs.static(builder),
+            description=builder.description,
+            tags=builder.tags,
+            project=builder.project,
+        )
+
+    def _scheduler_setup(self, scheduler: Any) -> SchedulerSetup:
+        """One scheduler for the core."""
+        names = scheduler.builderNames
+        builders = tuple(str(n) for n in names) if isinstance(names, list | tuple | set | frozenset) else ()
+        return SchedulerSetup(name=scheduler.name, kind=type(scheduler).__name__, builders=builders)
+
+    async def need_for(
+        self,
+        builder: str,
+        properties: values.Properties,
+        workers: Sequence[str] | None = None,
+        sourcestamps: Iterable[SourceStamp] = (),
+    ) -> RenderedNeed:
+        """The need of one request of a builder, its locks rendered for each candidate worker (L24).
+
+        `properties` are the request's own; `workers` the candidates in their order (default: all of the builder).
+        What a user's renderable raises goes through; KeyError for an unknown builder or worker.
+        """
+        config = self.builders[builder]
+        props = Properties.of(self.request_properties(config, properties), tuple(sourcestamps))
+        return await self.needs.rendered(config, props, workers)
+
+    def request_properties(self, builder: BuilderConfig, own: values.Properties) -> values.Properties:
+        """All that is known of a build's properties before it has a worker; later ones win."""
+        props = Properties()
+        props.update(self.properties, "global")
+        for name, (value, source) in own.items():
+            props.setProperty(name, value, source)
+        props.update(builder.properties, "Builder")
+        for name, value in builder.defaultProperties.items():
+            if not props.hasProperty(name):
+                props.setProperty(name, value, "Builder")
+        props.setProperty("buildername", builder.name, "Builder")
+        return props.plain()
+
+    def build_properties(self, builder: str, worker: str, own: values.Properties) -> values.Properties:
+        """A build's properties as far as the configuration knows them: global, request, builder, worker."""
+        config, chosen = self.builders[builder], self.workers[worker]
+        props = Properties.of(self.request_properties(config, own))
+        worker_properties(props, chosen)
+        return props.plain()
+
+    def unknown_locks(self, locks: Any, worker: str) -> tuple[LockSetup, ...]:
+        """The locks in a rendered `locks=` value that the core was not told of by `setup()`."""
+        return tuple(self.needs.unknown(as_accesses(locks), worker))
+
+    def next_worker(self, builder: str) -> Any:
+        """The hook that chooses among a builder's workers, or None."""
+        return self.builders[builder].nextWorker or self.select_next_worker
+
+    def collapse(self, builder: str) -> Any:
+        """Whether a builder's requests may be merged: True (default), False, or the user's function."""
+        own = self.builders[builder].collapseRequests
+        if own is not None:
+            return own
+        return True if self.collapseRequests is None else self.collapseRequests
+
+    def secret(self, name: str) -> str:
+        """The value of a secret, now. Raises KeyError if no provider knows it, TypeError if one must be waited for."""
+        for provider in self.secretsProviders:
+            value = provider.get(name)
+            if inspect.isawaitable(value):
+                if inspect.iscoroutine(value):
+                    value.close()
+                raise TypeError(f"{type(provider).__name__} must be waited for: use secret_later()")
+            if value is not None:
+                return str(value)
+        raise KeyError(name)
+
+    async def secret_later(self, name: str) -> str:
+        """The value of a secret. Raises KeyError if no provider knows it."""
+        for provider in self.secretsProviders:
+            value = await resolve(provider.get(name))
+            if value is not None:
+                return str(value)
+        raise KeyError(name)

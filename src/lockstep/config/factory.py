@@ -1,0 +1,92 @@
+"""`BuildFactory`: the list of steps that each build of a builder gets anew.
+
+What a step is, is written in `steps/`; here only its protocol is known (`protocols.StepLike`). The ready-made factories
+of 2005 (`factory.Trial`, ...) need steps and are in `compat/`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import Place, check_keywords, here, mistake
+from .locks import tidy
+from .protocols import StepLike
+
+_NO_BUILD_CLASS = "buildClass of a BuildFactory is not supported yet"
+
+
+class BuildFactory:
+    """Steps in their order. `locks=` is claimed by every build of it, with the builder's own (L21)."""
+
+    workdir: Any = "build"
+    useProgress = True
+    treeStopOnFailure = False
+    buildClass: Any = None
+    place: Place
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "BuildFactory":
+        """Give every factory its place and its list, also where a subclass forgets to call `__init__`."""
+        made = super().__new__(cls)
+        made.place = here()
+        made.steps = []
+        made.locks = []
+        return made
+
+    def __init__(self, steps: Any = None, locks: Any = None, **unknown: Any) -> None:
+        """Take steps (objects, or pairs as `s(...)` makes them) and locks."""
+        self.steps: list[Any] = []
+        self.locks: Any = tidy(locks)
+        check_keywords("BuildFactory", unknown, ("steps", "locks"), place=self.place)
+        if steps is not None:
+            self.addSteps(steps)
+
+    def addStep(self, step: Any, **kwargs: Any) -> None:
+        """Add a step; the oldest form is a class and its keywords."""
+        made = as_step(step, kwargs)
+        if made is not None:
+            self.steps.append(made)
+
+    def addSteps(self, steps: Iterable[Any]) -> None:
+        """Add steps in their order."""
+        if isinstance(steps, StepLike) or not isinstance(steps, Iterable):
+            mistake(f"a BuildFactory needs a list of steps, not {steps!r}", "put it into a list")
+            return
+        for step in steps:
+            self.addStep(step)
+
+    def newSteps(self) -> list[Any]:
+        """Fresh steps for one build."""
+        made = [step.make() for step in self.steps]
+        for step in made:
+            if self.workdir != "build" and hasattr(step, "setDefaultWorkdir"):
+                step.setDefaultWorkdir(self.workdir)
+        return made
+
+    def check(self) -> None:
+        """Report what was put on the factory and does not work yet."""
+        if self.buildClass is not None:
+            mistake(_NO_BUILD_CLASS, "leave it out", self.place)
+
+    def __repr__(self) -> str:
+        """How many steps there are."""
+        return f"<{type(self).__name__} with {len(self.steps)} steps>"
+
+
+def as_step(step: Any, kwargs: dict[str, Any] | None = None) -> Any:
+    """A step object from what may stand in a list of steps; None, with a mistake reported, if it is no step."""
+    if isinstance(step, tuple) and len(step) == 2 and isinstance(step[0], type) and isinstance(step[1], dict):
+        step, kwargs = step
+    if isinstance(step, type):
+        step = step(**(kwargs or {}))
+    elif kwargs:
+        mistake(f"keywords ({', '.join(kwargs)}) can be added only to a step's class, not to {step!r}")
+    if getattr(step, "lockstep_refused", False):
+        return None
+    if isinstance(step, StepLike):
+        return step
+    mistake(f"{step!r} is no step", "a step is made by steps.ShellCommand(...) and the like")
+    return None
+
+
+def s(step_class: Any, **kwargs: Any) -> Any:
+    """The 2005 spelling of a step: `s(step.SVN, svnurl=...)`."""
+    return as_step(step_class, kwargs) if kwargs else as_step((step_class, {}))

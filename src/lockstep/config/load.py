@@ -1,0 +1,198 @@
+"""Loads a configuration file: executes it, reads its dictionary, checks the whole; a `Config`, or all of its mistakes.
+
+The vocabulary is not known here: the file imports it. `compat/loading.py` makes the import name `buildbot` lead to
+it and calls `load`. A load that fails leaves no trace in what runs.
+"""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from . import errors
+from .check import check
+from .config import Config
+from .draft import Draft
+from .errors import Collector, ConfigErrors, Mistake, Place, collecting, nearest
+from .keys import KeyReader
+from .locate import Locator
+from .locks import BaseLock, LockAccess, LockTable, tidy
+from .modules import BESIDE
+from .needs import Needs
+
+MODULE = "buildmaster_config"
+"""What the executed file is called as a module."""
+_NO_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
+
+
+def load(path: str, basedir: str | None = None) -> Config:
+    """Load the configuration at `path`. `basedir` (default: the file's folder) is what the file sees under that name.
+
+    Raises `ConfigErrors` with every mistake; the modules beside the file are then what they were before.
+    """
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    basedir = os.path.abspath(basedir) if basedir is not None else folder
+    collector = Collector()
+    with BESIDE.loading(folder):
+        with collecting(collector):
+            source = _read(path)
+            values = _execute(path, source, basedir)
+            draft = _draft(path, source, values) if values is not None else Draft()
+            config = _assemble(path, basedir, draft, collector)
+        if collector.mistakes:
+            raise ConfigErrors(_in_order(collector.mistakes, path), collector.warnings)
+    return config
+
+
+def _in_order(mistakes: list[Mistake], path: str) -> list[Mistake]:
+    """The configuration's own mistakes first, then those of each other file; by line."""
+    return sorted(mistakes, key=lambda m: (m.place.file != path, m.place.file, m.place.line))
+
+
+def _read(path: str) -> str:
+    """The file's text; an empty one after reporting why it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8-sig")
+    except OSError as exc:
+        errors.mistake(f"the configuration cannot be read: {exc.strerror}", "", Place(path))
+    except UnicodeDecodeError as exc:
+        errors.mistake(f"the configuration is not UTF-8: {exc.reason} at byte {exc.start}", "", Place(path))
+    return ""
+
+
+def _execute(path: str, source: str, basedir: str) -> dict[str, Any] | None:
+    """Execute the file and return its dictionary; None after reporting why there is none."""
+    collector = errors.current()
+    module = ModuleType(MODULE)
+    module.__dict__.update(__file__=path, basedir=basedir)
+    before = sys.modules.get(MODULE)
+    sys.modules[MODULE] = module
+    count = len(collector.mistakes) if collector else 0
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        if before is not None:
+            sys.modules[MODULE] = before
+        for one in explain(exc, path):
+            errors.mistake(one.text, one.hint, one.place)
+        return None
+    found = module.__dict__.get("BuildmasterConfig", module.__dict__.get("c"))
+    if isinstance(found, dict):
+        return found
+    if collector is None or len(collector.mistakes) == count:
+        hint = "begin with: c = BuildmasterConfig = {}"
+        errors.mistake("the configuration defines no dictionary BuildmasterConfig", hint, Place(path))
+    return None
+
+
+def explain(exc: BaseException, path: str) -> list[Mistake]:
+    """What went wrong while the file ran, at the user's own line."""
+    if isinstance(exc, ConfigErrors):
+        return list(exc.mistakes)
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return [Mistake(Place(exc.filename, exc.lineno or 0), f"syntax error: {exc.msg}")]
+    place, from_ = _where(exc, path)
+    hint = f"called from {from_}" if from_ is not None else ""
+    if isinstance(exc, SystemExit):
+        return [Mistake(place, f"the configuration ended the program: exit({exc.code!r})", hint)]
+    if isinstance(exc, ImportError):
+        text, more = _explain_import(exc)
+        return [Mistake(place, text, "; ".join(part for part in (more, hint) if part))]
+    return [Mistake(place, f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__, hint)]
+
+
+def _explain_import(exc: ImportError) -> tuple[str, str]:
+    """An import that failed, with the nearest name or what to install."""
+    match = _NO_NAME.search(str(exc))
+    if match is not None:
+        module = sys.modules.get(match[2])
+        return f'there is no "{match[1]}" in {match[2]}', nearest(match[1], dir(module)) if module else ""
+    missing = (exc.name or "").partition(".")[0]
+    if missing in ("twisted", "zope"):
+        return f"{type(exc).__name__}: {exc}", 'pip install "lockstep-ci[twisted]"'
+    return f"{type(exc).__name__}: {exc}", ""
+
+
+def _where(exc: BaseException, path: str) -> tuple[Place, Place | None]:
+    """The innermost line of the user's own files, and the configuration's line that led there if that is another."""
+    folder = os.path.join(os.path.dirname(path), "")
+    frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename.startswith(folder)]
+    own = [frame for frame in frames if f"{os.sep}site-packages{os.sep}" not in frame.filename]
+    if not own:
+        return Place(path), None
+    last, first = own[-1], own[0]
+    place = Place(last.filename, last.lineno or 0)
+    start = Place(first.filename, first.lineno or 0)
+    return place, None if start == place else start
+
+
+def _draft(path: str, source: str, values: dict[str, Any]) -> Draft:
+    """Read the dictionary."""
+    return KeyReader(values, Locator(path, source)).read()
+
+
+def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Config:
+    """Bring all locks together, check the whole, and freeze it (with mistakes it is thrown away by the caller)."""
+    for lock in [thing for thing in collector.made if isinstance(thing, BaseLock)] + draft.locks:
+        _subscribe(draft, lock)
+    table = LockTable(thing for thing in collector.made if isinstance(thing, BaseLock))
+    for lock in [*draft.locks, *_used_locks(draft)]:
+        table.add(lock)
+    needs = Needs({worker.name: worker for worker in reversed(draft.workers)}, table, draft.subscribed)
+    needs.workers = {worker.name: needs.workers[worker.name] for worker in draft.workers}
+    check(draft, needs, table)
+    return Config(
+        file=path,
+        basedir=basedir,
+        title=draft.title,
+        titleURL=draft.titleURL,
+        buildbotURL=draft.buildbotURL,
+        www_ports=draft.www_ports,
+        protocol_ports=draft.protocol_ports,
+        db_url=draft.db_url,
+        workers=MappingProxyType(dict(needs.workers)),
+        builders=MappingProxyType({builder.name: builder for builder in draft.builders}),
+        schedulers=MappingProxyType({scheduler.name: scheduler for scheduler in draft.schedulers}),
+        change_sources=MappingProxyType({source.name: source for source in draft.change_sources}),
+        secretsProviders=tuple(draft.secretsProviders),
+        collapseRequests=draft.collapseRequests,
+        prioritizeBuilders=draft.prioritizeBuilders,
+        select_next_worker=draft.select_next_worker,
+        properties=MappingProxyType(draft.properties),
+        logMaxSize=draft.logMaxSize,
+        logMaxTailSize=draft.logMaxTailSize,
+        logEncoding=draft.logEncoding,
+        table=table,
+        needs=needs,
+        warnings=tuple(collector.warnings),
+        notes=tuple(collector.notes),
+    )
+
+
+def _subscribe(draft: Draft, lock: BaseLock) -> None:
+    """A lock of 2004 that names builders is a lock of these builders."""
+    for builder in getattr(lock, "subscribers", ()):
+        locks = draft.subscribed.setdefault(str(builder), [])
+        if lock not in locks:
+            locks.append(lock)
+
+
+def _used_locks(draft: Draft) -> Iterable[BaseLock]:
+    """Every lock object that stands in a `locks=` list, also one that was made before this load."""
+    places: list[Any] = [worker.locks for worker in draft.workers]
+    for builder in draft.builders:
+        places += [builder.locks, builder.factory.locks, *(step.locks for step in builder.factory.steps)]
+    for value in places:
+        tidied = tidy(value)
+        for item in tidied if isinstance(tidied, list) else []:
+            if isinstance(item, LockAccess):
+                yield item.lock
+            elif isinstance(item, BaseLock):
+                yield item

@@ -1,0 +1,141 @@
+"""What a build needs before it can start: for each worker its slot, a directory, and all locks (L21-L24).
+
+The locks of worker, builder and factory are one claim. Granting is the core's; checks with places are in `check.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Need
+from lockstep.core.state import slot_key
+from lockstep.core.values import LockSetup
+
+from .builders import BuilderConfig
+from .locks import BaseLock, LockAccess, LockTable, accesses_for, as_accesses, tidy
+from .rendering import Properties, has_renderables, render
+from .workers import Worker
+
+DYNAMIC = ("canStartBuild", "nextWorker")
+"""Hooks of a builder that choose among its workers (L24a): with one, the core gets no need at configuration time."""
+
+
+class RenderedNeed(Struct, frozen=True):
+    """The need of one request. `unknown` are locks that the configuration did not have when it was loaded."""
+
+    need: Need
+    unknown: tuple[LockSetup, ...] = ()
+
+
+class Needs:
+    """Computes needs from what a configuration has."""
+
+    def __init__(
+        self, workers: Mapping[str, Worker], table: LockTable, subscribed: Mapping[str, Sequence[BaseLock]]
+    ) -> None:
+        """Take the workers by name, all known locks, and the locks that builders subscribe to (2004)."""
+        self.workers = workers
+        self.table = table
+        self.subscribed = subscribed
+
+    def build_locks(self, builder: BuilderConfig, worker: Worker | None) -> list[Any]:
+        """The `locks=` values that every build of that builder claims (on that worker), not rendered."""
+        own = worker.locks if worker is not None else []
+        return [tidy(own), builder.locks, builder.factory.locks, list(self.subscribed.get(builder.name, ()))]
+
+    def is_dynamic(self, builder: BuilderConfig) -> bool:
+        """Whether a request's need must be rendered, or a hook chooses among the workers."""
+        hooked = any(getattr(builder, hook) is not None for hook in DYNAMIC)
+        return hooked or has_renderables([builder.locks, builder.factory.locks])
+
+    def alternative(self, builder: BuilderConfig, worker: Worker, locks: Any) -> Alternative:
+        """One worker with slot, build directory and locks. Raises `ConfigErrors` for a list that cannot be."""
+        accesses = accesses_for(worker.name, locks, f'locks of {builder.what} on worker "{worker.name}"', builder.place)
+        own = (Access(slot_key(worker.name)), Access(builddir_key(builder, worker.name), "exclusive"))
+        return Alternative(worker.name, own + accesses)
+
+    def static(self, builder: BuilderConfig) -> Need:
+        """The need of every build of a builder whose locks need no rendering."""
+        made = [
+            self.alternative(builder, self.workers[name], self.build_locks(builder, self.workers[name]))
+            for name in builder.workernames
+            if name in self.workers
+        ]
+        return Need(self.possible(builder, made))
+
+    def possible(self, builder: BuilderConfig, alternatives: Iterable[Alternative]) -> tuple[Alternative, ...]:
+        """The alternatives that can ever be served (L5); all if none can: the claim waits and says why."""
+        every = tuple(alternatives)
+        left = tuple(one for one in every if not self.too_large(builder, one))
+        return left or every
+
+    def too_large(self, builder: BuilderConfig, alternative: Alternative) -> list[tuple[Access, int]]:
+        """The accesses of a build or of its (certain) steps that a lock's limit can never serve, with the limit."""
+        found = []
+        for access in (*alternative.accesses, *self.step_accesses(builder, alternative.worker)):
+            limit = self.table.limit_of(access.lock)
+            if limit is not None and access.count > limit:
+                found.append((access, limit))
+        return found
+
+    def step_accesses(self, builder: BuilderConfig, worker: str) -> list[Access]:
+        """What the steps claim on that worker, of those that certainly run and whose locks need no rendering."""
+        found: list[Access] = []
+        for step in builder.factory.steps:
+            if getattr(step, "doStepIf", True) is True and not has_renderables(tidy(step.locks)):
+                found.extend(accesses_for(worker, step.locks, f'locks of step "{step.name}"', step.place))
+        return found
+
+    async def rendered(
+        self, builder: BuilderConfig, props: Properties, workers: Sequence[str] | None = None
+    ) -> RenderedNeed:
+        """The need of one request: its locks rendered for each worker, with `workername` and the worker's properties.
+
+        `workers` are the candidates in their order (default: all). What a renderable raises goes through.
+        """
+        alternatives, unknown = [], {}
+        for name in builder.workernames if workers is None else workers:
+            worker = self.workers[name]
+            seen = props.copy()
+            worker_properties(seen, worker)
+            locks = await render(self.build_locks(builder, worker), seen)
+            for setup in self.unknown(as_accesses(locks), name):
+                unknown[setup.key] = setup
+            alternatives.append(self.alternative(builder, worker, locks))
+        return RenderedNeed(Need(self.possible(builder, alternatives)), tuple(unknown.values()))
+
+    def unknown(self, accesses: Iterable[LockAccess], worker: str) -> list[LockSetup]:
+        """The locks among these that the configuration did not have when it was loaded, as the core must know them."""
+        known = set(self.table.all())
+        return [self.table.setup(one.lock, worker) for one in accesses if one.lock not in known]
+
+    def lock_setups(self, builders: Iterable[BuilderConfig]) -> tuple[LockSetup, ...]:
+        """Every lock that may be needed: the users' own, slots and build directories."""
+        setups: dict[LockKey, LockSetup] = {}
+        for lock in self.table.all():
+            for worker_name in self.workers or ("",):
+                setup = self.table.setup(lock, worker_name)
+                setups[setup.key] = setup
+        for worker in self.workers.values():
+            limit = UNLIMITED if worker.max_builds is None else worker.max_builds
+            setups[slot_key(worker.name)] = LockSetup(slot_key(worker.name), limit)
+        for builder in builders:
+            for name in builder.workernames:
+                key = builddir_key(builder, name)
+                setups[key] = LockSetup(key, 1)
+        return tuple(setups.values())
+
+
+def builddir_key(builder: BuilderConfig, worker: str) -> LockKey:
+    """The lock of one build directory on one worker (L23)."""
+    return LockKey("builddir", builder.workerbuilddir, worker)
+
+
+def worker_properties(props: Properties, worker: Worker) -> None:
+    """Add what is known of a build as soon as its worker is."""
+    props.update(worker.properties, "Worker")
+    for name, value in worker.defaultProperties.items():
+        if not props.hasProperty(name):
+            props.setProperty(name, value, "Worker")
+    props.setProperty("workername", worker.name, "Worker")
