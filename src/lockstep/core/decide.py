@@ -37,6 +37,7 @@ def _full_pass(draft: Draft, _event: e.FullPass) -> None:
 
 HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.Configured: decide_setup.configured,
+    e.LocksSeen: decide_setup.locks_seen,
     e.Remembered: decide_setup.remembered,
     e.ChangesFound: decide_setup.changes_found,
     e.Submitted: decide_requests.submitted,

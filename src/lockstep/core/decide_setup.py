@@ -44,6 +44,13 @@ def configured(draft: Draft, event: e.Configured) -> None:
     draft.reply(event.token, lost)
 
 
+def locks_seen(draft: Draft, event: e.LocksSeen) -> None:
+    """Locks that were made while rendering: known from now on, until a reload does not name them (L6, L24)."""
+    for lock in event.locks:
+        if lock.key not in draft.state.locks:
+            draft.emit(f.LimitChanged(key=lock.key, limit=lock.limit, max_overtakes=lock.max_overtakes))
+
+
 def _removed(lock: LockSetup) -> f.LimitChanged:
     return f.LimitChanged(key=lock.key, limit=lock.limit, max_overtakes=lock.max_overtakes, removed=True)
 

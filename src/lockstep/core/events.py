@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from lockstep.core.calls import Call, CommandResult
 from lockstep.core.nouns import Access, Need, Result
-from lockstep.core.values import Change, Properties, Setup, StepPlan, Submission
+from lockstep.core.values import Change, LockSetup, Properties, Setup, StepPlan, Submission
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -22,6 +22,12 @@ class Configured(Event, frozen=True):
     """A configuration was loaded: the first one, or a reload."""
 
     setup: Setup
+
+
+class LocksSeen(Event, frozen=True):
+    """Rendered `locks=` named locks that the configuration did not have when it was loaded (L24)."""
+
+    locks: tuple[LockSetup, ...]
 
 
 class Remembered(Event, frozen=True):
