@@ -25,6 +25,7 @@ class BuildContext(Protocol):
     @property
     def basedir(self) -> str:
         """The worker's folder for this build, relative to the worker's own (`builddir`)."""
+
     @property
     def properties(self) -> Properties: ...
     @property
@@ -32,12 +33,15 @@ class BuildContext(Protocol):
     @property
     def changes(self) -> tuple[Change, ...]:
         """The changes of all source stamps, oldest first."""
+
     @property
     def result(self) -> Result:
         """The build's result so far."""
+
     @property
     def env(self) -> dict[str, Any]:
         """The builder's `env=`, not rendered."""
+
     @property
     def worker_info(self) -> dict[str, Any]: ...
     @property
@@ -69,8 +73,17 @@ class StepContext(Protocol):
     def open_log(self, name: str, type: LogType) -> int:
         """Add a log to the step (an `OpenLog` call). A second log of one name gets another slug."""
 
+    @property
+    def calls(self) -> int:
+        """The number of the call that was started last; 0 before the first."""
+
     def observe(self, log: int, observer: Callable[[Stream, str], None]) -> None:
-        """Feed each stored line of the log, from its beginning, without its newline, before a call's result returns."""
+        """Feed each stored line of the log, from its beginning, without its newline, before a call's result returns.
+
+        Live and on replay, what a command wrote is fed after the result of the call before it has been returned and
+        before its own is: so one log's lines can be told apart by command. A line without a newline at a command's end
+        is fed then.
+        """
 
     def add_steps(self, steps: list[Any], where: str) -> None:
         """Add step objects after the current one (`after-current`) or the last one (`after-last`)."""

@@ -1,0 +1,191 @@
+"""The build as a step sees it: `Build`, with Buildbot's names, over the contract in `context.py`.
+
+It reads from the build's context and changes nothing but through the running step's doors. Attributes that users put on
+it are theirs for the life of the step's process, and lost with it (HOUSE.md section 2.5).
+"""
+
+import ntpath
+import posixpath
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from lockstep.config.properties import Properties
+from lockstep.core.calls import SetProperty
+from lockstep.core.nouns import Result
+from lockstep.core.values import Change, SourceStamp
+from lockstep.steps.context import BuildContext, StepContext
+
+_NOT_FENCED: Final = ("slot of worker ", "build directory ")
+
+
+class BuildProperties(Properties):
+    """The build's properties, as renderers and users see them; setting one is a call of the running step."""
+
+    context: StepContext | None = None
+
+    def setProperty(self, name: str, value: Any, source: str, runtime: bool = False) -> None:
+        """Set a property of the build. TypeError for what JSON cannot say, RuntimeError where no step runs."""
+        if self.context is None:
+            raise RuntimeError(f"the property {name!r} can only be set while a step runs")
+        if isinstance(value, tuple):
+            value = list(value)
+        try:
+            msgspec.json.encode(value)
+        except (TypeError, msgspec.MsgspecError, OverflowError) as exc:
+            raise TypeError(f"the property {name!r} cannot have a value of {type(value).__name__}: {exc}") from None
+        self.context.call_now(SetProperty(str(name), value, str(source)))
+        super().setProperty(name, value, source)
+
+
+class BuildWorker:
+    """The worker of a build: its name and what it said of itself."""
+
+    def __init__(self, context: BuildContext) -> None:
+        self.workername = context.worker
+        self.name = context.worker
+        self.info = dict(context.worker_info)
+        self.worker_basedir = self.info.get("basedir", "")
+        self.worker_system = self.info.get("system", "posix")
+        self.path_module = ntpath if self.worker_system in ("nt", "win32") else posixpath
+
+    @property
+    def worker(self) -> "BuildWorker":
+        """Itself (Buildbot has two objects here)."""
+        return self
+
+
+class BuilderName:
+    """The builder of a build: its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def getBuilderName(self) -> str:
+        """The name."""
+        return self.name
+
+
+class Build:
+    """The build that a step belongs to."""
+
+    def __init__(self, build: BuildContext, context: StepContext | None = None) -> None:
+        """`context` is the running step's; None while it is prepared (then nothing can be changed)."""
+        self._build = build
+        self._context = context
+        self.worker = BuildWorker(build)
+        self.workerforbuilder = self.worker
+        self.workername = build.worker
+        self.builder = BuilderName(build.builder)
+        self.number = build.number
+        self.buildid = build.buildid
+        self.path_module = self.worker.path_module
+        self.sources = list(build.sourcestamps)
+        props = BuildProperties.of(build.properties, build.sourcestamps, build.worker_info, self)
+        assert isinstance(props, BuildProperties)
+        props.context = context
+        self.properties = props
+        self.env: dict[str, Any] = {}
+        """The builder's environment, rendered."""
+
+    @property
+    def results(self) -> Result:
+        """The build's result so far."""
+        return self._build.result
+
+    @property
+    def workdir(self) -> str:
+        """The usual directory of commands."""
+        return "build"
+
+    @property
+    def builddir(self) -> str:
+        """The build's folder, below the worker's own."""
+        return self._build.basedir
+
+    def place(self, path: str) -> str:
+        """A path below the build's folder, as one below the worker's own; absolute ones stay."""
+        return self.path_module.join(self._build.basedir, path) if path else self._build.basedir
+
+    def fences(self) -> dict[str, str]:
+        """The environment that carries the fences of the locks which the build and the step hold (L62)."""
+        env: dict[str, str] = {}
+        suffix = f" on {self.workername}"
+        for lock, fence in sorted(self._build.fences.items(), key=lambda item: item[0].endswith(suffix)):
+            if lock.startswith(_NOT_FENCED):
+                continue
+            short, long = fence_variable(lock.removesuffix(suffix)), fence_variable(lock)
+            env[long if short in env else short] = str(fence)
+        return env
+
+    def getProperties(self) -> Properties:
+        """The properties."""
+        return self.properties
+
+    def getProperty(self, name: str, default: Any = None) -> Any:
+        """The value of a property, or `default`."""
+        return self.properties.getProperty(name, default)
+
+    def hasProperty(self, name: str) -> bool:
+        """Whether there is such a property."""
+        return self.properties.hasProperty(name)
+
+    has_key = hasProperty
+
+    def setProperty(self, name: str, value: Any, source: str, runtime: bool | None = None) -> None:
+        """Set a property (a call of the running step)."""
+        self.properties.setProperty(name, value, source)
+
+    async def render(self, value: Any) -> Any:
+        """Render a value with the build's properties."""
+        return await self.properties.render(value)
+
+    def getBuilderName(self) -> str:
+        """The builder's name."""
+        return self.builder.name
+
+    def getWorkerName(self) -> str:
+        """The worker's name."""
+        return self.workername
+
+    def getSourceStamp(self, codebase: str = "") -> SourceStamp | None:
+        """The source stamp of a codebase, or None."""
+        return next((stamp for stamp in self.sources if stamp.codebase == codebase), None)
+
+    def getAllSourceStamps(self) -> list[SourceStamp]:
+        """All source stamps."""
+        return list(self.sources)
+
+    def allChanges(self) -> list[Change]:
+        """The changes of all source stamps, oldest first."""
+        return list(self._build.changes)
+
+    def allFiles(self) -> list[str]:
+        """The files of all changes; one that changed twice is there twice."""
+        return [name for change in self._build.changes for name in change.files]
+
+    def blamelist(self) -> list[str]:
+        """The authors of all changes and patches, sorted."""
+        authors = {change.author for change in self._build.changes}
+        authors |= {stamp.patch.author for stamp in self.sources if stamp.patch and stamp.patch.author}
+        return sorted(authors)
+
+    def addStepsAfterCurrentStep(self, steps: Iterable[Any]) -> None:
+        """Add steps that run right after the current one."""
+        self._add(steps, "after-current")
+
+    def addStepsAfterLastStep(self, steps: Iterable[Any]) -> None:
+        """Add steps that run after the last one."""
+        self._add(steps, "after-last")
+
+    def _add(self, steps: Iterable[Any], where: str) -> None:
+        if self._context is None:
+            raise RuntimeError("steps can only be added while a step runs")
+        self._context.add_steps([step.make() for step in steps], where)
+
+
+def fence_variable(lock: str) -> str:
+    """The environment variable that carries a lock's fence: `LOCKSTEP_FENCE_DATABASE`."""
+    return "LOCKSTEP_FENCE_" + re.sub(r"[^A-Z0-9]", "_", lock.upper())
