@@ -1,0 +1,160 @@
+"""How quick one decision is: grants a second with many waiting, and the time of single decisions (issue 2, section 2).
+
+Processor time of one core; one round is one end, one arrival, and the grants that follow. Nothing is asserted: the
+table says what is wanted and what was reached. `python bench/decide.py [--quick]`.
+"""
+
+import argparse
+import gc
+import random
+import time
+from collections.abc import Callable
+
+from lockstep.core.alloc_facts import Granted
+from lockstep.core.allocation import Allocator
+from lockstep.core.nouns import Access, Alternative, Claim, LockKey, Need
+
+HOT = LockKey("master", "hot")
+Pick = Callable[[], tuple[Need, int]]
+
+
+def needs_of_one(classes: int, counted: bool) -> list[Need]:
+    """Different needs for one hot lock. What tells them apart is a roomy second lock."""
+    needs = []
+    for number in range(classes):
+        if not counted or number % 5 == 4:
+            access = Access(HOT, "exclusive")
+        else:
+            access = Access(HOT, "counting", number % 4 + 1)
+        other = Access(LockKey("master", f"own {number}"))
+        needs.append(Need((Alternative("", (access, other)),)))
+    return needs
+
+
+def needs_of_workers(classes: int, workers: int) -> list[Need]:
+    """Needs with all workers as alternatives, in different orders."""
+    needs = []
+    for number in range(classes):
+        shift = number % workers
+        order = [*range(shift, workers), *range(shift)]
+        own = () if classes == 1 else (Access(LockKey("master", f"own {number}")),)
+        alternatives = (Alternative(f"w{w}", (Access(LockKey("slot", "", f"w{w}")), *own)) for w in order)
+        needs.append(Need(tuple(alternatives)))
+    return needs
+
+
+def declare(allocator: Allocator, needs: list[Need], limits: dict[str, int]) -> None:
+    """Make the locks that these needs name."""
+    keys = {access.lock for need in needs for way in need.alternatives for access in way.accesses}
+    for key in sorted(keys):
+        allocator.set_lock(key, limits.get(key.name or key.kind, 1_000_000))
+
+
+class Load:
+    """A system under a load that keeps so many waiting."""
+
+    def __init__(self, needs: list[Need], limits: dict[str, int], waiting: int, levels: int = 1) -> None:
+        self.allocator = Allocator()
+        self.random = random.Random(1)
+        self.needs = needs
+        self.levels = levels
+        self.running: list[int] = []
+        self.ticket = 0
+        self.steps: list[float] = []
+        declare(self.allocator, needs, limits)
+        for _ in range(waiting):
+            self.arrive()
+        self.decide()
+
+    def arrive(self) -> None:
+        """One more claim."""
+        self.ticket += 1
+        level = self.random.randrange(self.levels)
+        self.allocator.submit(Claim(self.ticket, self.random.choice(self.needs), self.ticket, level, self.ticket))
+
+    def decide(self) -> int:
+        """Decide, and remember what runs."""
+        granted = 0
+        for decision in self.allocator.decide():
+            if type(decision) is Granted:
+                granted += 1
+                self.running.append(decision.hold)
+        return granted
+
+    def run(self, seconds: float) -> float:
+        """Grants a second, after a time to settle."""
+        self._rounds(seconds / 2)
+        self.steps.clear()
+        started = time.process_time()
+        granted = self._rounds(seconds)
+        return granted / (time.process_time() - started)
+
+    def _rounds(self, seconds: float) -> int:
+        granted = 0
+        until = time.process_time() + seconds
+        now = time.process_time()
+        while now < until:
+            if self.running:
+                position = self.random.randrange(len(self.running))
+                self.running[position], self.running[-1] = self.running[-1], self.running[position]
+                self.allocator.release(self.running.pop())
+            granted_now = self.decide()
+            for _ in range(max(granted_now, 0 if self.running else 1)):
+                self.arrive()
+            granted += granted_now + self.decide()
+            before, now = now, time.process_time()
+            self.steps.append(now - before)
+        return granted
+
+
+def throughput(quick: bool) -> None:
+    """The table of grants a second."""
+    rows = [
+        ("one exclusive lock, 1 class", needs_of_one(1, False), {"hot": 1}, 20_000),
+        ("one exclusive lock, 10 classes", needs_of_one(10, False), {"hot": 1}, 20_000),
+        ("one exclusive lock, 1,000 classes", needs_of_one(1000, False), {"hot": 1}, 15_000),
+        ("8 units, needs 1-4 and exclusive, 10 classes", needs_of_one(10, True), {"hot": 8}, 20_000),
+        ("8 units, needs 1-4 and exclusive, 1,000 classes", needs_of_one(1000, True), {"hot": 8}, 15_000),
+        ("100 workers as alternatives, 1 class", needs_of_workers(1, 100), {"slot": 1}, 20_000),
+        ("100 workers as alternatives, 10 classes", needs_of_workers(10, 100), {"slot": 1}, 4_000),
+        ("100 workers as alternatives, 1,000 classes", needs_of_workers(1000, 100), {"slot": 1}, 4_000),
+    ]
+    sizes = (1_000, 10_000) if quick else (1_000, 10_000, 100_000)
+    print(f"{'grants a second with so many waiting':50}" + "".join(f"{size:>10,}" for size in sizes) + "    wanted")
+    for name, needs, limits, wanted in rows:
+        print(f"{name:50}", end="", flush=True)
+        rates = []
+        for size in sizes:
+            gc.collect()
+            rates.append(Load(needs, limits, size).run(0.7 if quick else 2))
+            print(f"{rates[-1]:>10,.0f}", end="", flush=True)
+        flat = "" if max(rates) <= 2 * min(rates) else ", not flat within 2"
+        print(f"    {wanted:,} {'reached' if min(rates) >= wanted else 'MISSED'}{flat}", flush=True)
+
+
+def single(quick: bool) -> None:
+    """The times of one round with 10,000 waiting."""
+    locks = [Need((Alternative("", (Access(LockKey("master", f"m{n}"), "exclusive"),)),)) for n in range(1000)]
+    cases = [
+        ("10,000 waiting over 1,000 locks", Load(locks, {f"m{n}": 1 for n in range(1000)}, 10_000)),
+        ("100 workers, 1,000 classes, 3 priorities", Load(needs_of_workers(1000, 100), {"slot": 1}, 10_000, 3)),
+    ]
+    print(f"\n{'one end, one arrival, the grants that follow':50}{'median':>10}{'99 %':>10}    wanted (99 %)")
+    for name, load in cases:
+        load.run(0.7 if quick else 3)
+        steps = sorted(load.steps)
+        median, worst = (1000 * steps[int(part * len(steps))] for part in (0.5, 0.99))
+        print(f"{name:50}{median:>7.3f} ms{worst:>7.3f} ms    2 ms {'reached' if worst < 2 else 'MISSED'}", flush=True)
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="shorter, without 100,000 waiting")
+    quick = parser.parse_args().quick
+    throughput(quick)
+    single(quick)
+
+
+if __name__ == "__main__":
+    main()
