@@ -1,0 +1,24 @@
+"""Every limit of the store, by name (HOUSE law 5). Values only."""
+
+from typing import Final
+
+MAX_GROUP: Final = 2_000
+"""Batches that one transaction takes; the others wait for the next."""
+
+MAX_WAITING: Final = 100_000
+"""Batches that may wait for the writer; a master that gets further ahead of its disk is refused."""
+
+MAX_PAGE: Final = 10_000
+"""Rows that one query of the web gives at most."""
+
+CHUNK_RAW_BELOW: Final = 200
+"""Bytes under which a log chunk is stored as it is; compressing it would not make it smaller."""
+
+CHUNK_TARGET: Final = 256 * 1024
+"""Bytes of text that small chunks of a closed log are merged into."""
+
+CHUNKS_WORTH_MERGING: Final = 4
+"""A closed log of fewer chunks stays as it is."""
+
+BUSY_SECONDS: Final = 10.0
+"""How long a connection waits for another's lock on the file."""

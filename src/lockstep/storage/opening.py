@@ -1,0 +1,244 @@
+"""Opening a database: its address, one process only, the schema's number, migration. Errors are sentences.
+
+What is stored is no concern here.
+"""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from lockstep.storage import schema
+from lockstep.storage.errors import StoreError, explain
+from lockstep.storage.limits import BUSY_SECONDS
+
+_ADVISORY: Final = 0x10C57E9
+"""The key of PostgreSQL's advisory lock: one writing process per database."""
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+
+
+class Database:
+    """An address of a store, and how to connect to it. Nothing is opened before it is asked for.
+
+    Args:
+        url: `sqlite:///FILE` (a relative FILE is in `basedir`) or `postgresql://USER:PASSWORD@HOST/NAME`.
+        basedir: the master's folder.
+
+    Raises:
+        StoreError: the address means nothing, or needs a driver that is not installed.
+    """
+
+    def __init__(self, url: str, basedir: Path = Path()) -> None:
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise StoreError(f"c['db'] '{url}' is no database address; write sqlite:///state.sqlite") from None
+        self.url = _normal(parsed, basedir)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.place = self.url.render_as_string(hide_password=True)
+        if self.is_sqlite:
+            self.place = f"'{self.url.database}'"
+
+    def engine(self) -> Engine:
+        """An engine without a pool: it knows the dialect, compiles for positional parameters, and migrates."""
+        try:
+            if self.is_sqlite:
+                return create_engine(self.url, poolclass=NullPool)
+            return create_engine(self.url, poolclass=NullPool, paramstyle="format")
+        except ImportError:
+            raise StoreError("PostgreSQL needs its driver: pip install 'lockstep-ci[postgresql]'") from None
+
+    def connect(self, engine: Engine, *, read_only: bool = False) -> Any:
+        """A driver's connection that leaves beginning and committing to us.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        arguments, options = engine.dialect.create_connect_args(self.url)
+        if self.is_sqlite:
+            options |= {"check_same_thread": False, "timeout": BUSY_SECONDS, "cached_statements": 512}
+        else:
+            options |= {"autocommit": True}
+        try:
+            connection: Any = engine.dialect.connect(*arguments, **options)
+            if self.is_sqlite:
+                _prepare_sqlite(connection, read_only=read_only)
+            elif read_only:
+                connection.execute("SET default_transaction_read_only = on")
+        except Exception as error:
+            raise explain(error, self.place) from error
+        return connection
+
+
+def _normal(url: URL, basedir: Path) -> URL:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise StoreError("a store in memory would lose everything; write sqlite:///state.sqlite")
+        return url.set(drivername="sqlite", database=str(basedir / url.database), query={})
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    raise StoreError(f"databases of kind '{backend}' are not supported; use sqlite or postgresql")
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    connection.isolation_level = None
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def lock_file(database: Database) -> int:
+    """Keep every other process out of a SQLite store. Returns the file descriptor that holds the lock.
+
+    Raises:
+        StoreError: another process has it, or the folder cannot be written to.
+    """
+    path = f"{database.url.database}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StoreError(
+            f"store {database.place}: its lock file '{path}' cannot be opened ({why}); check the folder"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        who = f"process {holder}" if holder else "another process"
+        raise StoreError(
+            f"store {database.place} is in use by {who}; one store serves one master: stop that one first"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def lock_database(connection: Any, database: Database) -> None:
+    """Keep every other process out of a PostgreSQL store for as long as this connection lives.
+
+    Raises:
+        StoreError: another process has it.
+    """
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY,)).fetchone()
+    if not row[0]:
+        raise StoreError(
+            f"store {database.place} is in use by another process; one store serves one master: stop that one first"
+        )
+
+
+def schema_number(connection: Any, database: Database) -> int | None:
+    """The number of the stored schema; None: the database is empty.
+
+    Raises:
+        StoreError: there are tables, but not ours.
+    """
+    if database.is_sqlite:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    else:
+        rows = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema()"
+        ).fetchall()
+    names = {row[0] for row in rows}
+    if not names:
+        return None
+    if "alembic_version" not in names or "facts" not in names:
+        if "alembic_version" in names and len(names) == 1:
+            return 0
+        raise StoreError(f"store {database.place}: this database belongs to another program; give Lockstep its own")
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    try:
+        return int(row[0]) if row else 0
+    except ValueError:
+        raise StoreError(f"store {database.place}: this database belongs to another program") from None
+
+
+def make_ready(connection: Any, database: Database, engine: Engine) -> None:
+    """Make the schema, or bring it up to date.
+
+    Raises:
+        StoreError: it is newer than this program, belongs to another, or could not be changed.
+    """
+    number = schema_number(connection, database)
+    if number == schema.SCHEMA:
+        return
+    if number is None:
+        _create(connection, database, engine)
+    elif number > schema.SCHEMA:
+        raise StoreError(
+            f"store {database.place} was written by a newer Lockstep (schema {number}, this one knows "
+            f"{schema.SCHEMA}); install that version again, or restore a backup from before"
+        )
+    else:
+        migrate(database)
+
+
+def _create(connection: Any, database: Database, engine: Engine) -> None:
+    """A new store straight from the tables, in one transaction: what the migrations would make, without Alembic."""
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    statements = []
+    for table in schema.metadata.tables.values():
+        statements.append(str(CreateTable(table).compile(dialect=engine.dialect)))
+        statements += [str(CreateIndex(index).compile(dialect=engine.dialect)) for index in _indexes(table)]
+    statements.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    statements.append(f"INSERT INTO alembic_version VALUES ('{schema.SCHEMA:04}')")
+    try:
+        connection.execute("BEGIN")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    except Exception as error:
+        raise explain(error, database.place) from error
+
+
+def _indexes(table: Any) -> list[Any]:
+    return sorted(table.indexes, key=lambda index: str(index.name))
+
+
+def migrate(database: Database, folder: Path = MIGRATIONS) -> None:
+    """Bring an older schema up to date: all its migrations in one transaction, or nothing.
+
+    Raises:
+        StoreError: a migration failed; the store is as it was.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    engine = create_engine(database.url, poolclass=NullPool)
+    if database.is_sqlite:
+        _let_sqlite_roll_back_tables(engine)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except Exception as error:
+        told = explain(error, database.place)
+        raise StoreError(f"{told}; the store could not be migrated and is as it was") from error
+
+
+def _let_sqlite_roll_back_tables(engine: Engine) -> None:
+    """Begin transactions ourselves: the driver would commit before each change of a table."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

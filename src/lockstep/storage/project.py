@@ -1,0 +1,323 @@
+"""Which rows follow from each fact: the configuration, changes, requests, claims and workers.
+
+Builds, steps, calls and logs are in `project_builds.py`. A projection is never read from here; nothing is decided.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from lockstep.core import facts as f
+from lockstep.storage import project_builds as builds
+from lockstep.storage.codec import clean, clean_or_none, pack, to_json
+from lockstep.storage.project_setup import forget_worker, setup_changed
+from lockstep.storage.projection import Projection
+
+Envelope = f.Numbered
+
+
+def limit_changed(p: Projection, fact: f.LimitChanged, _n: Envelope, _body: bytes) -> None:
+    row = {"units": fact.limit, "max_overtakes": fact.max_overtakes, "removed": fact.removed}
+    p.changes.upsert("locks", (fact.key.kind, fact.key.name, fact.key.worker), row)
+
+
+def memory_kept(p: Projection, fact: f.MemoryKept, _n: Envelope, _body: bytes) -> None:
+    row: dict[str, Any] = {}
+    if fact.memory is not None:
+        row["memory"] = pack(fact.memory)
+    if fact.cursor is not None:
+        row["cursor"] = fact.cursor
+    if row:
+        p.changes.upsert("cursors", fact.owner, row)
+
+
+def change_added(p: Projection, fact: f.ChangeAdded, _n: Envelope, _body: bytes) -> None:
+    change = fact.change
+    p.changes.insert(
+        "changes",
+        change.changeid,
+        {
+            "changeid": change.changeid,
+            "author": clean(change.author),
+            "comments": clean(change.comments),
+            "files": to_json(change.files),
+            "branch": clean_or_none(change.branch),
+            "revision": clean_or_none(change.revision),
+            "revlink": clean(change.revlink),
+            "repository": clean(change.repository),
+            "project": clean(change.project),
+            "codebase": clean(change.codebase),
+            "category": clean_or_none(change.category),
+            "properties": to_json(change.properties),
+            "when_timestamp": change.when,
+            "source": clean(change.source),
+        },
+    )
+
+
+def stamp_added(p: Projection, fact: f.StampAdded, n: Envelope, _body: bytes) -> None:
+    stamp = fact.stamp
+    p.changes.insert(
+        "source_stamps",
+        fact.ssid,
+        {
+            "ssid": fact.ssid,
+            "created_at": n.at,
+            "codebase": clean(stamp.codebase),
+            "repository": clean(stamp.repository),
+            "project": clean(stamp.project),
+            "branch": clean_or_none(stamp.branch),
+            "revision": clean_or_none(stamp.revision),
+            "patch": None if stamp.patch is None else pack(stamp.patch),
+            "changes": to_json(stamp.changes),
+        },
+    )
+    for changeid in set(stamp.changes):
+        p.changes.insert("stamp_changes", (fact.ssid, changeid), {"ssid": fact.ssid, "changeid": changeid})
+
+
+# --- build sets and requests
+
+
+def buildset_added(p: Projection, fact: f.BuildsetAdded, n: Envelope, _body: bytes) -> None:
+    submission = fact.submission
+    parent = fact.parent_call or (None, None, None)
+    p.changes.insert(
+        "buildsets",
+        fact.bsid,
+        {
+            "bsid": fact.bsid,
+            "reason": clean(submission.reason),
+            "scheduler": clean(submission.scheduler),
+            "ssids": to_json(fact.ssids),
+            "properties": to_json(submission.properties),
+            "submitted_at": n.at,
+            "external_idstring": clean_or_none(submission.external_id),
+            "rebuilt_buildid": submission.rebuilt_buildid,
+            "parent_buildid": parent[0],
+            "parent_step": parent[1],
+            "parent_call": parent[2],
+            "waited_for": fact.waited_for,
+        },
+    )
+
+
+def request_added(p: Projection, fact: f.RequestAdded, n: Envelope, _body: bytes) -> None:
+    p.counters.clock = max(p.counters.clock, fact.ticket)
+    p.changes.insert(
+        "requests",
+        fact.brid,
+        {
+            "brid": fact.brid,
+            "bsid": fact.bsid,
+            "builderid": p.builder_ids[fact.builder],
+            "priority": fact.priority,
+            "ticket": fact.ticket,
+            "since": fact.ticket,
+            "submitted_at": n.at,
+            "properties": to_json(fact.properties),
+            "collapse_key": None if fact.collapse_key is None else pack(fact.collapse_key),
+            "parent": fact.parent,
+            "waited_for": fact.parent != 0,
+            "state": "rendering" if fact.render else "waiting",
+        },
+    )
+
+
+def need_set(p: Projection, fact: f.NeedSet, _n: Envelope, _body: bytes) -> None:
+    need = None if fact.need is None else pack(fact.need)
+    p.changes.update("requests", fact.brid, {"need": need, "state": "waiting"})
+
+
+def priority_set(p: Projection, fact: f.PrioritySet, _n: Envelope, _body: bytes) -> None:
+    p.changes.update("requests", fact.brid, {"priority": fact.priority})
+
+
+def request_put_back(p: Projection, fact: f.RequestPutBack, _n: Envelope, _body: bytes) -> None:
+    p.counters.clock = max(p.counters.clock, fact.since)
+    row = {
+        "state": "waiting",
+        "since": fact.since,
+        "put_back": True,
+        "buildid": 0,
+        "claimed": False,
+        "claimed_at": None,
+    }
+    p.changes.update("requests", fact.brid, row)
+
+
+def request_ended(p: Projection, fact: f.RequestEnded, n: Envelope, _body: bytes) -> None:
+    row = {
+        "state": "complete",
+        "complete": True,
+        "complete_at": n.at,
+        "results": int(fact.result),
+        "merged_into": fact.into,
+    }
+    p.changes.update("requests", fact.brid, row)
+
+
+def buildset_ended(p: Projection, fact: f.BuildsetEnded, n: Envelope, _body: bytes) -> None:
+    row = {"complete": True, "complete_at": n.at, "results": int(fact.result)}
+    p.changes.update("buildsets", fact.bsid, row)
+
+
+# --- claims: rows of what is held or pinned
+
+
+def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes) -> None:
+    p.last_hold = max(p.last_hold, fact.hold)
+    put_claim(
+        p,
+        fact.ticket,
+        {
+            "owner": fact.owner,
+            "hold": fact.hold,
+            "alternative": pack(fact.alternative),
+            "fences": pack(fact.fences),
+            "pin": -1,
+        },
+    )
+    for position, (access, fence) in enumerate(zip(fact.alternative.accesses, fact.fences, strict=True)):
+        row: dict[str, Any] = {"fence": fence}
+        if fact.memories:
+            row["memory"] = pack(fact.memories[position])
+        p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
+    call = p.tickets.pop(fact.ticket, None)
+    if call is not None:
+        builds.claim_of_step_granted(p, fact, n, call)
+
+
+def put_claim(p: Projection, ticket: int, row: dict[str, Any]) -> None:
+    """The whole row of a claim."""
+    p.changes.upsert("claims", ticket, row)
+
+
+def claim_pinned(p: Projection, fact: f.ClaimPinned, _n: Envelope, _body: bytes) -> None:
+    row = {"owner": 0, "hold": 0, "alternative": None, "fences": None, "pin": fact.alternative}
+    put_claim(p, fact.ticket, row)
+
+
+def claim_dropped(p: Projection, fact: f.ClaimDropped, _n: Envelope, _body: bytes) -> None:
+    p.tickets.pop(fact.ticket, None)
+    end_claim(p, fact.ticket, 0)
+
+
+def hold_ended(p: Projection, fact: f.HoldEnded, _n: Envelope, _body: bytes) -> None:
+    end_claim(p, fact.ticket, fact.hold)
+
+
+def end_claim(p: Projection, ticket: int, hold: int) -> None:
+    """Take a claim's row away, if it is (still) that of this hold (0: it waits)."""
+    put = p.changes.put.get("claims")
+    if put is not None and ticket in put:
+        if put[ticket]["hold"] == hold:
+            del put[ticket]
+            p.changes.delete("claim", ticket, 0)  # the row of its pin, if it had one
+    else:
+        p.changes.delete("claim", ticket, hold)
+
+
+# --- workers
+
+
+def worker_up(p: Projection, fact: f.WorkerUp, _n: Envelope, _body: bytes) -> None:
+    p.counters.session = max(p.counters.session, fact.session)
+    row = {
+        "state": "connected",
+        "session": fact.session,
+        "resumes": fact.resumes,
+        "lease": fact.lease,
+        "info": to_json(fact.info),
+    }
+    _worker(p, fact.worker, row)
+
+
+def worker_down(p: Projection, fact: f.WorkerDown, _n: Envelope, _body: bytes) -> None:
+    _worker(p, fact.worker, {"state": "unreachable" if fact.busy else "absent"})
+
+
+def worker_given_up(p: Projection, fact: f.WorkerGivenUp, _n: Envelope, _body: bytes) -> None:
+    _worker(p, fact.worker, {"state": "absent"})
+
+
+def worker_paused(p: Projection, fact: f.WorkerPaused, _n: Envelope, _body: bytes) -> None:
+    _worker(p, fact.worker, {"paused": fact.paused, "pause_reason": clean(fact.reason)})
+
+
+def _worker(p: Projection, name: str, row: dict[str, Any]) -> None:
+    """New values for a worker's row."""
+    p.changes.upsert("workers", p.worker_ids[name], {"name": clean(name)} | row)
+    if "state" in row:
+        p.workers[name].state = row["state"]
+        forget_worker(p, name)
+
+
+def nothing(_p: Projection, _fact: f.Fact, _n: Envelope, _body: bytes) -> None:
+    """For facts that only tell: they are in the table of facts."""
+
+
+Rule = Callable[[Projection, Any, Envelope, bytes], None]
+
+# fact: its rule, the field that says what it is about, and what that is called
+RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
+    f.SetupChanged: (setup_changed, "", "setup"),
+    f.LimitChanged: (limit_changed, "key", "lock "),
+    f.MemoryKept: (memory_kept, "owner", ""),
+    f.ChangeAdded: (change_added, "", "change"),
+    f.StampAdded: (stamp_added, "ssid", "source stamp "),
+    f.BuildsetAdded: (buildset_added, "bsid", "build set "),
+    f.RequestAdded: (request_added, "brid", "request "),
+    f.NeedSet: (need_set, "brid", "request "),
+    f.PrioritySet: (priority_set, "brid", "request "),
+    f.RequestPutBack: (request_put_back, "brid", "request "),
+    f.RequestEnded: (request_ended, "brid", "request "),
+    f.BuildsetEnded: (buildset_ended, "bsid", "build set "),
+    f.ClaimGranted: (claim_granted, "ticket", "claim "),
+    f.ClaimPinned: (claim_pinned, "ticket", "claim "),
+    f.BarrierRaised: (nothing, "ticket", "claim "),
+    f.ClaimDropped: (claim_dropped, "ticket", "claim "),
+    f.HoldEnded: (hold_ended, "ticket", "claim "),
+    f.RingBroken: (nothing, "ticket", "claim "),
+    f.BuildStarted: (builds.build_started, "buildid", "build "),
+    f.BuildPlanKept: (builds.build_plan_kept, "buildid", "build "),
+    f.StepsAdded: (builds.steps_added, "buildid", "build "),
+    f.BuildStopping: (builds.build_stopping, "buildid", "build "),
+    f.BuildEnded: (builds.build_ended, "buildid", "build "),
+    f.StepStarted: (builds.step_started, "buildid", "build "),
+    f.StepEnded: (builds.step_ended, "buildid", "build "),
+    f.CallStarted: (builds.call_started, "buildid", "build "),
+    f.CallEnded: (builds.call_ended, "buildid", "build "),
+    f.PropertySet: (builds.property_set, "buildid", "build "),
+    f.LogOpened: (builds.log_opened, "buildid", "build "),
+    f.LogClosed: (builds.log_closed, "buildid", "build "),
+    f.UrlAdded: (builds.url_added, "buildid", "build "),
+    f.CommandKnown: (builds.command_known, "command", "command "),
+    f.CommandInterrupted: (builds.command_interrupted, "command", "command "),
+    f.CommandOver: (builds.command_over, "command", "command "),
+    f.WorkerUp: (worker_up, "worker", "worker "),
+    f.WorkerDown: (worker_down, "worker", "worker "),
+    f.WorkerGivenUp: (worker_given_up, "worker", "worker "),
+    f.WorkerPaused: (worker_paused, "worker", "worker "),
+}
+
+
+def project(p: Projection, numbered: Iterable[f.Numbered]) -> None:
+    """Gather the rows of some facts, and the facts themselves, in `p.changes`."""
+    rows: dict[int, dict[str, Any]] = p.changes.new.setdefault("facts", {})
+    row: dict[str, Any] | None = None
+    for one in numbered:
+        fact = one.fact
+        rule, about, kind = RULES[type(fact)]
+        body = pack(fact)
+        row = {
+            "number": one.number,
+            "at": one.at,
+            "kind": type(fact).__name__,
+            "subject": clean(f"{kind}{getattr(fact, about)}") if about else kind,
+            "body": body,
+            "counters": None,
+        }
+        rows[one.number] = row
+        rule(p, fact, one, body)
+    if row is not None:
+        row["counters"] = pack(p.told())

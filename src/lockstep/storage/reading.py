@@ -1,0 +1,33 @@
+"""Plain SELECTs on a driver's connection, the same on both databases."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+_AT_ONCE: Final = 500
+"""Values in one IN list."""
+
+
+class Reader:
+    """Runs SELECTs. `mark` is the database's sign for a parameter; SQL is written with `?`."""
+
+    def __init__(self, connection: Any, mark: str) -> None:
+        self._connection = connection
+        self._mark = mark
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows. Every `?` in `sql` is a parameter."""
+        if not values:
+            plain: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+            return plain
+        if self._mark != "?":
+            sql = sql.replace("%", "%%").replace("?", self._mark)
+        result: list[tuple[Any, ...]] = self._connection.execute(sql, tuple(values)).fetchall()
+        return result
+
+    def rows_in(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """All rows of a SELECT that ends with `COLUMN IN`, for any number of values."""
+        result: list[tuple[Any, ...]] = []
+        for start in range(0, len(values), _AT_ONCE):
+            some = values[start : start + _AT_ONCE]
+            result += self.rows(f"{sql} ({', '.join('?' * len(some))})", some)
+        return result

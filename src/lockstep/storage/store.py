@@ -1,0 +1,215 @@
+"""The door for whoever writes: facts and log chunks in, in one transaction with the rows that follow from them.
+
+One process, and in it one thread, appends. Reading for the web is in `queries.py`, the writing thread in `writer.py`.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lockstep.core.saved import Saved
+from lockstep.storage import codec, opening
+from lockstep.storage.batch import Batch, CommandProgress
+from lockstep.storage.errors import StoreError, explain
+from lockstep.storage.load import load
+from lockstep.storage.logs import Packer, add_parts, add_progress, live_logs, merged
+from lockstep.storage.opening import Database
+from lockstep.storage.project import project
+from lockstep.storage.projection import LiveWorker, Projection, seed
+from lockstep.storage.reading import Reader
+from lockstep.storage.rows import Changes, Statements, insert_many, write
+
+
+class Store:
+    """An open store. Use `Store.open`; close it when the writer has ended.
+
+    Attributes:
+        database: its address.
+        installation: a random name made with the store: it keeps command ids unique for ever.
+        statements: how many SQL statements the last `append` ran, without BEGIN and COMMIT.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.statements = 0
+        self._engine = database.engine()
+        self._broken = ""
+        self._lock = opening.lock_file(database) if database.is_sqlite else -1
+        self._connection: Any = None
+        self._saved: Saved | None = None
+        try:
+            self._connection = database.connect(self._engine)
+            if not database.is_sqlite:
+                opening.lock_database(self._connection, database)
+            opening.make_ready(self._connection, database, self._engine)
+            self._reader = Reader(self._connection, "?" if database.is_sqlite else "%s")
+            self._sql = Statements(self._engine.dialect)
+            self._packer = Packer()
+            self.installation = self._installation()
+            self._memory = self._seed()
+        except Exception as error:
+            self.close()
+            raise explain(error, database.place) from error
+
+    @classmethod
+    def open(cls, url: str, basedir: Path = Path()) -> "Store":
+        """Open a store, and make or migrate it if need be.
+
+        Args:
+            url: `c['db']`'s address; see `opening.Database`.
+            basedir: the folder that a relative file is in.
+
+        Raises:
+            StoreError: it is in use, of a newer version, damaged, or cannot be reached. A sentence says which.
+        """
+        return cls(Database(url, basedir))
+
+    def _installation(self) -> str:
+        name = secrets.token_hex(4)
+        self._begin()
+        sql = "INSERT INTO meta (key, value) VALUES ('installation', ?) ON CONFLICT (key) DO NOTHING"
+        mark = "?" if self.database.is_sqlite else "%s"
+        self._connection.execute(sql.replace("?", mark), (name.encode(),))
+        self._connection.execute("COMMIT")
+        rows = self._reader.rows("SELECT value FROM meta WHERE key = 'installation'")
+        return bytes(rows[0][0]).decode()
+
+    def _seed(self) -> Projection:
+        self._saved = load(self._reader, self.installation)
+        logs = live_logs(self._open_logs())
+        names = "SELECT kind, name, id FROM named"
+        named = {(kind, name): int(number) for kind, name, number in self._reader.rows(names)}
+        workers = {
+            name: LiveWorker(bool(configured), bool(known), state)
+            for name, configured, known, state in self._reader.rows(
+                "SELECT name, configured, known, state FROM workers"
+            )
+        }
+        return seed(self._saved, logs, workers, named)
+
+    def _open_logs(self) -> list[tuple[int, int, int]]:
+        saved = self._saved
+        assert saved is not None
+        ids = [logid for build in saved.builds for step in build.steps for logid in step.open_logs]
+        counts = dict.fromkeys(ids, (0, 0))
+        sql = "SELECT logid, first_line + num_lines FROM log_chunks WHERE logid IN"
+        for logid, end in self._reader.rows_in(sql, ids):
+            lines, chunks = counts[logid]
+            counts[logid] = (max(lines, end), chunks + 1)
+        return [(logid, lines, chunks) for logid, (lines, chunks) in counts.items()]
+
+    # --- writing
+
+    def append(self, batches: Iterable[Batch]) -> int:
+        """Store some batches in one transaction, in their order: all of them, or nothing.
+
+        Returns:
+            The number of the last fact among them, or 0 if there is none.
+
+        Raises:
+            StoreError: nothing of it is stored, and the store takes nothing more: what the caller holds in memory is
+                ahead of it. The process must end and start again from the store.
+        """
+        if self._broken:
+            raise StoreError(self._broken)
+        self._saved = None
+        last = 0
+        try:
+            changes = self._memory.changes = Changes()
+            for batch in batches:
+                add_parts(self._memory, self._packer, batch.parts)
+                project(self._memory, batch.facts)
+                add_progress(self._memory, batch.progress)
+                if batch.facts:
+                    last = batch.facts[-1].number
+            cursor = self._begin()
+            self.statements = write(cursor, self._sql, changes)
+            cursor.execute("COMMIT")
+            cursor.close()
+        except Exception as error:
+            raise self._fail(error) from error
+        return last
+
+    def _begin(self) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute("BEGIN IMMEDIATE" if self.database.is_sqlite else "BEGIN")
+        return cursor
+
+    def _fail(self, error: Exception) -> StoreError:
+        told = explain(error, self.database.place)
+        self._broken = str(told)
+        with contextlib.suppress(Exception):
+            self._connection.execute("ROLLBACK")
+        return told
+
+    def tidy(self) -> bool:
+        """Merge the chunks of one closed log, when there is time. Returns whether there was one.
+
+        Raises:
+            StoreError: as `append`.
+        """
+        if self._broken or not self._memory.closed:
+            return False
+        logid = self._memory.closed.pop()
+        sql = "SELECT first_line, num_lines, packing, content FROM log_chunks WHERE logid = ? ORDER BY first_line"
+        try:
+            rows: Any = self._reader.rows(sql, (logid,))
+            new = [(logid, *chunk) for chunk in merged(rows, self._packer)]
+            if len(new) < len(rows):
+                cursor = self._begin()
+                cursor.execute(self._sql.delete("chunks"), (logid,))
+                insert_many(cursor, self._sql, "log_chunks", new)
+                cursor.execute("COMMIT")
+                cursor.close()
+        except Exception as error:
+            raise self._fail(error) from error
+        return True
+
+    # --- reading back, before the writer runs
+
+    def load(self) -> Saved:
+        """Everything that has not ended. Each call gives objects of its own.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        saved, self._saved = self._saved, None
+        try:
+            return saved or load(self._reader, self.installation)
+        except Exception as error:
+            raise explain(error, self.database.place) from error
+
+    def progress(self) -> dict[str, CommandProgress]:
+        """How far the output of each command is stored that has not ended, by the command's id.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        try:
+            rows = self._reader.rows(
+                "SELECT command, received, tails FROM calls WHERE command_state IN ('asked', 'known')"
+            )
+            return {
+                name: CommandProgress(name, offset, {} if tails is None else codec.tails_of(tails))
+                for name, offset, tails in rows
+            }
+        except Exception as error:
+            raise explain(error, self.database.place) from error
+
+    def open_logs(self) -> dict[int, int]:
+        """Each log that is not complete, and how many lines of it are stored."""
+        return {logid: log.lines for logid, log in self._memory.logs.items()}
+
+    def close(self) -> None:
+        """Close the connection and let other processes in. May be called twice."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.close()
+            self._connection = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        self._broken = self._broken or f"store {self.database.place} is closed"
