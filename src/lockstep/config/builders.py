@@ -65,6 +65,9 @@ class BuilderConfig:
         known = {key: value for key, value in given.items() if key not in unknown}
         unknown = {key: value for key, value in unknown.items() if value is not None or key not in _NOT_YET}
         check_keywords(self.what, unknown, (*_KEYWORDS, *_OLD_NAMES), _NOT_YET, self.place)
+        for value in known.values():
+            if isinstance(value, type) and getattr(value, "lockstep_refused", False):
+                self._wrong(f"{getattr(value, 'where', value)} is not supported yet")
         self._check_name(name)
         self.workernames = self._workers(known.get("workername"), known.get("workernames"))
         self.factory: BuildFactory = self._factory(known.get("factory"))
@@ -78,7 +81,7 @@ class BuilderConfig:
         self.env: dict[str, Any] = self._mapping(given, "env")
         self.properties = self._plain(given, "properties")
         self.defaultProperties = self._plain(given, "defaultProperties")
-        self.collapseRequests: Any = given.get("collapseRequests")
+        self.collapseRequests: bool | None = self._collapse(given.get("collapseRequests"))
         self.description: str | None = self._text(given, "description")
         self.project: str = self._text(given, "project") or ""
         self.tags = self._tags(given.get("tags"), given.get("category"))
@@ -151,6 +154,16 @@ class BuilderConfig:
         """A dictionary of values that JSON can say."""
         values = self._mapping(given, key)
         return {str(k): v for k, v in values.items() if plain(v, f'{self.what}: {key}: the value of "{k}"', self.place)}
+
+    def _collapse(self, value: Any) -> bool | None:
+        """True, False, or None for what is common to all builders."""
+        if value is None or isinstance(value, bool):
+            return value
+        if callable(value):
+            self._wrong("collapseRequests: a function is not supported yet", "use True or False")
+        else:
+            self._wrong(f"collapseRequests must be True or False, not {value!r}")
+        return None
 
     def _text(self, given: Mapping[str, Any], key: str) -> str | None:
         """A text or None."""

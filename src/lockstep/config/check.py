@@ -3,7 +3,8 @@
 Each check adds to the mistakes; none stops the others. What one object can check of itself is in its own file.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from lockstep.core.nouns import Access
@@ -12,7 +13,7 @@ from . import errors
 from .builders import BuilderConfig
 from .draft import Draft
 from .errors import Place, mistake, nearest, warning
-from .locks import BaseLock, LockTable, WorkerLock, as_accesses, tidy
+from .locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses, tidy
 from .needs import Needs
 from .properties import has_renderables
 from .workers import Worker
@@ -34,14 +35,9 @@ def check(draft: Draft, needs: Needs, table: LockTable) -> None:
             mistake(f'locks of worker "{worker.name}" cannot be rendered: name them', place=worker.place)
     for builder in draft.builders:
         builder.factory.check()
-        _locks_are_locks(builder)
-        errors.guarded(_checker(_build_and_step, builder, needs))
-        errors.guarded(_checker(_servable, builder, needs))
-
-
-def _checker(function: Callable[..., None], builder: BuilderConfig, needs: Needs) -> Callable[[], None]:
-    """The check of one builder, to be run guarded."""
-    return lambda: function(builder, needs)
+        if _locks_are_locks(builder):
+            _build_and_step(builder, needs)
+            errors.guarded(partial(_servable, builder, needs))
 
 
 def _duplicates(what: str, things: Iterable[Any]) -> None:
@@ -57,7 +53,7 @@ def _duplicates(what: str, things: Iterable[Any]) -> None:
 
 def _worker_names(draft: Draft, table: LockTable) -> None:
     """Builders and worker locks that name workers which are not there."""
-    known = [worker.name for worker in draft.workers]
+    known = list(dict.fromkeys(worker.name for worker in draft.workers))
     for builder in draft.builders:
         for name in builder.workernames:
             if name not in known:
@@ -132,15 +128,17 @@ def _limits(lock: BaseLock) -> str:
     return text
 
 
-def _locks_are_locks(builder: BuilderConfig) -> None:
-    """What is no lock in a `locks=` list."""
+def _locks_are_locks(builder: BuilderConfig) -> bool:
+    """Whether each `locks=` list holds locks, none of them twice and once exclusive; reports those that do not."""
     found: list[tuple[Any, str, Place]] = [(builder.locks, f"locks of {builder.what}", builder.place)]
     found.append((builder.factory.locks, "locks of the factory", builder.factory.place))
     found += [(step.locks, f'locks of step "{step.name}"', step.place) for step in builder.factory.steps]
+    good = True
     for locks, what, place in found:
         tidied = tidy(locks)
         if not has_renderables(tidied):
-            errors.guarded(lambda t=tidied, w=what, p=place: as_accesses(t, w, p))  # type: ignore[misc]
+            good = errors.guarded(partial(accesses_for, "", tidied, what, place)) is not None and good
+    return good
 
 
 def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:

@@ -38,7 +38,7 @@ class Config:
     schedulers: Mapping[str, Any]
     change_sources: Mapping[str, Any]
     secretsProviders: tuple[Any, ...]
-    collapseRequests: Any
+    collapseRequests: bool | None
     prioritizeBuilders: Any
     select_next_worker: Any
     properties: Mapping[str, Any]
@@ -75,6 +75,7 @@ class Config:
             description=builder.description,
             tags=builder.tags,
             project=builder.project,
+            collapse=self.collapse(builder.name),
         )
 
     def _scheduler_setup(self, scheduler: Any) -> SchedulerSetup:
@@ -127,12 +128,11 @@ class Config:
         """The hook that chooses among a builder's workers, or None."""
         return self.builders[builder].nextWorker or self.select_next_worker
 
-    def collapse(self, builder: str) -> Any:
-        """Whether a builder's requests may be merged: True (default), False, or the user's function."""
+    def collapse(self, builder: str) -> bool:
+        """Whether a builder's waiting requests may be merged: its own setting, else the common one, else yes."""
         own = self.builders[builder].collapseRequests
-        if own is not None:
-            return own
-        return True if self.collapseRequests is None else self.collapseRequests
+        common = True if self.collapseRequests is None else self.collapseRequests
+        return common if own is None else own
 
     def secret(self, name: str) -> str:
         """The value of a secret, now. Raises KeyError if no provider knows it, TypeError if one must be waited for."""

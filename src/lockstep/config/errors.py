@@ -65,6 +65,16 @@ ConfigError = ConfigErrors
 """One mistake is a list of one."""
 
 
+class UnknownNameError(AttributeError):
+    """A name of the vocabulary that nobody knows. The text says what is wrong, `hint` what was probably meant."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str]) -> None:
+        """Find the nearest known name."""
+        self.text = f'{what} has no "{name}"'
+        self.hint = nearest(name, known)
+        super().__init__(f"{self.text}; {self.hint}" if self.hint else self.text)
+
+
 class Collector:
     """What one load gathers: mistakes, warnings, notes, and the objects that announce themselves (`made`)."""
 
@@ -156,12 +166,17 @@ def fail(text: str, hint: str = "", place: Place | None = None) -> NoReturn:
     raise ConfigErrors([Mistake(place or here(), text, hint)])
 
 
+def is_ours(file: str) -> bool:
+    """Whether a file belongs to Lockstep itself."""
+    return file.startswith(_PACKAGE)
+
+
 def here() -> Place:
     """The user's place that led to this call: the innermost frame that is neither Lockstep's nor an import's."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and not file.startswith("<frozen "):
+        if not is_ours(file) and not file.startswith("<frozen "):
             return Place(file, frame.f_lineno)
         if frame.f_back is None:
             break

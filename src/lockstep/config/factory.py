@@ -85,8 +85,3 @@ def as_step(step: Any, kwargs: dict[str, Any] | None = None) -> Any:
         return step
     mistake(f"{step!r} is no step", "a step is made by steps.ShellCommand(...) and the like")
     return None
-
-
-def s(step_class: Any, **kwargs: Any) -> Any:
-    """The 2005 spelling of a step: `s(step.SVN, svnurl=...)`."""
-    return as_step(step_class, kwargs) if kwargs else as_step((step_class, {}))

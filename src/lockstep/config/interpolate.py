@@ -165,6 +165,9 @@ class Interpolate(Renderable):
         self.args = args
         self.kwargs = kwargs
         self._keys: dict[str, _Key] = {}
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, type) and getattr(value, "lockstep_refused", False):
+                self._wrong(f"{getattr(value, 'where', value)} is not supported yet")
         if args and kwargs:
             self._wrong("takes arguments by position or by keyword, not both")
         elif not isinstance(fmtstring, str):

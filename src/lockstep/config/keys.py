@@ -277,10 +277,12 @@ def _function(reader: KeyReader, value: Any, key: str) -> None:
 
 
 def _collapse(reader: KeyReader, value: Any, key: str) -> None:
-    if value is None or isinstance(value, bool) or callable(value):
+    if value is None or isinstance(value, bool):
         reader.draft.collapseRequests = value
+    elif callable(value):
+        reader.wrong(key, "a function is not supported yet", "use True or False")
     else:
-        reader.wrong(key, f"must be True, False or a function, not {value!r}")
+        reader.wrong(key, f"must be True or False, not {value!r}")
 
 
 def _properties(reader: KeyReader, value: Any, key: str) -> None:

@@ -100,6 +100,8 @@ def explain(exc: BaseException, path: str) -> list[Mistake]:
         return [Mistake(Place(exc.filename, exc.lineno or 0), f"syntax error: {exc.msg}")]
     place, from_ = _where(exc, path)
     hint = f"called from {from_}" if from_ is not None else ""
+    if isinstance(exc, errors.UnknownNameError):
+        return [Mistake(place, exc.text, "; ".join(part for part in (exc.hint, hint) if part))]
     if isinstance(exc, SystemExit):
         return [Mistake(place, f"the configuration ended the program: exit({exc.code!r})", hint)]
     if isinstance(exc, ImportError):
@@ -124,7 +126,8 @@ def _where(exc: BaseException, path: str) -> tuple[Place, Place | None]:
     """The innermost line of the user's own files, and the configuration's line that led there if that is another."""
     folder = os.path.join(os.path.dirname(path), "")
     frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename.startswith(folder)]
-    own = [frame for frame in frames if f"{os.sep}site-packages{os.sep}" not in frame.filename]
+    foreign = f"{os.sep}site-packages{os.sep}"
+    own = [frame for frame in frames if foreign not in frame.filename and not errors.is_ours(frame.filename)]
     if not own:
         return Place(path), None
     last, first = own[-1], own[0]

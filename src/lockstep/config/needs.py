@@ -84,7 +84,7 @@ class Needs:
         found: list[Access] = []
         for step in builder.factory.steps:
             if getattr(step, "doStepIf", True) is True and not has_renderables(tidy(step.locks)):
-                found.extend(accesses_for(worker, step.locks, f'locks of step "{step.name}"', step.place))
+                found.extend(accesses_for(worker, tidy(step.locks), f'locks of step "{step.name}"', step.place))
         return found
 
     async def rendered(

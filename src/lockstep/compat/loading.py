@@ -1,0 +1,15 @@
+"""The way into a configuration, for the server and the command line: with the import name `buildbot`."""
+
+from lockstep.config.config import Config
+from lockstep.config.load import load
+
+from . import alias
+
+
+def load_config(path: str, basedir: str | None = None) -> Config:
+    """Load a `master.cfg`. `basedir` (default: its folder) is what the file sees under that name.
+
+    Raises `lockstep.config.errors.ConfigErrors` with every mistake; what ran before is then untouched.
+    """
+    alias.install()
+    return load(path, basedir)
