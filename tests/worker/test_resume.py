@@ -1,0 +1,278 @@
+"""Commands outlive connections, masters and (in what can be told of them) agents: resume, lease, spool,
+refusals.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+World = Any  # the fixture's class is in conftest.py
+
+COUNT = "i=0; while [ $i -lt {} ]; do i=$((i+1)); echo line $i; done"
+
+
+@pytest.fixture
+def word() -> str:
+    """A word that no other process has in its command line."""
+    return f"w{uuid.uuid4().hex}"
+
+
+def lines(count: int) -> bytes:
+    return b"".join(b"line %d\n" % i for i in range(1, count + 1))
+
+
+def test_a_broken_connection_loses_and_doubles_nothing(world: World) -> None:
+    world.agent()
+    gate = world.folder / "gate"
+    script = f"{COUNT.format(3000)}; while [ ! -e {gate} ]; do sleep 0.02; done; echo after"
+    world.master.start("1", command=script)
+    world.master.wait(lambda: world.master.told["1"].offset > 1000, "some output")
+    for round_ in range(3):
+        world.master.cut()
+        world.master.open()
+        world.master.wait(lambda n=round_: len(world.master.hellos) > n + 1, "the agent again")
+    world.master.cut()
+    gate.touch()
+    world.master.open()
+    told = world.master.ended("1")
+    assert told.text("stdout") == lines(3000) + b"after\n"
+    assert told.ends == 1
+    assert [known.command for known in world.master.hellos[-1].commands] == ["1"]
+    assert len({(hello.home, hello.boot, hello.life) for hello in world.master.hellos}) == 1
+
+
+def test_a_command_ends_while_nobody_listens(world: World) -> None:
+    agent = world.agent()
+    world.master.acking = False
+    world.master.start("1", command=f"{COUNT.format(2000)}; exit 7")
+    world.master.ended("1")
+    assert agent.spooled() == ["1.0"], "kept until it is acknowledged"
+    world.master.cut()
+    told = world.master.told["1"]
+    world.master.wanted.add("1")
+    told.end, told.offset = None, 5000
+    kept = told.text("stdout")
+    told.pieces = []
+    world.master.acking = True
+    world.master.open()
+    told = world.master.ended("1")
+    assert told.end.rc == 7
+    header = sum(1 for piece in told.pieces if piece.stream == "header")
+    assert header == 0, "it goes on where the master is"
+    assert kept.endswith(told.text("stdout"))
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+
+
+def test_start_is_idempotent(world: World) -> None:
+    agent = world.agent()
+    world.master.start("1", command="echo run >> runs; sleep 0.3")
+    world.master.cut()
+    world.master.open()
+    world.master.wait(lambda: len(world.master.hellos) == 2, "the agent again")
+    world.master.call(lambda: world.master.session.start("1", "shell", {"command": "echo run >> runs"}))
+    assert world.master.ended("1").end.rc == 0
+    assert (agent.basedir / "runs").read_text() == "run\n"
+
+
+def test_what_the_master_does_not_want_is_ended(world: World, word: str) -> None:
+    agent = world.agent()
+    world.master.start("1", command=f"sleep 1000; : {word}")
+    world.until(lambda: world.alive(word), "the command")
+    world.master.cut()
+    world.master.wanted.clear()
+    world.master.open()
+    world.master.wait(lambda: world.master.cleared == ["1"], "its end")
+    assert not world.alive(word)
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+
+
+def test_a_command_that_never_arrived_is_told_from_a_lost_one(world: World) -> None:
+    agent = world.agent()
+    world.master.cut()
+    world.master.wanted.add("never")
+    world.master.open()
+    world.master.wait(lambda: world.master.absent, "what is absent")
+    assert (world.master.absent[0].command, world.master.absent[0].never_arrived) == ("never", True)
+    agent.stop()
+    home = Path(agent.basedir, ".lockstep", "home")
+    home.unlink()
+    world.agent()
+    assert world.master.absent[-1].never_arrived is False
+
+
+def test_lease_ends_commands_when_the_master_is_silent(world: World, word: str) -> None:
+    world.agent("--lease", "2")
+    world.master.start("1", command=f"setsid sh -c ': {word}; sleep 1000' & sleep 1000 # {word}")
+    world.until(lambda: len(world.alive(word)) >= 2, "the tree")
+    world.master.fall_silent()
+    world.until(lambda: not world.alive(word), "the end of the lease")
+    world.master.cut()
+    world.master._silent = False
+    world.master.open()
+    assert world.master.ended("1").end.reason == "lease"
+    assert world.master.run("2", command="echo again").end.rc == 0
+
+
+def test_an_idle_connection_keeps_its_lease(world: World) -> None:
+    world.agent("--lease", "1")
+    told = world.master.run("1", command="sleep 3; echo still here")
+    assert told.text("stdout") == b"still here\n"
+    assert len(world.master.hellos) == 1
+
+
+def test_a_killed_agent_takes_its_commands_along_and_says_so(world: World, word: str) -> None:
+    agent = world.agent()
+    world.master.start("1", command=f"echo begun; setsid sh -c ': {word}; sleep 1000' & sleep 1000 # {word}")
+    world.master.wait(lambda: world.master.told["1"].text("stdout"), "its first word")
+    world.until(lambda: len(world.alive(word)) >= 2, "the tree")
+    os.kill(agent.pid(), signal.SIGKILL)
+    assert agent.popen.wait(30) == 128 + 9
+    assert not world.alive(word), "the guardian has ended them"
+    world.agent()
+    told = world.master.ended("1")
+    assert (told.end.reason, told.end.rc) == ("lost", -1)
+    assert told.text("stdout") == b"begun\n"
+    assert world.master.hellos[0].life != world.master.hellos[1].life
+    assert world.master.hellos[0].home == world.master.hellos[1].home
+
+
+def test_leftovers_of_a_former_life_are_killed_first(world: World, word: str) -> None:
+    agent = world.agent("--no-guard")
+    world.master.start("1", command=f"setsid sh -c ': {word}; sleep 1000' & sleep 1000 # {word}")
+    world.until(lambda: len(world.alive(word)) >= 2, "the tree")
+    agent.popen.kill()
+    agent.popen.wait()
+    assert world.alive(word)
+    world.agent("--no-guard")
+    assert not world.alive(word)
+    assert world.master.ended("1").end.reason == "lost"
+
+
+def test_ends_survive_the_agent(world: World) -> None:
+    agent = world.agent()
+    world.master.acking = False
+    world.master.start("1", command="echo precious; exit 4")
+    world.master.ended("1")
+    world.master.cut()
+    os.kill(agent.pid(), signal.SIGKILL)
+    agent.popen.wait()
+    told = world.master.told["1"]
+    world.master.wanted.add("1")
+    told.pieces, told.offset, told.end = [], 0, None
+    world.master.acking = True
+    world.master.open()
+    agent = world.agent()
+    told = world.master.ended("1")
+    assert (told.end.rc, told.end.reason, told.text("stdout")) == (4, "", b"precious\n")
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+
+
+def test_a_killed_guardian_ends_the_agent_and_its_commands(world: World, word: str) -> None:
+    agent = world.agent()
+    world.master.start("1", command=f"sleep 1000; : {word}")
+    world.until(lambda: world.alive(word), "the command")
+    agent.popen.kill()
+    world.until(lambda: not world.alive(word), "the end of its commands")
+    world.until(lambda: not world.alive(str(agent.basedir)), "the end of the agent")
+
+
+def test_stopping_ends_commands_and_tells(world: World, word: str) -> None:
+    agent = world.agent()
+    world.master.start("1", command=f"sleep 1000; : {word}")
+    world.until(lambda: world.alive(word), "the command")
+    assert agent.stop() == 0
+    assert not world.alive(word)
+    assert world.master.ended("1").end.reason == "shutdown"
+    agent = world.agent()
+    world.master.call(lambda: world.master.session.shutdown("for a test"))
+    assert agent.popen.wait(30) == 0
+
+
+def test_much_output_waits_on_the_disk(world: World) -> None:
+    agent = world.agent()
+    world.master.acking = False
+    world.master.start("1", command="head -c 30000000 /dev/zero | tr '\\0' x; echo; echo end")
+    world.until(lambda: len(agent.spooled()) >= 4, "the spool's files")
+    world.until(
+        lambda: sum((agent.basedir / ".lockstep/commands" / f).stat().st_size for f in agent.spooled()) > 3e7, "it"
+    )
+    assert world.master.told["1"].offset < 8_000_000, "no more than the window is sent"
+    world.master.ack_all()
+    told = world.master.ended("1")
+    assert told.text("stdout") == b"x" * 30_000_000 + b"\nend\n"
+    memory = next(x for x in Path(f"/proc/{agent.pid()}/status").read_text().splitlines() if "VmHWM" in x)
+    assert int(memory.split()[1]) < 100_000, "kilobytes"
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+
+
+def test_wrong_password_unknown_and_duplicate_names(world: World) -> None:
+    agent = world.agent("--once", wait=False, password="wrong")
+    assert agent.popen.wait(30) == 3
+    assert "unknown worker 'bot' or wrong password" in agent.log.read_text()
+    assert "wrong\n" not in agent.log.read_text().replace("or wrong password", "")
+    world.master.refusal = "a worker 'bot' is connected already, from another place"
+    agent = world.agent("--once", wait=False, name="second")
+    assert agent.popen.wait(30) == 3
+    assert "connected already, from another place" in agent.log.read_text()
+    patient = world.agent(wait=False, name="third")
+    world.until(lambda: "connected already" in patient.log.read_text(), "its complaint")
+    world.master.refusal = ""
+    world.master.attached()
+    assert patient.log.read_text().count("connected already") == 1, "the same trouble is said once"
+
+
+def test_two_agents_in_one_directory(world: World) -> None:
+    world.agent()
+    second = world.agent(wait=False)
+    assert second.popen.wait(30) == 4
+    assert "another worker (process" in second.log.read_text()
+    assert world.master.run("1", command="echo fine").end.rc == 0
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -> None:
+    """A master in a process of its own, with its store on disk, is killed with SIGKILL under load."""
+    store = tmp_path / "store"
+    store.mkdir()
+    port = free_port()
+    scripts = {f"c{i}": f"for n in $(seq {i} 5 10000); do echo $n; sleep 0.001; done; exit {i}" for i in range(5)}
+    (store / "commands.json").write_text(json.dumps(scripts))
+    program = [sys.executable, str(Path(__file__).with_name("master_program.py")), str(port), str(store)]
+    world.master.port, old = port, world.master.port
+    world.agent(wait=False)
+    world.master.port = old
+
+    def stored() -> int:
+        return sum(path.stat().st_size for path in store.glob("*.out"))
+
+    def ends() -> int:
+        return len(list(store.glob("*.end")))
+
+    kills = 0
+    while ends() < len(scripts):
+        master = subprocess.Popen(program)
+        try:
+            before = stored()
+            world.until(lambda n=before: stored() > n + 1500 or ends() == len(scripts), "more output")
+        finally:
+            master.kill()
+            master.wait()
+        kills += 1
+    assert kills > 5
+    for i, name in enumerate(scripts):
+        wanted = b"".join(b"%d\n" % n for n in range(i, 10001, 5))
+        assert (store / f"{name}.stdout").read_bytes() == wanted
+        assert json.loads((store / f"{name}.end").read_text())["rc"] == i

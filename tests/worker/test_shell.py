@@ -1,0 +1,231 @@
+"""Shell commands on a real agent: output, environment, limits, trees, terminals, log files."""
+
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+World = Any  # the fixture's class is in conftest.py
+
+
+@pytest.fixture
+def word() -> str:
+    """A word that no other process has in its command line."""
+    return f"w{uuid.uuid4().hex}"
+
+
+def test_output_exit_code_and_streams(world: World) -> None:
+    agent = world.agent()
+    told = world.master.run("1", command="echo out; echo err >&2; exit 3", workdir="b/build")
+    assert told.end.rc == 3
+    assert told.end.reason == ""
+    assert told.text("stdout") == b"out\n"
+    assert told.text("stderr") == b"err\n"
+    assert str(agent.basedir / "b/build").encode() in told.text("header")
+    assert told.end.produced == told.offset
+    assert told.end.elapsed > 0
+
+
+def test_words_are_not_given_to_a_shell_and_hidden_ones_are_not_shown(world: World) -> None:
+    world.agent()
+    told = world.master.run("1", command=["echo", "$HOME *", ["obfuscated", "s3cret", "XXXX"]])
+    assert told.text("stdout") == b"$HOME * s3cret\n"
+    assert b"XXXX" in told.text("header")
+    assert b"s3cret" not in told.text("header")
+
+
+def test_environment(world: World) -> None:
+    world.agent()
+    told = world.master.run(
+        "1",
+        command=["sh", "-c", 'echo "$A|$B|${HOME-none}|$C|$PWD|$LOCKSTEP_WORKER_PASSWORD|$S"'],
+        workdir="x",
+        env={
+            "A": "<${AGENT_WORD}${NOTHING}>",
+            "B": ["1", "2"],
+            "HOME": None,
+            "C": "$A",
+            "S": ["obfuscated", "hush", "XX"],
+        },
+    )
+    where = str(world.folder / "bot" / "x")
+    assert told.text("stdout").decode() == f"<agent's own>|1:2|none|$A|{where}||hush\n"
+    header = told.text("header").decode()
+    assert "A=<${AGENT_WORD}${NOTHING}>" in header
+    assert "agent's own" not in header, "the worker's environment is in no log"
+    assert "hush" not in header
+
+
+def test_want_no_output_and_input(world: World) -> None:
+    world.agent()
+    told = world.master.run("1", command="cat; echo err >&2", initial_stdin="héllo", want_stderr=False)
+    assert told.text("stdout").decode() == "héllo"
+    assert told.text("stderr") == b""
+
+
+def test_timeout_without_output(world: World, word: str) -> None:
+    world.agent()
+    told = world.master.run("1", command=["sh", "-c", f"echo {word}; sleep 1000"], timeout=0.5)
+    assert (told.end.rc, told.end.reason) == (-1, "timeout_without_output")
+    assert told.end.results["signal"] == 9
+    assert told.text("stdout").decode() == f"{word}\n"
+    assert not world.alive(word)
+
+
+def test_output_keeps_a_command_alive(world: World) -> None:
+    world.agent()
+    told = world.master.run("1", command="for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.25; done", timeout=1)
+    assert told.end.rc == 0
+
+
+def test_max_time_and_sigterm_time(world: World) -> None:
+    world.agent()
+    script = 'trap "echo bye; exit 5" TERM; while :; do sleep 0.05; done'
+    told = world.master.run("1", command=script, maxTime=0.5, sigtermTime=20)
+    assert (told.end.rc, told.end.reason) == (-1, "timeout")
+    assert told.text("stdout") == b"bye\n"
+
+
+def test_sigterm_ignored_is_killed(world: World, word: str) -> None:
+    world.agent()
+    script = f': {word}; trap "" TERM; echo on; while :; do sleep 0.05; done'
+    told = world.master.run("1", command=script, maxTime=0.5, sigtermTime=0.3)
+    assert (told.end.reason, told.end.results["signal"]) == ("timeout", 9)
+    assert not world.alive(word)
+
+
+def test_max_lines(world: World) -> None:
+    world.agent()
+    told = world.master.run("1", command="yes", max_lines=50)
+    assert told.end.reason == "max_lines_failure"
+    assert told.text("stdout").count(b"\n") > 50
+
+
+def test_interrupt_kills_the_tree_also_those_that_left_the_session(world: World, word: str) -> None:
+    world.agent()
+    other = f"w{uuid.uuid4().hex}"
+    world.master.start("keep", command=["sh", "-c", f": {other}; sleep 1000"])
+    away = "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  time.sleep(1000)\nos._exit(0)"
+    script = (
+        f'{sys.executable} -c "$P" {word}\n'
+        f'setsid sh -c ": {word}; sleep 1000" &\n'
+        f'env -i setsid sh -c ": {word}; sleep 999" &\n'
+        f"sleep 1000 # {word}"
+    )
+    world.master.start("1", command=script, env={"P": away})
+    world.until(lambda: len(world.alive(word)) >= 4, "the tree")
+    world.master.interrupt("1")
+    told = world.master.ended("1")
+    assert (told.end.rc, told.end.reason) == (-1, "interrupted")
+    assert not world.alive(word), "when the end is told, nothing is alive"
+    assert "escaped" not in told.end.results
+    assert world.alive(other)
+    world.master.interrupt("keep")
+    world.master.ended("keep")
+    assert not world.alive(other)
+
+
+def test_orphan_without_any_mark_dies_with_the_last_command(world: World, word: str) -> None:
+    world.agent()
+    script = f'env -i setsid sh -c "(env -i setsid sh -c \\": {word}; sleep 1000\\" &) "; echo ready; sleep 1000'
+    world.master.start("1", command=script)
+    world.until(lambda: world.alive(word) and world.master.told["1"].text("stdout"), "the orphan")
+    world.master.interrupt("1")
+    world.master.ended("1")
+    assert not world.alive(word)
+
+
+def test_interrupt_signal(world: World) -> None:
+    world.agent()
+    script = 'trap "echo caught; exit 0" INT; echo on; while :; do sleep 0.05; done'
+    world.master.start("1", command=script, interruptSignal="INT")
+    world.master.wait(lambda: world.master.told["1"].text("stdout"), "its first word")
+    world.master.interrupt("1")
+    assert world.master.ended("1").text("stdout") == b"on\ncaught\n"
+
+
+def test_a_daemon_does_not_hold_the_command_and_may_stay(world: World, word: str) -> None:
+    world.agent()
+    quiet = f'setsid sh -c ": {word}; exec sleep 1000" >/dev/null 2>&1 </dev/null & echo done'
+    told = world.master.run("1", command=quiet)
+    assert told.end.rc == 0
+    told = world.master.run("2", command="sleep 1000 & echo loud")
+    assert told.end.rc == 0
+    assert b"not waited for" in told.text("header")
+
+
+def test_killed_by_a_signal_and_not_found(world: World) -> None:
+    world.agent()
+    told = world.master.run("1", command="kill -9 $$")
+    assert (told.end.rc, told.end.reason, told.end.results) == (-1, "", {"signal": 9})
+    told = world.master.run("2", command=["no-such-program-here"])
+    assert told.end.rc == 127
+    assert b"no-such-program-here" in told.text("stderr")
+
+
+def test_terminal(world: World) -> None:
+    world.agent()
+    told = world.master.run("1", command="test -t 0 && test -t 1 && tty && echo yes </dev/tty", usePTY=True)
+    assert told.end.rc == 0
+    assert told.text("stdout").endswith(b"yes\r\n")
+    told = world.master.run("2", command="test -t 0 || cat", usePTY=True, initial_stdin="given")
+    assert told.text("stdout") == b"given"
+
+
+def test_log_files(world: World) -> None:
+    agent = world.agent()
+    (agent.basedir / "old.log").write_text("old\n")
+    script = "echo one > new.log; echo more >> old.log; sleep 1.5; echo two >> new.log"
+    logs = {"new": "new.log", "tail": {"filename": "old.log", "follow": True}, "idle": "idle.log"}
+    (agent.basedir / "idle.log").write_text("of a former command\n")
+    told = world.master.run("1", command=script, logfiles=logs)
+    assert told.text("log:new") == b"one\ntwo\n"
+    assert told.text("log:tail") == b"more\n"
+    assert told.text("log:idle") == b""
+
+
+def test_raw_bytes_and_many_small_writes_keep_their_order(world: World) -> None:
+    world.agent()
+    code = "import sys\nfor i in range(20000): sys.stdout.buffer.write(b'%d\\xff\\n' % i); sys.stdout.flush()"
+    told = world.master.run("1", command=[sys.executable, "-c", code])
+    assert told.text("stdout") == b"".join(b"%d\xff\n" % i for i in range(20000))
+
+
+def test_refusals(world: World) -> None:
+    agent = world.agent()
+    for number, (args, said) in enumerate(
+        [
+            ({"command": "true", "workdir": "../.."}, "out of the worker's base directory"),
+            ({"command": "true", "workdir": ".lockstep"}, "own files"),
+            ({"command": "true", "wrkdir": "x"}, "wrkdir"),
+            ({"command": []}, "empty"),
+        ]
+    ):
+        told = world.master.run(f"r{number}", **args)
+        assert told.end.reason == "refused"
+        assert said in told.end.detail
+    assert world.master.run("kind", "fly").end.reason == "refused"
+    assert world.master.run("absolute", command="pwd", workdir=str(world.folder)).end.rc == 0
+    odd = world.master.run("../../odd id/\n", command="true")
+    assert odd.end.rc == 0
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+
+
+def test_20_megabytes_are_cheap(world: World) -> None:
+    agent = world.agent()
+    pid = agent.pid()
+    world.master.run("warm", command="true")
+
+    def used() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = used()
+    told = world.master.run("1", command="yes 0123456789012345678901234567890123456789012345678 | head -c 20000000")
+    assert len(told.text("stdout")) == 20_000_000
+    spent = used() - before
+    print(f"20 MB of output: {spent:.2f} s of the agent's processor time")
+    assert spent < 1.0
