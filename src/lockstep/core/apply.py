@@ -189,7 +189,7 @@ def buildset_ended(state: State, fact: f.BuildsetEnded, _at: float) -> None:
                 del state.stamps[ssid]
                 state.stamp_ids.pop(stamp.stamp, None)
     parent = buildset.parent_call
-    if not (buildset.waited_for and parent is not None and builds.call_waits(state, parent)):
+    if not (buildset.waited_for and parent is not None and state.call_waits(parent)):
         builds.drop_buildset(state, buildset)
 
 

@@ -1,6 +1,7 @@
 """What the facts about builds, steps, calls and commands do to the state. See `apply.py`."""
 
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import normalize
 from lockstep.core.calls import RunCommand
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, Need
 from lockstep.core.records import Build, Buildset, CallRecord, Command, Step
@@ -8,17 +9,20 @@ from lockstep.core.state import State
 from lockstep.core.tables import move
 
 
-def call_waits(state: State, call: tuple[int, int, int]) -> bool:
-    """Whether the call (build id, step number, call number) has started and not ended."""
-    step = state.step(call[0], call[1])
-    record = step.calls.get(call[2]) if step is not None else None
-    return record is not None and record.state == "started"
-
-
 def step_claim(build: Build, ticket: int, accesses: tuple[Access, ...]) -> Claim:
     """The claim of a step of a running build: its build owns it (L20), and it comes before all requests (L40)."""
-    need = Need((Alternative("", accesses),))
+    need = Need((Alternative("", normalize(accesses)),))
     return Claim(ticket=ticket, need=need, owner=build.ticket, level=STEP_LEVEL, since=ticket)
+
+
+def forget_children(state: State, buildid: int) -> None:
+    """A step that waited for builds has ended: nobody waits for those that still run, or asks for the results."""
+    for bsid in sorted(state.children.get(buildid, ())):
+        child = state.buildsets[bsid]
+        for brid in sorted(child.open_requests):
+            state.allocator.forget_parent(state.requests[brid].ticket)
+        if child.state == "complete":
+            drop_buildset(state, child)
 
 
 def drop_buildset(state: State, buildset: Buildset) -> None:
@@ -70,6 +74,7 @@ def build_stopping(state: State, fact: f.BuildStopping, _at: float) -> None:
     build.state = move("build", fact.buildid, build.state, "stop")  # type: ignore[assignment]
     build.stop_result = fact.result
     build.stop_reason = fact.reason
+    build.broken = build.broken or fact.broken
     if fact.step:
         build.steps[fact.step - 1].interrupted = True
 
@@ -79,12 +84,6 @@ def build_ended(state: State, fact: f.BuildEnded, _at: float) -> None:
     move("build", fact.buildid, build.state, "ended")
     request = state.requests[build.brid]
     state.buildsets[request.bsid].builds.append((build.builder, build.number, build.buildid, int(fact.result)))
-    for bsid in sorted(state.children.get(fact.buildid, ())):
-        child = state.buildsets[bsid]
-        for brid in child.open_requests:
-            state.allocator.forget_parent(state.requests[brid].ticket)
-        if child.state == "complete":
-            drop_buildset(state, child)
     on_worker = state.builds_on[build.worker]
     on_worker.discard(build.buildid)
     if not on_worker:
@@ -130,6 +129,9 @@ def step_ended(state: State, fact: f.StepEnded, at: float) -> None:
     build.result = fact.build_result
     build.halted = build.halted or fact.halted
     state.claims.pop(step.ticket, None)
+    for record in step.calls.values():
+        state.claims.pop(record.ticket, None)
+    forget_children(state, fact.buildid)
 
 
 def call_started(state: State, fact: f.CallStarted, _at: float) -> None:
@@ -146,8 +148,7 @@ def call_started(state: State, fact: f.CallStarted, _at: float) -> None:
     if fact.ticket:
         state.counters.clock = fact.ticket
         state.claims[fact.ticket] = ("call", fact.buildid, fact.step, fact.number)
-        accesses = getattr(fact.call, "accesses", ())
-        state.allocator.submit(step_claim(build, fact.ticket, accesses))
+        state.allocator.submit(step_claim(build, fact.ticket, getattr(fact.call, "accesses", ())))
 
 
 def call_ended(state: State, fact: f.CallEnded, _at: float) -> None:

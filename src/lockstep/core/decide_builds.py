@@ -9,11 +9,12 @@ from lockstep.core import decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.calls import Triggered
+from lockstep.core.alloc_facts import AccessError, normalize
+from lockstep.core.calls import Acquire, Triggered
 from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_STEPS_PER_BUILD
-from lockstep.core.nouns import Result, worse
-from lockstep.core.records import Build, Step
+from lockstep.core.nouns import Access, Result, worse
+from lockstep.core.records import Build, Step, Worker
 from lockstep.core.values import StepPlan
 
 
@@ -56,23 +57,67 @@ def step_prepared(draft: Draft, event: e.StepPrepared) -> None:
         return
     build, step = found
     state = draft.state
-    claims = bool(event.accesses) and event.result is None
+    accesses, result, summary = _claimable(draft, build, event)
     draft.emit(
         f.StepStarted(
             buildid=build.buildid,
             number=step.number,
             stepid=state.counters.stepid + 1,
             name=event.name,
-            accesses=event.accesses if claims else (),
-            ticket=state.counters.clock + 1 if claims else 0,
+            accesses=accesses,
+            ticket=state.counters.clock + 1 if accesses else 0,
             rendered=event.rendered,
         )
     )
-    if event.result is not None:
-        _end_step(draft, build, step, event.result, event.summary, hidden=event.hidden)
+    if result is not None:
+        end_step(draft, build, step, result, summary, hidden=event.hidden)
         go_on(draft, build)
-    elif not claims:
+    elif not accesses:
         draft.effect(x.RunStep(build.buildid, step.number))
+
+
+def _claimable(draft: Draft, build: Build, event: e.StepPrepared) -> tuple[tuple[Access, ...], Result | None, str]:
+    """What a prepared step claims; or its result and summary, if it ends at once (L3, L12, L25)."""
+    if event.result is not None:
+        return (), event.result, event.summary
+    try:
+        accesses = normalize(event.accesses)
+    except AccessError as error:
+        return (), Result.EXCEPTION, str(error)
+    problem = waits_for_itself(draft, build, accesses)
+    return ((), Result.EXCEPTION, problem) if problem else (accesses, None, "")
+
+
+def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -> str:
+    """Why a claim of this build could only wait for the build itself, as a sentence; or nothing (L25).
+
+    What its step's own calls hold or wait for counts too, as far as it does not fit beside this claim.
+    """
+    allocator = draft.state.allocator
+    hold = allocator.holds.get(build.hold)
+    for access in accesses:
+        if hold is not None and any(access.lock == held.lock for held in hold.alternative.accesses):
+            return (
+                f"Lock '{access.lock}' is held by the build (locks= of builder '{build.builder}', its factory or "
+                f"its worker '{build.worker}') and claimed by its step: the step would wait for itself."
+            )
+        own = [a for a in own_accesses(draft, build) if a.lock == access.lock]
+        exclusive = any(a.mode == "exclusive" for a in (access, *own))
+        units = access.count + sum(a.count for a in own)
+        if own and (exclusive or units > allocator.reasons.limit(access.lock)):
+            return f"Lock '{access.lock}' is claimed by the step already: it would wait for itself."
+    return ""
+
+
+def own_accesses(draft: Draft, build: Build) -> list[Access]:
+    """What the current step of a build, and its calls, hold or wait for."""
+    step = current_step(build)
+    allocator = draft.state.allocator
+    accesses: list[Access] = []
+    for record in step.calls.values() if step is not None else ():
+        if isinstance(record.call, Acquire) and (record.hold in allocator.holds or record.ticket in allocator.waiting):
+            accesses += normalize(record.call.accesses)
+    return [*accesses, *(step.accesses if step is not None else ())]
 
 
 def step_finished(draft: Draft, event: e.StepFinished) -> None:
@@ -87,11 +132,11 @@ def step_finished(draft: Draft, event: e.StepFinished) -> None:
     result = event.result
     if step.interrupted:
         result = build.stop_result or result
-    _end_step(draft, build, step, result, event.summary, hidden=event.hidden, lines=event.lines)
+    end_step(draft, build, step, result, event.summary, hidden=event.hidden, lines=event.lines)
     go_on(draft, build)
 
 
-def _end_step(
+def end_step(
     draft: Draft,
     build: Build,
     step: Step,
@@ -102,8 +147,7 @@ def _end_step(
 ) -> None:
     """End a step: its unfinished calls, its holds, its part in the build's result."""
     _end_calls(draft, build, step)
-    if step.state == "waiting":
-        draft.emit(f.ClaimDropped(ticket=step.ticket))
+    drop_waits(draft, step)
     so_far, halted = combine(build.result, step.plan, result)
     draft.emit(
         f.StepEnded(
@@ -130,16 +174,19 @@ def _end_calls(draft: Draft, build: Build, step: Step) -> None:
             draft.effect(x.InterruptCommand(command.worker, command.id, "its step has ended", forget=True))
             draft.emit(f.CommandOver(command=command.id))
     for record in step.calls.values():
-        if record.ticket and record.hold:
+        if record.hold in state.allocator.holds:
             draft.emit(f.HoldEnded(hold=record.hold, ticket=record.ticket))
-        elif record.ticket and record.state == "started":
-            draft.emit(f.ClaimDropped(ticket=record.ticket))
         elif record.due and record.state == "started":
             draft.effect(x.DisarmTimer(f"sleep:{build.buildid}.{step.number}.{record.number}"))
-    for buildset in [b for b in state.buildsets.values() if b.parent_call and b.parent_call[0] == build.buildid]:
-        if buildset.waited_for and buildset.state == "pending":
-            for request in list(state.requests_of(buildset.bsid)):
-                decide_requests.cancel(draft, request, "the step that waited for it has ended", "")
+    _cancel_children(draft, build, "the step that waited for it has ended")
+
+
+def drop_waits(draft: Draft, step: Step) -> None:
+    """Nothing of a step waits for a lock any more (L33)."""
+    waiting = draft.state.allocator.waiting
+    for ticket in (step.ticket, *(record.ticket for record in step.calls.values())):
+        if ticket in waiting:
+            draft.emit(f.ClaimDropped(ticket=ticket))
 
 
 def combine(so_far: Result, plan: StepPlan, result: Result) -> tuple[Result, bool]:
@@ -178,30 +225,31 @@ def stop_asked(draft: Draft, event: e.StopAsked) -> None:
 
 def stop_build(draft: Draft, build: Build, reason: str, who: str = "") -> None:
     """Cancel a build: its current step is interrupted; steps with `alwaysRun` still run (L33)."""
-    if build.stop_result not in (None, Result.CANCELLED):
-        return
     text = f"{reason} (by {who})" if who else reason
-    step = build.steps[build.current - 1] if build.current else None
-    current = step if step is not None and step.state in ("waiting", "running") else None
-    draft.emit(
-        f.BuildStopping(
-            buildid=build.buildid,
-            result=Result.CANCELLED,
-            reason=text,
-            step=current.number if current is not None else 0,
-        )
-    )
-    if current is None:
-        if build.steps or not build.ticket:
+    if build.broken:
+        if build.stop_result is Result.RETRY:
+            # It ends with its commands anyway; now it does not go back to the queue.
+            draft.emit(f.BuildStopping(buildid=build.buildid, result=Result.CANCELLED, reason=text, broken=True))
+        return
+    step = current_step(build)
+    number = step.number if step is not None else 0
+    draft.emit(f.BuildStopping(buildid=build.buildid, result=Result.CANCELLED, reason=text, step=number))
+    if step is None:
+        if build.steps:
             go_on(draft, build)
-        return
-    if current.state == "waiting":
-        _end_step(draft, build, current, Result.CANCELLED, "cancelled while waiting for locks")
+    elif step.state == "waiting":
+        end_step(draft, build, step, Result.CANCELLED, "cancelled while waiting for locks")
         go_on(draft, build)
-        return
-    draft.effect(x.InterruptStep(build.buildid, current.number, text))
-    _interrupt_commands(draft, build, text)
-    _cancel_children(draft, build, text)
+    else:
+        draft.effect(x.InterruptStep(build.buildid, step.number, text))
+        _interrupt_commands(draft, build, text)
+        _cancel_children(draft, build, f"the build that waited for it is stopped: {text}")
+
+
+def current_step(build: Build) -> Step | None:
+    """The step that waits or runs, if there is one."""
+    step = build.steps[build.current - 1] if build.current else None
+    return step if step is not None and step.state in ("waiting", "running") else None
 
 
 def _interrupt_commands(draft: Draft, build: Build, reason: str) -> None:
@@ -213,11 +261,12 @@ def _interrupt_commands(draft: Draft, build: Build, reason: str) -> None:
 
 
 def _cancel_children(draft: Draft, build: Build, reason: str) -> None:
-    """The builds that a stopped build waits for are of no use any more."""
+    """The builds that a build waits for are of no use any more."""
     for bsid in sorted(draft.state.children.get(build.buildid, ())):
         if bsid in draft.state.buildsets:
             for request in list(draft.state.requests_of(bsid)):
-                decide_requests.cancel(draft, request, f"the build that waited for it is stopped: {reason}", "")
+                if request.brid in draft.state.requests:
+                    decide_requests.cancel(draft, request, reason, "")
 
 
 def build_broken(draft: Draft, event: e.BuildBroken) -> None:
@@ -227,41 +276,58 @@ def build_broken(draft: Draft, event: e.BuildBroken) -> None:
         break_build(draft, build, event.result, event.reason)
 
 
-def break_build(draft: Draft, build: Build, result: Result, reason: str) -> None:
-    """End a build as soon as its commands have stopped; no further step runs (HOUSE 2.3, L52)."""
-    if build.stop_result not in (None, Result.CANCELLED):
-        return
-    step = build.steps[build.current - 1] if build.current else None
-    current = step if step is not None and step.state in ("waiting", "running") else None
-    number = current.number if current is not None else 0
-    draft.emit(f.BuildStopping(buildid=build.buildid, result=result, reason=reason, step=number))
-    if not draft.state.commands_of.get(build.buildid):
-        end_build(draft, build)
-        return
-    _interrupt_commands(draft, build, reason)
+UNUSED = "nothing runs on it any more"
+"""Why an unreachable worker is given up when its last build ends otherwise."""
 
 
-def end_if_broken(draft: Draft, build: Build) -> bool:
+def break_build(draft: Draft, build: Build, result: Result, reason: str, gone: str = UNUSED) -> None:
+    """End a build as soon as its commands have stopped; no further step runs (HOUSE 2.3, L52).
+
+    One that somebody has stopped ends as stopped: it never goes back to the queue.
+
+    Args:
+        draft: the decision being made.
+        build: a running one.
+        result: of the build.
+        reason: a sentence for people.
+        gone: why its worker is given up, if that is out of reach and has no other build.
+    """
+    if build.broken:
+        return
+    if build.stop_result is Result.CANCELLED:
+        result, reason = Result.CANCELLED, build.stop_reason
+    step = current_step(build)
+    number = step.number if step is not None else 0
+    draft.emit(f.BuildStopping(buildid=build.buildid, result=result, reason=reason, step=number, broken=True))
+    if step is not None:
+        drop_waits(draft, step)
+    if not end_if_broken(draft, build, gone):
+        _interrupt_commands(draft, build, reason)
+
+
+def end_if_broken(draft: Draft, build: Build, gone: str = UNUSED) -> bool:
     """End a broken build whose last command is over. True if it has ended."""
-    broken = build.stop_result not in (None, Result.CANCELLED)
-    if broken and not draft.state.commands_of.get(build.buildid):
-        end_build(draft, build)
+    if build.buildid in draft.state.builds and build.broken and not draft.state.commands_of.get(build.buildid):
+        end_build(draft, build, gone)
         return True
     return False
+
+
+def lease_timer(worker: Worker) -> str:
+    """The timer's name. A timer of a former session, heard late, says nothing about this one."""
+    return f"lease:{worker.session}:{worker.name}"
 
 
 # --- ends (L30: the one way)
 
 
-def end_build(draft: Draft, build: Build) -> None:
+def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
     """End a build: everything that it holds ends with it, in the same decision (L30, L31)."""
     state = draft.state
-    current = build.steps[build.current - 1] if build.current else None
-    if current is not None and current.state in ("waiting", "running"):
-        _end_step(draft, build, current, build.stop_result or Result.EXCEPTION, build.stop_reason)
-    result = build.result
-    if build.stop_result is not None:
-        result = build.stop_result
+    step = current_step(build)
+    if step is not None:
+        end_step(draft, build, step, build.stop_result or Result.EXCEPTION, build.stop_reason)
+    result = build.result if build.stop_result is None else build.stop_result
     request = state.requests[build.brid]
     draft.emit(
         f.BuildEnded(
@@ -275,8 +341,8 @@ def end_build(draft: Draft, build: Build) -> None:
     draft.effect(x.DropBuild(build.buildid))
     worker = state.workers.get(build.worker)
     if worker is not None and worker.state == "unreachable" and build.worker not in state.builds_on:
-        draft.emit(f.WorkerGivenUp(worker=build.worker, reason="nothing runs on it any more"))
-        draft.effect(x.DisarmTimer(f"lease:{build.worker}"))
+        draft.effect(x.DisarmTimer(lease_timer(worker)))
+        draft.emit(f.WorkerGivenUp(worker=build.worker, reason=gone))
     if result is Result.RETRY:
         clock = state.counters.clock + 1
         draft.emit(f.RequestPutBack(brid=request.brid, since=clock, reason=build.stop_reason))
@@ -304,7 +370,7 @@ def end_call(draft: Draft, buildid: int, number: int, call: int, result: Any) ->
     """End a call that a step waits for, and let the step go on after the commit."""
     step = draft.state.step(buildid, number)
     record = step.calls.get(call) if step is not None else None
-    if step is None or record is None or record.state != "started":
+    if step is None or step.state != "running" or record is None or record.state != "started":
         return
     draft.emit(f.CallEnded(buildid=buildid, step=number, stepid=step.stepid, number=call, result=result))
     draft.effect(x.CallDone(buildid, number, call, result))
@@ -312,9 +378,7 @@ def end_call(draft: Draft, buildid: int, number: int, call: int, result: Any) ->
 
 def child_ended(draft: Draft, call: tuple[int, int, int]) -> None:
     """A build set that a call waits for is complete; with the last of them the call ends."""
-    step = draft.state.step(call[0], call[1])
-    record = step.calls.get(call[2]) if step is not None else None
-    if record is None or record.state != "started":
+    if not draft.state.call_waits(call):
         return
     buildsets = draft.state.waited_buildsets(call)
     if any(buildset.state == "pending" for buildset in buildsets):

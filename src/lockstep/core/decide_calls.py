@@ -11,8 +11,10 @@ from lockstep.core import decide_builds, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import AccessError, normalize
 from lockstep.core.draft import Draft
-from lockstep.core.nouns import Result
+from lockstep.core.limits import MAX_CALLS_PER_STEP, MAX_STEPS_PER_BUILD
+from lockstep.core.nouns import Access, Result
 from lockstep.core.records import Build, Step
 
 STOPPED = c.CommandResult(rc=-1, failure="the build is being stopped")
@@ -27,16 +29,21 @@ def call_made(draft: Draft, event: e.CallMade) -> None:
         draft.reply(event.token, error="the step has ended")
         return
     known = step.calls.get(event.number)
-    if known is not None:
-        if known.state == "ended":
-            draft.effect(x.CallDone(build.buildid, step.number, known.number, known.result))
-        return
-    _start(draft, build, step, event)
+    if known is None:
+        if len(step.calls) >= MAX_CALLS_PER_STEP:
+            reason = f"step '{step.name}' makes more than {MAX_CALLS_PER_STEP} calls"
+            decide_builds.break_build(draft, build, Result.EXCEPTION, reason)
+        else:
+            _start(draft, build, step, event)
+    elif known.state == "ended":
+        draft.effect(x.CallDone(build.buildid, step.number, known.number, known.result))
 
 
 def _start(draft: Draft, build: Build, step: Step, event: e.CallMade) -> None:
     call = event.call
-    claims = isinstance(call, c.Acquire)
+    accesses, problem = _claimed(draft, build, call)
+    # Whoever is being stopped claims nothing: such a call has no end, and its step ends without it.
+    claims = bool(accesses) and not problem and not step.interrupted
     command = ""
     if isinstance(call, c.RunCommand):
         command = f"{draft.state.installation}-{build.buildid}.{step.stepid}.{event.number}"
@@ -57,8 +64,21 @@ def _start(draft: Draft, build: Build, step: Step, event: e.CallMade) -> None:
         _start_command(draft, build, step, event.number, command)
     elif isinstance(call, c.Sleep):
         draft.effect(x.ArmTimer(f"sleep:{build.buildid}.{step.number}.{event.number}", max(0.0, call.seconds)))
-    elif not claims:
+    elif problem:
+        decide_builds.break_build(draft, build, Result.EXCEPTION, problem)
+    elif not accesses:
         _end_at_once(draft, build, step, event)
+
+
+def _claimed(draft: Draft, build: Build, call: c.Call) -> tuple[tuple[Access, ...], str]:
+    """What a call claims, or why it may not (L4, L12, L25)."""
+    if not isinstance(call, c.Acquire):
+        return (), ""
+    try:
+        accesses = normalize(call.accesses)
+    except AccessError as error:
+        return (), str(error)
+    return accesses, decide_builds.waits_for_itself(draft, build, accesses)
 
 
 def _start_command(draft: Draft, build: Build, step: Step, number: int, command: str) -> None:
@@ -84,16 +104,22 @@ def _end_at_once(draft: Draft, build: Build, step: Step, event: e.CallMade) -> N
         case c.AddUrl(name, url):
             draft.emit(f.UrlAdded(buildid=buildid, step=step.number, stepid=step.stepid, name=name, url=url))
         case c.AddSteps(plans, where):
+            if len(build.steps) + len(plans) > MAX_STEPS_PER_BUILD:
+                reason = f"step '{step.name}' adds more than {MAX_STEPS_PER_BUILD} steps to its build"
+                decide_builds.break_build(draft, build, Result.EXCEPTION, reason)
+                return
             at = step.number + 1 if where == "after-current" else len(build.steps) + 1
             draft.emit(f.StepsAdded(buildid=buildid, at=at, plans=plans))
             result = list(range(at, at + len(plans)))
         case c.StartBuilds():
-            if event.call.wait and event.call.submissions:
+            if event.call.wait and event.call.submissions and not step.interrupted:
                 _start_children(draft, build, step, event.number, event.call)
                 return
-            result = _submit_all(draft, event.call, None)
+            result = [] if step.interrupted else _submit_all(draft, event.call, None)
         case c.Release(acquired_by):
             _release(draft, step, acquired_by)
+        case c.Acquire():
+            result = {}
         case c.Now():
             result = draft.at
     decide_builds.end_call(draft, buildid, step.number, number, result)
@@ -134,18 +160,22 @@ def _submit_all(draft: Draft, call: c.StartBuilds, parent: tuple[int, int, int] 
 
 
 def _start_children(draft: Draft, build: Build, step: Step, number: int, call: c.StartBuilds) -> None:
-    """Submit, and wait for all of them; the call ends with the last (`decide_builds.child_ended`)."""
+    """Submit, and wait for all of them; the call ends with the last (`decide_builds.child_ended`).
+
+    If one cannot be taken, none is.
+    """
     where = (build.buildid, step.number, number)
-    results = _submit_all(draft, call, where)
-    if any(not triggered.buildset for triggered in results):
-        decide_builds.end_call(draft, *where, results)
-    else:
-        decide_builds.child_ended(draft, where)
+    if any(decide_requests.refusal(draft, submission) for submission in call.submissions):
+        refused = c.Triggered(buildset=0, requests={}, result=int(Result.EXCEPTION))
+        decide_builds.end_call(draft, *where, [refused] * len(call.submissions))
+        return
+    _submit_all(draft, call, where)
+    decide_builds.child_ended(draft, where)
 
 
 def _release(draft: Draft, step: Step, acquired_by: int) -> None:
     record = step.calls.get(acquired_by)
-    if record is not None and record.hold:
+    if record is not None and record.hold in draft.state.allocator.holds:
         draft.emit(f.HoldEnded(hold=record.hold, ticket=record.ticket))
 
 
@@ -167,16 +197,10 @@ def command_ended(draft: Draft, event: e.CommandEnded) -> None:
         return
     build = state.builds[command.buildid]
     draft.emit(f.CommandOver(command=event.command))
-    if event.result.lost:
-        lost_command(draft, build, event.result)
+    if decide_builds.end_if_broken(draft, build):
         return
-    if not decide_builds.end_if_broken(draft, build):
+    if event.result.lost and build.stop_result is None:
+        # Nobody can say how it ended: its build is tried again, unless somebody is stopping it anyway.
+        decide_builds.break_build(draft, build, Result.RETRY, event.result.failure or "a command was lost")
+    elif not build.broken:
         decide_builds.end_call(draft, command.buildid, command.step, command.call, event.result)
-
-
-def lost_command(draft: Draft, build: Build, result: c.CommandResult) -> None:
-    """Nobody can say how a command ended: its build is tried again, unless it is being stopped anyway."""
-    if build.stop_result is None:
-        decide_builds.break_build(draft, build, Result.RETRY, result.failure or "a command was lost")
-    elif not decide_builds.end_if_broken(draft, build) and not draft.state.commands_of.get(build.buildid):
-        decide_builds.end_build(draft, build)

@@ -10,6 +10,7 @@ from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.draft import Draft
 from lockstep.core.nouns import LockKey
+from lockstep.core.records import Request
 from lockstep.core.values import LockSetup, Setup
 
 _CONFIGURED_KINDS = ("master", "worker", "builddir")
@@ -36,12 +37,19 @@ def configured(draft: Draft, event: e.Configured) -> None:
         if lock.key not in kept:
             draft.emit(_removed(lock))
     for request in state.requests.values():
-        builder = state.builders.get(request.builder)
-        if request.state == "rendering" or (
-            request.state == "waiting" and builder is not None and builder.need is None
-        ):
-            draft.effect(x.RenderNeed(request.brid))
+        _render_again(draft, request)
     draft.reply(event.token, lost)
+
+
+def _render_again(draft: Draft, request: Request) -> None:
+    """After a reload, waiting claims are rendered again and keep their tickets (L24)."""
+    if request.state not in ("rendering", "waiting"):
+        return
+    builder = draft.state.builders.get(request.builder)
+    if builder is not None and builder.need is None:
+        draft.effect(x.RenderNeed(request.brid))
+    elif request.state == "rendering" or request.need is not None:
+        draft.emit(f.NeedSet(brid=request.brid, need=None))
 
 
 def locks_seen(draft: Draft, event: e.LocksSeen) -> None:

@@ -7,7 +7,7 @@ from lockstep.core import decide_builds, decide_calls
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.calls import CommandResult
+from lockstep.core.calls import CommandResult, Sleep
 from lockstep.core.draft import Draft
 from lockstep.core.limits import LEASE_MARGIN
 from lockstep.core.nouns import Result
@@ -21,11 +21,11 @@ def connected(draft: Draft, event: e.WorkerConnected) -> None:
     if worker is None:
         draft.reply(event.token, error=f"There is no worker '{event.worker}' in the configuration.")
         return
+    draft.effect(x.DisarmTimer(decide_builds.lease_timer(worker)))
     session = state.counters.session + 1
     draft.emit(
         f.WorkerUp(worker=event.worker, session=session, resumes=event.resumes, lease=event.lease, info=event.info)
     )
-    draft.effect(x.DisarmTimer(f"lease:{event.worker}"))
     draft.effect(x.Welcome(event.worker, session))
     draft.reply(event.token, session)
     known, gone = set(event.known), set(event.gone)
@@ -61,7 +61,7 @@ def disconnected(draft: Draft, event: e.WorkerDisconnected) -> None:
 def watch_lease(draft: Draft, worker: Worker) -> None:
     """Give an unreachable worker up when it has certainly stopped its commands (L61)."""
     if worker.lease > 0:
-        draft.effect(x.ArmTimer(f"lease:{worker.name}", worker.lease + LEASE_MARGIN))
+        draft.effect(x.ArmTimer(decide_builds.lease_timer(worker), worker.lease + LEASE_MARGIN))
 
 
 def pause_asked(draft: Draft, event: e.WorkerPauseAsked) -> None:
@@ -89,23 +89,25 @@ def timer_fired(draft: Draft, event: e.TimerFired) -> None:
     """A lease is over, or a step has slept long enough."""
     kind, _, rest = event.timer.partition(":")
     if kind == "lease":
-        worker = draft.state.workers.get(rest)
-        if worker is not None and worker.state == "unreachable":
+        session, _, name = rest.partition(":")
+        worker = draft.state.workers.get(name)
+        if worker is not None and worker.state == "unreachable" and str(worker.session) == session:
             _give_up(draft, worker, f"out of touch for longer than its lease of {worker.lease:g} s")
     elif kind == "sleep":
-        buildid, step, call = (int(part) for part in rest.split("."))
-        decide_builds.end_call(draft, buildid, step, call, None)
+        buildid, number, call = (int(part) for part in rest.split("."))
+        step = draft.state.step(buildid, number)
+        record = step.calls.get(call) if step is not None else None
+        if record is not None and isinstance(record.call, Sleep):
+            decide_builds.end_call(draft, buildid, number, call, None)
 
 
 def _give_up(draft: Draft, worker: Worker, reason: str) -> None:
+    """End the builds of a worker whose commands have certainly stopped; the last of them ends its being in use."""
     state = draft.state
-    draft.emit(f.WorkerGivenUp(worker=worker.name, reason=reason))
-    draft.effect(x.DisarmTimer(f"lease:{worker.name}"))
     for buildid in sorted(state.builds_on.get(worker.name, ())):
         for name in sorted(state.commands_of.get(buildid, ())):
             draft.emit(f.CommandOver(command=name))
-        build = state.builds[buildid]
-        if build.stop_result is None:
-            decide_builds.break_build(draft, build, Result.RETRY, f"worker '{worker.name}' is lost: {reason}")
-        else:
-            decide_builds.end_build(draft, build)
+        build = state.builds.get(buildid)
+        if build is not None:
+            decide_builds.break_build(draft, build, Result.RETRY, f"worker '{worker.name}' is lost: {reason}", reason)
+            decide_builds.end_if_broken(draft, build, reason)

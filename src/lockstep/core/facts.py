@@ -13,7 +13,7 @@ from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
 from lockstep.core.values import Change, Properties, Setup, SourceStamp, StepPlan, Submission
 
 
-class Fact(Struct, frozen=True, kw_only=True, tag=True):
+class Fact(Struct, frozen=True, kw_only=True, tag_field="fact", tag=True):
     """Base of all facts."""
 
 
@@ -216,16 +216,16 @@ class StepsAdded(Fact, frozen=True):
 
 
 class BuildStopping(Fact, frozen=True):
-    """A build is being stopped and will end with this result.
+    """A build is being stopped and will end with this result. `step` is the one that is interrupted, or 0.
 
-    CANCELLED: only `alwaysRun` steps start from now on. Anything else: no step does, and it ends with its commands.
-    `step` is the number of the step that is interrupted, or 0.
+    Only `alwaysRun` steps start from now on; if it is `broken`, none does, and it ends with its commands.
     """
 
     buildid: int
     result: Result
     reason: str
     step: int = 0
+    broken: bool = False
 
 
 class BuildEnded(Fact, frozen=True):

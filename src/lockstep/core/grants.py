@@ -22,6 +22,7 @@ def settle(draft: Draft) -> None:
 
 def record(draft: Draft, decisions: Sequence[Decision]) -> None:
     """Write down what the allocator has decided, and what follows from each of it."""
+    doomed: list[tuple[int, str]] = []
     for decision in decisions:
         match decision:
             case Granted():
@@ -33,7 +34,11 @@ def record(draft: Draft, decisions: Sequence[Decision]) -> None:
             case BecameBarrier():
                 draft.emit(f.BarrierRaised(ticket=decision.ticket, locks=decision.locks))
             case Sentenced():
-                _sentenced(draft, decision)
+                doomed.append((decision.ticket, _sentenced(draft, decision)))
+    # Only now, when everything that was decided is written: what ends with a build may have been granted meanwhile.
+    for ticket, text in doomed:
+        for build in [build for build in draft.state.builds.values() if build.ticket == ticket]:
+            decide_builds.break_build(draft, build, Result.RETRY, text)
 
 
 def _granted(draft: Draft, grant: Granted) -> None:
@@ -74,8 +79,8 @@ def _start_build(draft: Draft, brid: int, grant: f.ClaimGranted) -> None:
     draft.effect(x.BeginBuild(buildid))
 
 
-def _sentenced(draft: Draft, sentence: Sentenced) -> None:
-    """The youngest build of a true ring goes back to the queue (L52). Its waiting claims have ended already."""
+def _sentenced(draft: Draft, sentence: Sentenced) -> str:
+    """Write a ring and the end of the waits that it ends (L52). Returns it as a sentence."""
     by_ticket = {build.ticket: build for build in draft.state.builds.values()}
     links = []
     for link in sentence.ring:
@@ -86,6 +91,6 @@ def _sentenced(draft: Draft, sentence: Sentenced) -> None:
     text = f"Deadlock: {'; '.join(links)}. The youngest of them is put back."
     ring = tuple(link.owner for link in sentence.ring)
     draft.emit(f.RingBroken(ticket=sentence.ticket, ring=ring, text=text))
-    build = by_ticket.get(sentence.ticket)
-    if build is not None:
-        decide_builds.break_build(draft, build, Result.RETRY, text)
+    for ticket in sentence.claims:
+        draft.emit(f.ClaimDropped(ticket=ticket))
+    return text

@@ -102,7 +102,8 @@ class Step(Struct, kw_only=True):
 class Build(Struct, kw_only=True):
     """A running build. `steps` is in the order of running; a step's `number` is its place there, from 1.
 
-    `current` is the number of the last step that was started, 0 before the first.
+    `current` is the number of the last step that was started, 0 before the first. `broken`: no step starts any more,
+    not even an `alwaysRun` one, nothing of it waits for a lock, and it ends with its last command.
     """
 
     buildid: int
@@ -121,6 +122,7 @@ class Build(Struct, kw_only=True):
     halted: bool = False
     stop_result: Result | None = None
     stop_reason: str = ""
+    broken: bool = False
     locks_duration: float = 0.0
     state: BuildState = "starting"
 

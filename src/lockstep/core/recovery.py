@@ -3,18 +3,23 @@
 Pure, so that the simulation proves the code that serves. Recovery is finished before the first grant.
 """
 
+from collections.abc import Iterator
+
 from lockstep.core import effects as x
 from lockstep.core import facts as f
+from lockstep.core import grants
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState
 from lockstep.core.allocation import Allocator
 from lockstep.core.apply_builds import step_claim
 from lockstep.core.calls import Acquire, Sleep
 from lockstep.core.decide import Outcome
+from lockstep.core.decide_builds import break_build, current_step, go_on
 from lockstep.core.decide_workers import watch_lease
 from lockstep.core.draft import Draft
-from lockstep.core.nouns import STEP_LEVEL, Claim
-from lockstep.core.saved import Saved
-from lockstep.core.state import State
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Claim, Result
+from lockstep.core.records import Build
+from lockstep.core.saved import Saved, SavedLock
+from lockstep.core.state import State, slot_key
 from lockstep.core.values import LockSetup
 
 
@@ -51,7 +56,8 @@ def _index(state: State) -> None:
     """What is looked up by something else than its id."""
     for request in sorted(state.requests.values(), key=lambda r: r.brid):
         state.claims[request.ticket] = ("request", request.brid, 0, 0)
-        if request.collapse_key is not None and request.state in ("rendering", "waiting"):
+        mergeable = request.state in ("rendering", "waiting") and not request.put_back
+        if request.collapse_key is not None and mergeable:
             state.collapsible[request.collapse_key] = request.brid
     for buildset in state.buildsets.values():
         for ssid in buildset.ssids:
@@ -75,47 +81,64 @@ def _waiting(state: State) -> list[Claim]:
     """Every claim that waits, in no order: tickets order them."""
     claims = [state.request_claim(r) for r in state.requests.values() if r.state == "waiting"]
     for build in state.builds.values():
-        for step in build.steps:
+        for step in build.steps if not build.broken else ():
             if step.state == "waiting":
                 claims.append(step_claim(build, step.ticket, step.accesses))
             elif step.state == "running":
                 claims += [
                     step_claim(build, record.ticket, record.call.accesses)
                     for record in step.calls.values()
-                    if isinstance(record.call, Acquire) and record.state == "started"
+                    if isinstance(record.call, Acquire) and record.state == "started" and record.ticket
                 ]
     return claims
 
 
 def _snapshot(state: State, saved: Saved) -> AllocatorSnapshot:
-    slots = {worker.name: state.slot_limit(worker) for worker in state.workers.values()}
-    locks = tuple(
-        LockState(
-            lock.key,
-            slots.get(lock.key.worker, 0) if lock.key.kind == "slot" else lock.limit,
-            lock.max_overtakes,
-            lock.removed,
-            lock.fence,
-            lock.memory or (),
-        )
-        for lock in saved.locks
-    )
+    holds = _holds(state, saved)
     waiting = tuple(_waiting(state))
-    parents = tuple(
-        (request.ticket, request.parent)
-        for request in state.requests.values()
-        if request.parent and any(build.ticket == request.parent for build in state.builds.values())
-    )
+    used = {access.lock for hold in holds for access in hold.alternative.accesses}
+    used |= {access.lock for claim in waiting for each in claim.need.alternatives for access in each.accesses}
+    saved_locks = {lock.key: lock for lock in saved.locks}
+    for worker in state.workers:
+        saved_locks.setdefault(
+            slot_key(worker), SavedLock(key=slot_key(worker), limit=0, max_overtakes=DEFAULT_MAX_OVERTAKES)
+        )
+    locks, gone = [], []
+    for lock in saved_locks.values():
+        here = _lock_state(state, lock)
+        if here.removed and here.key not in used:
+            gone.append((here.key, here.fence))
+        else:
+            locks.append(here)
     live = {claim.ticket for claim in waiting}
     return AllocatorSnapshot(
-        locks=locks,
-        holds=tuple(_holds(state, saved)),
+        locks=tuple(locks),
+        holds=tuple(holds),
         waiting=waiting,
         pins=tuple((c.ticket, c.pin) for c in saved.claims if c.pin >= 0 and c.ticket in live),
-        parents=parents,
+        parents=tuple(_parents(state)),
+        gone=tuple(gone),
         next_hold=saved.last_hold + 1,
         clock=state.counters.clock,
     )
+
+
+def _lock_state(state: State, lock: SavedLock) -> LockState:
+    """A lock's row as the allocator knows it. A slot's limit follows from its worker (L23)."""
+    limit, k, removed = lock.limit, lock.max_overtakes, lock.removed
+    if lock.key.kind == "slot":
+        worker = state.workers.get(lock.key.worker)
+        limit = state.slot_limit(worker) if worker is not None else 0
+        k, removed = DEFAULT_MAX_OVERTAKES, worker is None
+    return LockState(lock.key, limit, k, removed, lock.fence, lock.memory or ())
+
+
+def _parents(state: State) -> Iterator[tuple[int, int]]:
+    """The builds that wait for builds: (the child's ticket, the waiting build's)."""
+    for request in state.requests.values():
+        call = state.buildsets[request.bsid].parent_call
+        if request.parent and call is not None and state.call_waits(call):
+            yield request.ticket, request.parent
 
 
 def _holds(state: State, saved: Saved) -> list[Hold]:
@@ -143,21 +166,29 @@ def resume(state: State, at: float) -> Outcome:
         if worker.name in state.workers and worker.state == "unreachable":
             watch_lease(draft, worker)
     for request in state.requests.values():
-        if request.state == "rendering":
+        builder = state.builders.get(request.builder)
+        rendered = request.state == "waiting" and request.need is None and builder is not None and builder.need is None
+        if request.state == "rendering" or rendered:
             draft.effect(x.RenderNeed(request.brid))
     for build in list(state.builds.values()):
-        _resume_build(draft, build.buildid)
+        if build.buildid in state.builds:
+            _resume_build(draft, build)
+    grants.settle(draft)
     return Outcome(tuple(draft.facts), tuple(draft.effects))
 
 
-def _resume_build(draft: Draft, buildid: int) -> None:
-    state = draft.state
-    build = state.builds[buildid]
-    if build.state == "starting" or not build.steps:
+def _resume_build(draft: Draft, build: Build) -> None:
+    buildid, step = build.buildid, current_step(build)
+    if build.broken:
+        return  # it only waits for its commands to end
+    if not build.steps:
         draft.effect(x.BeginBuild(buildid))
         return
+    if step is not None and step.state == "running" and not step.plan.replayable:
+        reason = f"step '{step.name}' cannot be replayed, and the server was restarted while it ran"
+        break_build(draft, build, Result.RETRY, reason)
+        return
     draft.effect(x.ResumeBuild(buildid))
-    step = build.steps[build.current - 1] if build.current else None
     if step is not None and step.state == "running":
         draft.effect(x.RunStep(buildid, step.number))
         if step.interrupted:
@@ -166,7 +197,5 @@ def _resume_build(draft: Draft, buildid: int) -> None:
             if isinstance(record.call, Sleep) and record.state == "started":
                 timer = f"sleep:{buildid}.{step.number}.{record.number}"
                 draft.effect(x.ArmTimer(timer, max(0.0, record.due - draft.at)))
-    elif step is None or step.state == "ended":
-        following = state.next_step(build)
-        if following is not None:
-            draft.effect(x.PrepareStep(buildid, following.number))
+    elif step is None:
+        go_on(draft, build)

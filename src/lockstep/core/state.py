@@ -62,7 +62,7 @@ class State:
 
     def next_step(self, build: Build) -> Step | None:
         """The step that a build starts next (BUILDBOT.md section 1: flags), or None if it has none left."""
-        if build.stop_result is not None and build.stop_result.name != "CANCELLED":
+        if build.broken:
             return None
         only_always = build.halted or build.stop_result is not None
         for step in build.steps[build.current :]:
@@ -76,15 +76,22 @@ class State:
         if need is None:
             builder = self.builders.get(request.builder)
             need = (builder.need if builder else None) or NO_NEED
+        call = self.buildsets[request.bsid].parent_call
         return Claim(
             ticket=request.ticket,
             need=need,
             owner=request.ticket,
             level=request.priority,
             since=request.since,
-            parent=request.parent,
+            parent=request.parent if call is not None and self.call_waits(call) else 0,
             put_back=request.put_back,
         )
+
+    def call_waits(self, call: tuple[int, int, int]) -> bool:
+        """Whether the call (build id, step number, call number) of a running step has not ended."""
+        step = self.step(call[0], call[1])
+        record = step.calls.get(call[2]) if step is not None and step.state == "running" else None
+        return record is not None and record.state == "started"
 
     def waited_buildsets(self, call: tuple[int, int, int]) -> list[Buildset]:
         """The build sets that a call of a running step waits for."""
