@@ -1,0 +1,267 @@
+"""The builds that run in this process: making their steps, preparing and running them, replaying after a restart.
+
+One `BuildRun` for each running build. What a step may do is in `step_run.py`; what follows from its end the core says.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from lockstep.core import events as e
+from lockstep.core.calls import AddSteps
+from lockstep.core.nouns import Result
+from lockstep.core.records import Build, Step
+from lockstep.core.values import Change, Properties, SourceStamp
+from lockstep.master.logs import lines_of
+from lockstep.master.loop import Loop
+from lockstep.master.step_run import StepRun
+from lockstep.master.tape import Line
+from lockstep.steps.base import BuildStep
+from lockstep.steps.execution import Prepared, decode_prepared, encode_prepared, prepare
+
+if TYPE_CHECKING:
+    from lockstep.master.house import House
+
+log = logging.getLogger(__name__)
+
+
+class BuildView:
+    """A running build as its steps see it (`steps.context.BuildContext`). Reads the core's record."""
+
+    def __init__(self, house: "House", record: Build, basedir: str, env: dict[str, Any]) -> None:
+        self._house = house
+        self._record = record
+        self.basedir = basedir
+        self.env = env
+        self.step = 0
+        request = house.loop.state.requests[record.brid]
+        state = house.loop.state
+        buildset = state.buildsets[request.bsid]
+        self.sourcestamps: tuple[SourceStamp, ...] = tuple(state.stamps[ssid].stamp for ssid in buildset.ssids)
+        self.changes: tuple[Change, ...] = ()
+
+    @property
+    def buildid(self) -> int:
+        return self._record.buildid
+
+    @property
+    def number(self) -> int:
+        return self._record.number
+
+    @property
+    def builder(self) -> str:
+        return self._record.builder
+
+    @property
+    def worker(self) -> str:
+        return self._record.worker
+
+    @property
+    def properties(self) -> Properties:
+        return self._record.properties
+
+    @property
+    def result(self) -> Result:
+        return self._record.result
+
+    @property
+    def worker_info(self) -> dict[str, Any]:
+        worker = self._house.loop.state.workers.get(self._record.worker)
+        return worker.info if worker is not None else {}
+
+    @property
+    def fences(self) -> dict[str, int]:
+        steps = self._record.steps
+        step = steps[self.step - 1].fences if self.step else {}
+        return {**self._record.fences, **step}
+
+
+class BuildRun:
+    """One build in this process: its step objects, in the order of the core's records, and the step that runs."""
+
+    def __init__(self, house: "House", buildid: int) -> None:
+        self.house = house
+        self.buildid = buildid
+        self.steps: list[BuildStep] = []
+        self.view: BuildView | None = None
+        self.running: StepRun | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._made = asyncio.Event()
+        self._stored: dict[int, list[Line]] = {}
+
+    @property
+    def loop(self) -> Loop:
+        return self.house.loop
+
+    @property
+    def record(self) -> Build | None:
+        """The core's record, or None once the build has ended."""
+        return self.loop.state.builds.get(self.buildid)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for this build; what it raises breaks the build, never the server."""
+        task = asyncio.create_task(self.guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await work for this build; what it raises breaks the build."""
+        try:
+            await work
+        except asyncio.CancelledError:
+            pass
+        except Exception as exc:
+            log.exception("build %s", self.buildid)
+            text = "".join(traceback.format_exception_only(exc)).strip()
+            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=text))
+
+    # --- making the steps
+
+    async def begin(self) -> None:
+        """A new build: its properties and steps."""
+        record = self.record
+        if record is None:
+            return
+        await self._look()
+        self.steps = self.house.make_steps(record.builder)
+        properties = await self.house.properties_of(record, self._sourcestamps())
+        self._made.set()
+        plans = tuple(step.plan() for step in self.steps)
+        self.loop.post(e.BuildPlanned(buildid=self.buildid, plans=plans, properties=properties))
+
+    async def resume(self) -> None:
+        """A build of before the restart: make its steps again, those added on the way too (HOUSE 2.5)."""
+        record = self.record
+        if record is None:
+            return
+        await self._look()
+        problem = ""
+        if record.builder not in self.house.config.builders:
+            problem = f"builder '{record.builder}' is not in the configuration any more"
+        else:
+            self.steps = self.house.make_steps(record.builder)
+            problem = await self._remake_added(record)
+        classes = [step.plan().step_class for step in self.steps]
+        if not problem and classes != [step.plan.step_class for step in record.steps]:
+            problem = f"the steps of builder '{record.builder}' have changed since build {record.number} began"
+        if problem:
+            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.RETRY, reason=f"{problem}; tried again"))
+            return
+        await self._preload(record)
+        self._made.set()
+
+    async def _preload(self, record: Build) -> None:
+        """Have the stored lines of the running step's logs at hand, for its observers."""
+        step = record.steps[record.current - 1] if record.current else None
+        if step is not None and step.state == "running":
+            for logid in sorted(step.open_logs):
+                type_, text = await self.house.stored_log(logid)
+                self._stored[logid] = lines_of(type_, text)
+                self.house.open_log(logid, type_, len(self._stored[logid]))
+
+    async def _remake_added(self, record: Build) -> str:
+        """Run the finished steps that added others again, without effect, to have the added ones (HOUSE 2.5)."""
+        for step in record.steps:
+            if step.state != "ended" or not any(isinstance(call.call, AddSteps) for call in step.calls.values()):
+                continue
+            run = self._step_run(step, {}, replay_only=True)
+            await run.execute(self._stored_preparation(step))
+            if run.difference:
+                return run.difference
+        return ""
+
+    async def _look(self) -> None:
+        record = self.record
+        assert record is not None
+        basedir, env = self.house.place_of(record)
+        self.view = BuildView(self.house, record, basedir, env)
+        self.view.changes = await self.house.changes_of(self.view.sourcestamps)
+
+    def _sourcestamps(self) -> tuple[SourceStamp, ...]:
+        assert self.view is not None
+        return self.view.sourcestamps
+
+    # --- steps
+
+    async def prepare(self, number: int) -> None:
+        """Evaluate what a step needs before it runs, once (L20)."""
+        await self._made.wait()
+        assert self.view is not None
+        self.view.step = 0
+        prepared = await prepare(self.steps[number - 1], self.view)
+        result = Result.SKIPPED if prepared.skip else None
+        accesses = () if prepared.error else prepared.accesses
+        if not prepared.error and accesses:
+            prepared = self.house.check_step_locks(self.record, prepared)
+            accesses = () if prepared.error else accesses
+        self.loop.post(
+            e.StepPrepared(
+                buildid=self.buildid,
+                number=number,
+                name=prepared.name,
+                accesses=accesses,
+                rendered=encode_prepared(prepared),
+                result=result,
+                summary="skipped" if prepared.skip else "",
+                hidden=False,
+            )
+        )
+
+    def _stored_preparation(self, step: Step) -> Prepared:
+        return decode_prepared(step.rendered)
+
+    def _step_run(self, step: Step, stored: dict[int, list[Line]], replay_only: bool = False) -> StepRun:
+        assert self.view is not None
+        self.view.step = step.number
+        return StepRun(self, self.view, step, self.steps[step.number - 1], stored, replay_only)
+
+    async def run(self, number: int) -> None:
+        """Run a step to its end and say how it ended."""
+        await self._made.wait()
+        record = self.record
+        if record is None or self.running is not None:
+            return
+        step = record.steps[number - 1]
+        if step.state != "running":
+            return
+        stored, self._stored = self._stored, {}
+        self.running = run = self._step_run(step, stored)
+        try:
+            outcome = await run.execute(self._stored_preparation(step))
+        finally:
+            self.running = None
+        if run.difference:
+            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.RETRY, reason=run.difference))
+        elif outcome is not None:
+            self.loop.post(
+                e.StepFinished(
+                    buildid=self.buildid,
+                    number=number,
+                    result=outcome.result,
+                    summary=outcome.summary,
+                    hidden=outcome.hidden,
+                    build_summary=outcome.build_summary,
+                    lines=run.finish_logs(),
+                )
+            )
+
+    def call_done(self, step: int, number: int, result: Any) -> None:
+        """A call's result is stored."""
+        if self.running is not None and self.running.number == step:
+            self.running.deliver(number, result)
+
+    def interrupt(self, step: int, reason: str) -> None:
+        """The build is being stopped while this step runs."""
+        if self.running is not None and self.running.number == step:
+            self.spawn(self.running.interrupt(reason))
+
+    def add_steps(self, at: int, steps: list[BuildStep]) -> None:
+        """Steps that a running step has added; `at` is the first one's number."""
+        self.steps[at - 1 : at - 1] = steps
+
+    def drop(self) -> None:
+        """The build has ended: whatever still runs of it here is cancelled."""
+        for task in list(self._tasks):
+            task.cancel()

@@ -1,0 +1,302 @@
+"""The house: what the adapters of one running server share, and who performs which effect.
+
+It joins the loop, the configuration in force, the builds, the logs, the timers and the agents. It decides nothing.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from lockstep.config.config import Config
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core.calls import LogType, Stream
+from lockstep.core.records import Build
+from lockstep.core.values import Change, Properties, SourceStamp
+from lockstep.master.agents import Agents
+from lockstep.master.builds import BuildRun
+from lockstep.master.logs import LogFile, Observer
+from lockstep.master.loop import Loop
+from lockstep.steps.base import BuildStep
+from lockstep.steps.execution import Prepared
+from lockstep.storage.batch import LogPart
+from lockstep.storage.queries import Queries
+
+log = logging.getLogger(__name__)
+
+
+class House:
+    """Everything that effects reach.
+
+    `reads` answers questions about what is stored; `local_password(name, password)` says whether that is right for a
+    worker that this server starts itself.
+    """
+
+    def __init__(
+        self, loop: Loop, config: Config, agents: Agents, reads: Queries, local_password: Callable[[str, str], bool]
+    ) -> None:
+        self.loop = loop
+        self.config = config
+        self.agents = agents
+        self.reads = reads
+        self.local_password = local_password
+        self.builds: dict[int, BuildRun] = {}
+        self.logs: dict[int, LogFile] = {}
+        self.summaries: dict[tuple[int, int], str] = {}
+        self.on_summary: list[Callable[[int, int, str], None]] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resuming: list[asyncio.Future[None]] = []
+        self._effects: dict[type[x.Effect], Callable[[Any], None]] = {
+            x.RenderNeed: lambda effect: self.spawn(self._render_need(effect.brid)),
+            x.BeginBuild: self._begin_build,
+            x.ResumeBuild: self._resume_build,
+            x.PrepareStep: lambda effect: self._spawn_for(effect.buildid, "prepare", effect.number),
+            x.RunStep: self._run_step,
+            x.CallDone: self._call_done,
+            x.InterruptStep: self._interrupt_step,
+            x.DropBuild: self._drop_build,
+            x.SendCommand: lambda effect: self.agents.send_command(effect.worker, effect.command),
+            x.InterruptCommand: lambda effect: self.agents.interrupt(effect.worker, effect.command, effect.reason),
+            x.Welcome: lambda effect: self.agents.welcome(effect.worker, effect.session),
+            x.ArmTimer: self._arm,
+            x.DisarmTimer: self._disarm,
+        }
+        loop.part_listeners.append(self._part_stored)
+
+    # --- effects
+
+    def perform(self, effect: x.Effect) -> None:
+        """Do one errand. A fault in it is logged; it never stops the loop."""
+        try:
+            self._effects[type(effect)](effect)
+        except Exception:
+            log.exception("effect %r", effect)
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine in the background; what it raises is logged."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", exc_info=error)
+
+    def _begin_build(self, effect: x.BeginBuild) -> None:
+        run = self.builds[effect.buildid] = BuildRun(self, effect.buildid)
+        run.spawn(run.begin())
+
+    def _resume_build(self, effect: x.ResumeBuild) -> None:
+        run = self.builds[effect.buildid] = BuildRun(self, effect.buildid)
+        self._resuming.append(asyncio.ensure_future(run.guard(run.resume())))
+
+    def _spawn_for(self, buildid: int, what: str, number: int) -> None:
+        run = self.builds.get(buildid)
+        if run is not None:
+            run.spawn(getattr(run, what)(number))
+
+    def _run_step(self, effect: x.RunStep) -> None:
+        step = self.loop.state.step(effect.buildid, effect.number)
+        if step is not None and not step.plan.replayable:
+            # It acts by itself, so it must not start before its facts are stored (HOUSE 2.6).
+            self.loop.after_commit(lambda: self._spawn_for(effect.buildid, "run", effect.number))
+        else:
+            self._spawn_for(effect.buildid, "run", effect.number)
+
+    def _call_done(self, effect: x.CallDone) -> None:
+        run = self.builds.get(effect.buildid)
+        if run is not None:
+            run.call_done(effect.step, effect.number, effect.result)
+
+    def _interrupt_step(self, effect: x.InterruptStep) -> None:
+        run = self.builds.get(effect.buildid)
+        if run is not None:
+            run.interrupt(effect.number, effect.reason)
+
+    def _drop_build(self, effect: x.DropBuild) -> None:
+        run = self.builds.pop(effect.buildid, None)
+        if run is not None:
+            run.drop()
+        for key in [key for key in self.summaries if key[0] == effect.buildid]:
+            del self.summaries[key]
+
+    async def resumed(self) -> None:
+        """Wait until the builds of before the restart have their steps again; only then may agents speak."""
+        while self._resuming:
+            await self._resuming.pop()
+
+    # --- timers
+
+    def _arm(self, effect: x.ArmTimer) -> None:
+        self._disarm(x.DisarmTimer(effect.timer))
+        later = asyncio.get_running_loop().call_later
+        self._timers[effect.timer] = later(effect.seconds, self._fire, effect.timer)
+
+    def _fire(self, timer: str) -> None:
+        self._timers.pop(timer, None)
+        self.loop.post(e.TimerFired(timer=timer))
+
+    def _disarm(self, effect: x.DisarmTimer) -> None:
+        handle = self._timers.pop(effect.timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    # --- what builds need of the configuration
+
+    def make_steps(self, builder: str) -> list[BuildStep]:
+        """Fresh steps of a builder. Raises KeyError if it is not configured any more."""
+        return list(self.config.builders[builder].factory.newSteps())
+
+    def place_of(self, record: Build) -> tuple[str, dict[str, Any]]:
+        """The build's folder on its worker, and the builder's environment, not rendered."""
+        builder = self.config.builders.get(record.builder)
+        if builder is None:
+            return record.builder, {}
+        return builder.workerbuilddir or builder.builddir, builder.env
+
+    async def properties_of(self, record: Build, stamps: Iterable[SourceStamp]) -> Properties:
+        """A build's properties at its start: the configuration's, the request's, and what Lockstep knows itself."""
+        state = self.loop.state
+        request = state.requests[record.brid]
+        buildset = state.buildsets[request.bsid]
+        own = {**buildset.properties, **request.properties}
+        properties = self.config.build_properties(record.builder, record.worker, own)
+        basedir, _env = self.place_of(record)
+        properties["buildnumber"] = (record.number, "Build")
+        properties["buildername"] = (record.builder, "Builder")
+        properties["workername"] = (record.worker, "Worker")
+        properties["builddir"] = (basedir, "Worker")
+        if buildset.scheduler:
+            properties["scheduler"] = (buildset.scheduler, "Scheduler")
+        for name, value in _source_properties(tuple(stamps)).items():
+            properties.setdefault(name, (value, "Build"))
+        for lock, fence in record.fences.items():
+            properties[f"fence:{lock}"] = (fence, "Lock")
+        return properties
+
+    async def changes_of(self, stamps: Iterable[SourceStamp]) -> tuple[Change, ...]:
+        """The changes that source stamps name, oldest first."""
+        ids = sorted({changeid for stamp in stamps for changeid in stamp.changes})
+        if not ids:
+            return ()
+        return await asyncio.to_thread(self.reads.changes_by_id, ids)
+
+    async def _render_need(self, brid: int) -> None:
+        """L24: outside the decision, once for each candidate worker."""
+        state = self.loop.state
+        request = state.requests.get(brid)
+        if request is None:
+            return
+        buildset = state.buildsets[request.bsid]
+        stamps = tuple(state.stamps[ssid].stamp for ssid in buildset.ssids)
+        try:
+            own = {**buildset.properties, **request.properties}
+            rendered = await self.config.need_for(request.builder, own, None, stamps)
+        except Exception as exc:
+            error = f"locks= of builder '{request.builder}' could not be rendered: {type(exc).__name__}: {exc}"
+            self.loop.post(e.NeedRendered(brid=brid, error=error))
+            return
+        if rendered.unknown:
+            self.loop.post(e.LocksSeen(locks=rendered.unknown))
+        self.loop.post(e.NeedRendered(brid=brid, need=rendered.need))
+
+    def check_step_locks(self, record: Build | None, prepared: Prepared) -> Prepared:
+        """L25: a lock that the build holds cannot be claimed by its step. Tells the core of locks it does not know."""
+        if record is None:
+            return prepared
+        unknown = tuple(lock for lock in prepared.limits if lock.key not in self.loop.state.locks)
+        hold = self.loop.state.allocator.holds.get(record.hold)
+        held = {access.lock for access in hold.alternative.accesses} if hold is not None else set()
+        both = sorted(str(access.lock) for access in prepared.accesses if access.lock in held)
+        if both:
+            text = (
+                f"Lock '{both[0]}' is in locks= of step '{prepared.name}' and is held by its build already "
+                f"(locks= of builder '{record.builder}', its factory or worker '{record.worker}'): "
+                "the step would wait for itself. Remove one of the two.\n"
+            )
+            return msgspec.structs.replace(prepared, accesses=(), error=text)
+        if unknown:
+            self.loop.post(e.LocksSeen(locks=unknown))
+        return prepared
+
+    def triggerable(self, name: str) -> Any:
+        """The scheduler of that name. Raises KeyError."""
+        return self.config.schedulers[name]
+
+    def path(self, path: str) -> str:
+        """A path on the server; relative ones are in its base directory."""
+        return os.path.join(self.config.basedir, os.path.expanduser(path))
+
+    def secret(self, name: str) -> str:
+        """The value of a secret. Raises KeyError."""
+        return self.config.secret(name)
+
+    # --- logs
+
+    def open_log(self, logid: int, type_: LogType, lines: int = 0) -> LogFile:
+        """A log that is going to be written."""
+        known = self.logs.get(logid)
+        if known is None:
+            known = self.logs[logid] = LogFile(logid, type_, lines)
+        return known
+
+    def feed_log(self, logid: int, stream: Stream, data: bytes) -> None:
+        """Append to an open log."""
+        file = self.logs.get(logid)
+        part = file.feed(stream, data) if file is not None else None
+        if part is not None:
+            self.loop.write(part)
+
+    def observe(self, logid: int, observer: Observer) -> None:
+        """Feed an observer with what is stored from now on."""
+        file = self.logs.get(logid)
+        if file is not None:
+            file.observers.append(observer)
+
+    def finish_log(self, logid: int) -> int:
+        """Nothing more comes: store what never got its newline. Returns the line count."""
+        file = self.logs.pop(logid, None)
+        if file is None:
+            return 0
+        for part in file.finish():
+            self.loop.write(part)
+        return file.lines
+
+    def _part_stored(self, part: LogPart) -> None:
+        file = self.logs.get(part.logid)
+        if file is not None:
+            file.tell(part)
+
+    async def stored_log(self, logid: int) -> tuple[LogType, str]:
+        """Type and stored text of a log."""
+        return await asyncio.to_thread(self.reads.log_text, logid)
+
+    def summary_changed(self, buildid: int, number: int, text: str) -> None:
+        """A running step shows another text."""
+        self.summaries[buildid, number] = text
+        for listener in self.on_summary:
+            listener(buildid, number, text)
+
+    async def close(self) -> None:
+        """End what runs in this process; nothing of it is lost: the next one goes on."""
+        self.loop.closed = True
+        for handle in self._timers.values():
+            handle.cancel()
+        for run in self.builds.values():
+            run.drop()
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def _source_properties(stamps: tuple[SourceStamp, ...]) -> dict[str, Any]:
+    """Properties of the source (manual: common build properties); of several codebases, dictionaries by codebase."""
+    if len(stamps) == 1:
+        stamp = stamps[0]
+        return {name: getattr(stamp, name) for name in ("branch", "revision", "repository", "codebase", "project")}
+    return {}

@@ -1,0 +1,24 @@
+"""Every limit of the server, by name (HOUSE law 5). Values only."""
+
+from typing import Final
+
+MAX_LINE_BYTES: Final = 1 << 20
+"""A line longer than this is cut into several."""
+
+MAX_LOG_LINES: Final = 20_000_000
+"""A log keeps so many lines; the rest of what a command says is not kept."""
+
+MAX_RESULT_FILE: Final = 16 << 20
+"""Bytes of a file that a step may take into memory (`getFileContentFromWorker`)."""
+
+MAX_INBOX: Final = 100_000
+"""Events that may wait; whoever sends more is told to come back."""
+
+COMMIT_DELAY: Final = 0.005
+"""Seconds that facts wait for company when nobody waits for their commit."""
+
+STOP_GRACE: Final = 10.0
+"""Seconds that a step may take to end after its build was stopped; then its code is cancelled."""
+
+MAX_API_BODY: Final = 1 << 20
+"""Bytes of a request's body."""

@@ -1,0 +1,79 @@
+"""The ports: pages, API and agents on each of them, through uvicorn.
+
+WebSockets go to the agents' adapter, everything else to the web application, which is loaded when it is first needed.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from lockstep.master.server import Server
+
+log = logging.getLogger(__name__)
+
+GRACE = 2
+"""Seconds that open requests get when the server stops."""
+
+
+class Listening:
+    """Everything that listens. `port` is the first port, once it is open."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._uvicorn: uvicorn.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self, addresses: list[tuple[str, int]]) -> None:
+        """Open all addresses. Raises OSError, with the address in its message."""
+        sockets = [_open(host, port) for host, port in dict.fromkeys(addresses)]
+        self.port = sockets[0].getsockname()[1]
+        web = self._server.web_app()
+
+        async def app(scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:
+            if scope["type"] == "websocket":
+                await self._server.agents.serve(scope, receive, send)
+            else:
+                await web(scope, receive, send)
+
+        config = uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            http="h11",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE,
+            server_header=False,
+        )
+        server = self._uvicorn = uvicorn.Server(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=sockets)
+        self._task = asyncio.create_task(server.main_loop())
+
+    async def stop(self) -> None:
+        """Close all ports."""
+        if self._uvicorn is not None and self._task is not None:
+            self._uvicorn.should_exit = True
+            await self._task
+            await self._uvicorn.shutdown()
+
+
+def _open(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as exc:
+        sock.close()
+        raise OSError(exc.errno, f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+    sock.set_inheritable(False)
+    return sock

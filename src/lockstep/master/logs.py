@@ -1,0 +1,92 @@
+"""From bytes and texts to numbered lines: the logs that are being written.
+
+Pure bookkeeping: what comes out are parts for the store and lines for observers. Nothing is stored or read here.
+"""
+
+from collections.abc import Callable
+
+from lockstep.core.calls import LogType, Stream
+from lockstep.master.limits import MAX_LINE_BYTES, MAX_LOG_LINES
+from lockstep.storage.batch import LogPart
+
+Observer = Callable[[Stream, str], None]
+
+_PREFIXES = ("o", "e", "h")
+_STREAMS: dict[str, Stream] = {"stdout": "o", "stderr": "e", "header": "h"}
+
+
+def stream_of(name: str) -> Stream:
+    """The stream of a stdio log for a worker's stream; everything else is standard output of its own log."""
+    return _STREAMS.get(name, "o")
+
+
+class LogFile:
+    """One log that is still written. `lines` counts its complete lines; `partial` keeps the rest of each stream."""
+
+    def __init__(self, logid: int, type_: LogType, lines: int = 0) -> None:
+        self.logid = logid
+        self.type = type_
+        self.lines = lines
+        self.partial: dict[Stream, bytes] = {}
+        self.observers: list[Observer] = []
+        self.full = False
+        self.stored = lines
+        self.masks: tuple[tuple[bytes, bytes], ...] = ()
+        """Secrets of the commands that write here, and what is shown instead."""
+
+    def feed(self, stream: Stream, data: bytes) -> LogPart | None:
+        """Take bytes of a stream; returns the lines that they complete."""
+        held = self.partial.get(stream)
+        if held:
+            data = held + data
+        end = data.rfind(b"\n")
+        rest = data[end + 1 :]
+        if len(rest) > MAX_LINE_BYTES:
+            end, rest = len(data) - 1, b""
+        if rest:
+            self.partial[stream] = rest
+        else:
+            self.partial.pop(stream, None)
+        return self._part(stream, data[: end + 1]) if end >= 0 else None
+
+    def finish(self) -> list[LogPart]:
+        """The lines that never got their newline. A log may be finished twice."""
+        rest, self.partial = self.partial, {}
+        parts = [self._part(stream, data) for stream, data in rest.items()]
+        return [part for part in parts if part is not None]
+
+    def _part(self, stream: Stream, data: bytes) -> LogPart | None:
+        if self.full:
+            return None
+        for secret, shown in self.masks:
+            data = data.replace(secret, shown)
+        data = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
+        lines = data.count(b"\n") + 1
+        if self.lines + lines > MAX_LOG_LINES:
+            self.full = True
+            text = f"The log is longer than {MAX_LOG_LINES} lines; the rest is not kept."
+            stream, data, lines = "h", text.encode(), 1
+        if self.type == "s":
+            prefix = stream.encode()
+            data = prefix + data.replace(b"\n", b"\n" + prefix)
+        part = LogPart(self.logid, self.lines, lines, data.decode("utf-8", "replace") + "\n")
+        self.lines += lines
+        return part
+
+    def tell(self, part: LogPart) -> None:
+        """A part is stored: feed the observers with its lines."""
+        self.stored = part.first_line + part.lines
+        if self.observers:
+            for stream, line in lines_of(self.type, part.text):
+                for observer in self.observers:
+                    observer(stream, line)
+
+
+def lines_of(type_: LogType, text: str) -> list[tuple[Stream, str]]:
+    """Stored text of a log as its lines, each with its stream, without newlines."""
+    if not text:
+        return []
+    lines = text.removesuffix("\n").split("\n")
+    if type_ == "s":
+        return [(line[0], line[1:]) if line[:1] in _PREFIXES else ("o", line) for line in lines]  # type: ignore[misc]
+    return [("o", line) for line in lines]

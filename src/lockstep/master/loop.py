@@ -1,0 +1,199 @@
+"""The loop: the only writer. Events in, facts to the store, effects out after the commit (HOUSE section 1).
+
+It decides nothing and does nothing itself: `core.decide` decides, the performer that it is given does. Everything here
+runs in the event loop's thread, but for `stored`, which the writer's thread calls.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from lockstep.core import events as e
+from lockstep.core.decide import Outcome, decide
+from lockstep.core.effects import Effect, Reply
+from lockstep.core.facts import Numbered
+from lockstep.core.state import State
+from lockstep.master import clock
+from lockstep.master.limits import COMMIT_DELAY, MAX_INBOX
+from lockstep.storage.batch import Batch, CommandProgress, LogPart
+from lockstep.storage.writer import Writer
+
+
+class RefusedError(Exception):
+    """What was asked for cannot be done. The message is a sentence for the person who asked."""
+
+
+class Performer(Protocol):
+    """Does what effects ask for."""
+
+    def perform(self, effect: Effect) -> None:
+        """Do one errand. Must not block and not raise."""
+
+
+Listener = Callable[[Sequence[Numbered]], None]
+PartListener = Callable[[LogPart], None]
+
+
+class Loop:
+    """Feeds events to the core, one at a time, in the order of their arrival.
+
+    Args:
+        state: of the core; nobody else changes it.
+        writer: commits batches, and calls `stored` after each commit.
+        fatal: called with a sentence when a commit has failed: the process must end (HOUSE section 1).
+    """
+
+    def __init__(self, state: State, writer: Writer, fatal: Callable[[str], None]) -> None:
+        self.state = state
+        self._writer = writer
+        self._fatal = fatal
+        self._performer: Performer | None = None
+        self._inbox: deque[e.Event] = deque()
+        self._busy = False
+        self._batch = Batch()
+        self._effects: list[Effect] = []
+        self._after: list[Callable[[], None]] = []
+        self._flights: deque[tuple[Batch, list[Effect], list[Callable[[], None]]]] = deque()
+        self._flush: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._flush_soon = False
+        self._tokens = itertools.count(1)
+        self._replies: dict[int, asyncio.Future[Any]] = {}
+        self.listeners: list[Listener] = []
+        self.part_listeners: list[PartListener] = []
+        self._loop = asyncio.get_running_loop()
+        self.closed = False
+
+    def start(self, performer: Performer, first: Outcome) -> None:
+        """Begin with the outcome of the recovery."""
+        self._performer = performer
+        self._take(first)
+
+    # --- events
+
+    def post(self, event: e.Event) -> None:
+        """Handle an event, after those that came before it."""
+        if self.closed:
+            return
+        if len(self._inbox) >= MAX_INBOX:
+            raise RefusedError("The server is overloaded: too many events wait. Try again later.")
+        self._inbox.append(event)
+        if not self._busy:
+            self._drain()
+
+    def _drain(self) -> None:
+        self._busy = True
+        try:
+            while self._inbox:
+                self._take(decide(self.state, self._inbox.popleft(), clock.wall()))
+        finally:
+            self._busy = False
+
+    def _take(self, outcome: Outcome) -> None:
+        self._batch.facts.extend(outcome.facts)
+        performer = self._performer
+        assert performer is not None
+        for effect in outcome.effects:
+            if effect.inner:
+                performer.perform(effect)
+            else:
+                self._effects.append(effect)
+        self._schedule(soon=bool(self._effects))
+
+    async def ask(self, event: e.Event) -> Any:
+        """Handle an event that answers, and wait until its facts are stored.
+
+        Raises:
+            RefusedError: with the reason, as a sentence.
+        """
+        import msgspec
+
+        token = next(self._tokens)
+        future = self._loop.create_future()
+        self._replies[token] = future
+        try:
+            self.post(msgspec.structs.replace(event, token=token))
+            return await future
+        finally:
+            self._replies.pop(token, None)
+
+    # --- output of commands and steps
+
+    def write(self, part: LogPart) -> None:
+        """Store lines of a log with the next commit."""
+        self._batch.parts.append(part)
+        self._schedule(soon=False)
+
+    def progress(self, progress: CommandProgress, then: Callable[[], None]) -> None:
+        """Store how far a command's output is, and call `then` after the commit."""
+        self._batch.progress.append(progress)
+        self._after.append(then)
+        self._schedule(soon=False)
+
+    def after_commit(self, then: Callable[[], None]) -> None:
+        """Call `then` when everything so far is stored."""
+        self._after.append(then)
+        self._schedule(soon=True)
+
+    # --- commits
+
+    def _schedule(self, soon: bool) -> None:
+        """See that the batch is committed: at the end of this turn if somebody waits for it, else a little later."""
+        if self._flush is not None:
+            if not soon or self._flush_soon:
+                return
+            self._flush.cancel()
+        if not (self._batch or self._effects or self._after):
+            return
+        self._flush_soon = soon
+        self._flush = self._loop.call_soon(self._commit) if soon else self._loop.call_later(COMMIT_DELAY, self._commit)
+
+    def _commit(self) -> None:
+        self._flush = None
+        batch, effects, after = self._batch, self._effects, self._after
+        self._batch, self._effects, self._after = Batch(), [], []
+        if not batch and not self._flights:
+            self._done(batch, effects, after)
+            return
+        self._flights.append((batch, effects, after))
+        self._writer.put(batch, self._stored)
+
+    def _stored(self, error: str) -> None:
+        """Called by the writer's thread after the commit of the oldest batch, or with the reason of its failure."""
+        self._loop.call_soon_threadsafe(self._landed, error)
+
+    def _landed(self, error: str) -> None:
+        if error:
+            self.closed = True
+            self._fatal(error)
+            return
+        self._done(*self._flights.popleft())
+
+    def _done(self, batch: Batch, effects: list[Effect], after: list[Callable[[], None]]) -> None:
+        for part in batch.parts:
+            for part_listener in self.part_listeners:
+                part_listener(part)
+        for callback in after:
+            callback()
+        for effect in effects:
+            if isinstance(effect, Reply):
+                self._reply(effect)
+            elif self._performer is not None:
+                self._performer.perform(effect)
+        if batch.facts:
+            for listener in self.listeners:
+                listener(batch.facts)
+
+    def _reply(self, effect: Reply) -> None:
+        future = self._replies.pop(effect.token, None)
+        if future is not None and not future.done():
+            if effect.error:
+                future.set_exception(RefusedError(effect.error))
+            else:
+                future.set_result(effect.value)
+
+    async def settle(self) -> None:
+        """Wait until everything that was handed in is stored."""
+        while self._flush is not None or self._flights:
+            await asyncio.sleep(0.001)

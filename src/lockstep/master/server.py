@@ -1,0 +1,162 @@
+"""One server: the store opened, the state recovered, the configuration in force, the doors open.
+
+Here the parts are put together, started and stopped in order; what they do is theirs.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lockstep.config.config import Config
+from lockstep.config.errors import ConfigErrors
+from lockstep.config.load import load
+from lockstep.config.workers import LocalWorker
+from lockstep.core import events as e
+from lockstep.core.recovery import resume, state_of
+from lockstep.master import clock
+from lockstep.master.agents import Agents
+from lockstep.master.house import House
+from lockstep.master.listening import Listening
+from lockstep.master.local_workers import LocalWorkers
+from lockstep.master.loop import Loop
+from lockstep.storage.queries import Queries
+from lockstep.storage.store import Store
+from lockstep.storage.writer import Writer
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PORT = 8010
+
+
+class Server:
+    """A running server.
+
+    Args:
+        file: the configuration file.
+        basedir: the server's own folder; everything relative is in it.
+        host: the address to listen on.
+        port: the port for pages, API and agents; None: what `c['www']` says, else 8010. 0: any free one.
+    """
+
+    def __init__(self, file: str, basedir: str, host: str = "127.0.0.1", port: int | None = None) -> None:
+        self.file = file
+        self.basedir = basedir
+        self.host = host
+        self.port = port
+        self.failure = ""
+        self.stopped = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start everything.
+
+        Raises:
+            ConfigErrors: the configuration is wrong.
+            StoreError: the store cannot be opened.
+            OSError: a port cannot be opened.
+        """
+        config = load(self.file, self.basedir)
+        self.store = Store.open(config.db_url or "sqlite:///lockstep.sqlite", Path(self.basedir))
+        saved = self.store.load()
+        progress = self.store.progress()
+        state = state_of(saved)
+        self.reads = Queries(self.store.database)
+        self.writer = Writer(self.store)
+        self.loop = Loop(state, self.writer, self._fatal)
+        self.agents = Agents(self.basedir)
+        self.local = LocalWorkers(self.basedir)
+        self.house = House(self.loop, config, self.agents, self.reads, self._local_password)
+        self.loop.start(self.house, resume(state, clock.wall()))
+        self.loop.post(e.Configured(setup=config.setup()))
+        await self.house.resumed()
+        self.agents.attach(self.house, progress)
+        await self.loop.settle()
+        self.listening = Listening(self)
+        await self.listening.start(self._ports(config))
+        self.port = self.listening.port
+        self.house.spawn(self.agents.ask_for_life())
+        await self._start_local(config)
+
+    def web_app(self) -> Any:
+        """The application that serves pages and API."""
+        from lockstep.master.web import make_app
+
+        return make_app(self)
+
+    def _ports(self, config: Config) -> list[tuple[str, int]]:
+        """The addresses to listen on: the one for everything first."""
+        named = [(p.host or self.host, p.port) for p in (*config.www_ports, *config.protocol_ports)]
+        if self.port is not None:
+            return [(self.host, self.port), *named[len(config.www_ports) :]]
+        return named if config.www_ports else [(self.host, DEFAULT_PORT), *named]
+
+    def _local_password(self, name: str, password: str) -> bool:
+        worker = self.house.config.workers.get(name)
+        return isinstance(worker, LocalWorker) and password == self.local.password(name)
+
+    async def _start_local(self, config: Config) -> None:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        for worker in config.workers.values():
+            if isinstance(worker, LocalWorker):
+                lease = worker.setup().lease
+                await self.local.start(worker.name, worker.workdir, f"ws://{host}:{self.port}/", lease)
+
+    def _fatal(self, reason: str) -> None:
+        self.failure = reason
+        log.critical("the store failed: %s", reason)
+        self.stopped.set()
+
+    async def reload(self) -> list[str]:
+        """Take the configuration anew, whole or not at all. Returns warnings about locks that are gone (L6).
+
+        Raises:
+            ConfigErrors: it is wrong; the running one stays.
+        """
+        async with self._reloading:
+            config = load(self.file, self.basedir)
+            self.house.config = config
+            gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
+            await self._start_local(config)
+            return gone
+
+    def on_signals(self) -> None:
+        """SIGHUP reloads, SIGTERM and SIGINT stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.house.spawn(self._reload_on_signal()))
+
+    async def _reload_on_signal(self) -> None:
+        try:
+            for sentence in await self.reload():
+                log.warning("%s", sentence)
+            log.info("the configuration was read again")
+        except ConfigErrors as exc:
+            log.error("the configuration is wrong; the running one stays:\n%s", exc)
+
+    async def stop(self) -> None:
+        """Stop in order: doors, agents, builds, store. Commands on workers run on."""
+        await self.agents.close()
+        await self.listening.stop()
+        await self.house.close()
+        await asyncio.to_thread(self.writer.close)
+        self.reads.close()
+        self.store.close()
+
+
+async def serve(file: str, basedir: str, host: str, port: int | None, ready: Callable[[Server], Any]) -> str:
+    """Run a server until it is told to stop. `ready` is called when it listens. Returns why it failed, or nothing."""
+    os.makedirs(basedir, exist_ok=True)
+    server = Server(file, basedir, host, port)
+    await server.start()
+    server.on_signals()
+    ready(server)
+    try:
+        await server.stopped.wait()
+    finally:
+        await server.stop()
+    return server.failure
