@@ -18,7 +18,7 @@ Stream = Literal["o", "e", "h"]
 """Where a line of a stdio log came from: standard output, standard error, or a header of ours."""
 
 
-class RunCommand(Struct, frozen=True, tag="command", kw_only=True):
+class RunCommand(Struct, frozen=True, tag_field="call", tag="command", kw_only=True):
     """Run a command on the build's worker and wait for its end.
 
     `kind` and `args` have Buildbot's names (`shell` with `command`, `workdir`, `env`, ...; BUILDBOT.md section 2).
@@ -39,7 +39,7 @@ class RunCommand(Struct, frozen=True, tag="command", kw_only=True):
     to_result: bool = False
 
 
-class SetProperty(Struct, frozen=True, tag="property"):
+class SetProperty(Struct, frozen=True, tag_field="call", tag="property"):
     """Set a property of the build. Ends at once; result None."""
 
     name: str
@@ -47,14 +47,14 @@ class SetProperty(Struct, frozen=True, tag="property"):
     source: str
 
 
-class OpenLog(Struct, frozen=True, tag="log"):
+class OpenLog(Struct, frozen=True, tag_field="call", tag="log"):
     """Add a log to the step. Ends at once; result: the log's id (int)."""
 
     name: str
     type: LogType = "s"
 
 
-class WriteLog(Struct, frozen=True, tag="write"):
+class WriteLog(Struct, frozen=True, tag_field="call", tag="write"):
     """Append text to a log. Ends at once. The journal keeps only `digest`; the text goes to the log's chunks."""
 
     log: int
@@ -63,27 +63,27 @@ class WriteLog(Struct, frozen=True, tag="write"):
     length: int
 
 
-class CloseLog(Struct, frozen=True, tag="close"):
+class CloseLog(Struct, frozen=True, tag_field="call", tag="close"):
     """Nothing more comes into this log. Ends at once."""
 
     log: int
 
 
-class AddUrl(Struct, frozen=True, tag="url"):
+class AddUrl(Struct, frozen=True, tag_field="call", tag="url"):
     """Show a link with the step. Ends at once."""
 
     name: str
     url: str
 
 
-class AddSteps(Struct, frozen=True, tag="steps"):
+class AddSteps(Struct, frozen=True, tag_field="call", tag="steps"):
     """Add steps after the current one or after the last. Ends at once; result: their numbers (list of int)."""
 
     plans: tuple[StepPlan, ...]
     where: Literal["after-current", "after-last"]
 
 
-class StartBuilds(Struct, frozen=True, tag="builds"):
+class StartBuilds(Struct, frozen=True, tag_field="call", tag="builds"):
     """Submit build sets (a Trigger step). With `wait`, ends when all of them are complete.
 
     Result: a list of `Triggered`.
@@ -93,7 +93,7 @@ class StartBuilds(Struct, frozen=True, tag="builds"):
     wait: bool = False
 
 
-class Acquire(Struct, frozen=True, tag="acquire"):
+class Acquire(Struct, frozen=True, tag_field="call", tag="acquire"):
     """Claim locks inside a step; ends when they are granted. They are released by `Release` or by the step's end.
 
     Result: the fences, `{str(lock): number}`.
@@ -102,19 +102,19 @@ class Acquire(Struct, frozen=True, tag="acquire"):
     accesses: tuple[Access, ...]
 
 
-class Release(Struct, frozen=True, tag="release"):
+class Release(Struct, frozen=True, tag_field="call", tag="release"):
     """Give back what the call of that number acquired. Ends at once."""
 
     acquired_by: int
 
 
-class Sleep(Struct, frozen=True, tag="sleep"):
+class Sleep(Struct, frozen=True, tag_field="call", tag="sleep"):
     """Wait for so many seconds."""
 
     seconds: float
 
 
-class Now(Struct, frozen=True, tag="now"):
+class Now(Struct, frozen=True, tag_field="call", tag="now"):
     """The wall time, Unix seconds (float), the same on replay. Ends at once."""
 
 
@@ -138,7 +138,8 @@ class CommandResult(Struct, frozen=True, kw_only=True):
     """How a command ended. `rc` is its exit code (-1: it was killed or could not be started), `failure` says why.
 
     `results` holds what some commands answer (`files` of glob and listdir, `stat`, `content` of a small upload).
-    `lost` means that the worker cannot say how it ended.
+    `lost` means that the worker cannot say how it ended. `lines` are the line counts of its logs at its end: a replay
+    feeds observers with them, command by command.
     """
 
     rc: int
@@ -146,6 +147,7 @@ class CommandResult(Struct, frozen=True, kw_only=True):
     elapsed: float = 0.0
     results: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
+    lines: dict[int, int] = field(default_factory=dict)
 
 
 class Triggered(Struct, frozen=True, kw_only=True):

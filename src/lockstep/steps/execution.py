@@ -14,10 +14,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from lockstep.config.locks import accesses_for
+from lockstep.config.locks import accesses_for, as_accesses
 from lockstep.config.properties import has_renderables, is_renderable, render, resolve
 from lockstep.config.running import CURRENT
 from lockstep.core.nouns import Access, Result
+from lockstep.core.values import LockSetup
 from lockstep.steps.base import BuildStep, BuildStepCancelled, BuildStepFailed, words
 from lockstep.steps.build import Build
 from lockstep.steps.context import BuildContext, StepContext
@@ -30,13 +31,14 @@ class Prepared(Struct, frozen=True, kw_only=True):
     """What a step said of itself before it ran; evaluated once and stored.
 
     `args` are the rendered attributes (None: to be rendered after the grant, because the step has locks whose fences
-    they may want). `again` names those whose values cannot be stored: they are rendered again on replay. `env` is the
+    they may want); `limits` are its locks' limits, for locks that the configuration did not have when it was loaded. `again` names those whose values cannot be stored: they are rendered again on replay. `env` is the
     builder's environment, rendered. `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION.
     """
 
     name: str
     skip: bool = False
     accesses: tuple[Access, ...] = ()
+    limits: tuple[LockSetup, ...] = ()
     args: dict[str, Any] | None = None
     again: tuple[str, ...] = ()
     env: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +82,11 @@ async def prepare(step: BuildStep, build_context: BuildContext) -> Prepared:
         what = f"locks of the step {name!r}"
         accesses = accesses_for(build.workername, locks, what, step.place)
         if accesses:
-            return Prepared(name=name, accesses=accesses)
+            used = [one.lock for one in as_accesses(locks)]
+            limits = tuple(
+                LockSetup(lock.key(build.workername), lock.limit(build.workername), lock.maxOvertakes) for lock in used
+            )
+            return Prepared(name=name, accesses=accesses, limits=limits)
         return await render_arguments(step, build_context, Prepared(name=name))
     except Exception as exc:
         return Prepared(name=name, error=_traceback(exc))
