@@ -22,10 +22,8 @@ def needs_of_one(classes: int, counted: bool) -> list[Need]:
     """Different needs for one hot lock. What tells them apart is a roomy second lock."""
     needs = []
     for number in range(classes):
-        if not counted or number % 5 == 4:
-            access = Access(HOT, "exclusive")
-        else:
-            access = Access(HOT, "counting", number % 4 + 1)
+        exclusive = not counted or number % 5 == 4
+        access = Access(HOT, "exclusive") if exclusive else Access(HOT, "counting", number % 4 + 1)
         other = Access(LockKey("master", f"own {number}"))
         needs.append(Need((Alternative("", (access, other)),)))
     return needs

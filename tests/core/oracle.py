@@ -5,9 +5,10 @@ Written from LOCKS.md, beside the quick one and not after it: it shares only the
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Hold, Pinned, Sentenced, Unpinned
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey, Need
-from msgspec.structs import replace
 
 Bars = list[tuple[Claim, Access]]
 
@@ -157,9 +158,10 @@ class Oracle:
             return False
         for barrier, reserved in bars:
             later = claim.ticket in self.pins and barrier.ticket > claim.ticket
-            if reserved.lock == access.lock and barrier is not claim and not later:
-                if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
-                    in_the_way.append(reserved)
+            if reserved.lock != access.lock or barrier is claim or later:
+                continue
+            if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
+                in_the_way.append(reserved)
         return self.room(access, in_the_way)
 
     def overtaken(self, claim: Claim, key: LockKey) -> int:

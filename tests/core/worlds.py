@@ -11,6 +11,8 @@ from typing import Any
 from lockstep.core.alloc_facts import Granted, Sentenced
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
+Event = tuple[str, tuple[Any, ...]]
+
 SPECIES = ("plain", "workers", "steps", "triggers", "limits", "priorities", "retries", "replaced", "locks")
 
 
@@ -21,6 +23,7 @@ class World:
         self.random = random.Random(seed)
         self.seed = seed
         self.left = events
+        self.retryable = 0.9
         self.counter = 0
         self.has = {each: self.random.random() < 0.5 for each in SPECIES}
         self.locks = [LockKey("master", f"l{n}") for n in range(self.random.randint(1, 3))]
@@ -68,20 +71,24 @@ class World:
 
     # --- events
 
-    def begin(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def begin(self) -> list[Event]:
         """The locks of the world."""
-        events: list[tuple[str, tuple[Any, ...]]] = []
-        for key in self.locks:
-            events.append(("set_lock", (key, self.random.randint(1, 4), self.max_overtakes)))
+        events: list[Event] = [("set_lock", (key, self.random.randint(1, 4), self.max_overtakes)) for key in self.locks]
         for worker in self.workers:
             events.append(("set_lock", (LockKey("slot", "", worker), self.random.randint(1, 2), self.max_overtakes)))
             events.append(("set_lock", (LockKey("worker", "disk", worker), self.random.randint(1, 3), 8)))
         return events
 
-    def next(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def heal(self) -> list[Event]:
+        """Limits with which everybody can be served."""
+        slots = [LockKey("slot", "", worker) for worker in self.workers]
+        disks = [LockKey("worker", "disk", worker) for worker in self.workers]
+        return [("set_lock", (key, 3, self.max_overtakes)) for key in (*self.locks, *slots, *disks)]
+
+    def next(self) -> list[Event]:
         """Some events between two decisions."""
         self.left -= 1
-        makers: list[tuple[float, Callable[[], list[tuple[str, tuple[Any, ...]]]]]] = [
+        makers: list[tuple[float, Callable[[], list[Event]]]] = [
             (6, self.arrive),
             (6, self.finish),
             (1, self.cancel),
@@ -98,22 +105,22 @@ class World:
             events += maker()
         return events
 
-    def submitted(self, claim: Claim) -> list[tuple[str, tuple[Any, ...]]]:
+    def submitted(self, claim: Claim) -> list[Event]:
         self.waiting[claim.ticket] = self.claims[claim.ticket] = claim
         return [("submit", (claim,))]
 
     def level(self) -> int:
         return self.random.choice((0, 0, 5, -3)) if self.has["priorities"] else 0
 
-    def arrive(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def arrive(self) -> list[Event]:
         if len(self.waiting) > 25:
             return self.finish()
         ticket = self.number()
-        retryable = self.random.random() < 0.9
+        retryable = self.random.random() < self.retryable
         need = self.random.choice(self.needs)
         return self.submitted(Claim(ticket, need, ticket, self.level(), ticket, retryable=retryable))
 
-    def finish(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def finish(self) -> list[Event]:
         steps = [hold for hold, owner in self.extra.items()]
         if steps and self.random.random() < 0.5:
             hold = self.random.choice(steps)
@@ -123,9 +130,9 @@ class World:
         free = [owner for owner in self.builds if owner not in self.busy]
         return self.end_build(self.random.choice(free)) if free else []
 
-    def end_build(self, owner: int) -> list[tuple[str, tuple[Any, ...]]]:
+    def end_build(self, owner: int) -> list[Event]:
         hold, _ = self.builds.pop(owner)
-        events: list[tuple[str, tuple[Any, ...]]] = [("release", (hold,))]
+        events: list[Event] = [("release", (hold,))]
         for extra in [extra for extra, of in self.extra.items() if of == owner]:
             del self.extra[extra]
             events.append(("release", (extra,)))
@@ -142,12 +149,12 @@ class World:
             )
         return events
 
-    def cancel(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def cancel(self) -> list[Event]:
         if not self.waiting:
             return [("cancel", (10_000,)), ("release", (10_000,))]
         ticket = self.random.choice(list(self.waiting))
         claim = self.waiting.pop(ticket)
-        events: list[tuple[str, tuple[Any, ...]]] = [("cancel", (ticket,))]
+        events: list[Event] = [("cancel", (ticket,))]
         if claim.owner != ticket:
             self.busy.discard(claim.owner)
         elif claim.owner in self.children:
@@ -157,7 +164,7 @@ class World:
                 self.busy.discard(parent)
         return events
 
-    def step(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def step(self) -> list[Event]:
         free = [owner for owner in self.builds if owner not in self.busy]
         if not free:
             return []
@@ -166,7 +173,7 @@ class World:
         ticket = self.number()
         return self.submitted(Claim(ticket, self.random.choice(self.step_needs), owner, STEP_LEVEL, ticket))
 
-    def trigger(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def trigger(self) -> list[Event]:
         free = [owner for owner in self.builds if owner not in self.busy]
         if not free:
             return []
@@ -184,16 +191,16 @@ class World:
                 events += self.submitted(claim)
         return events
 
-    def change_limit(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def change_limit(self) -> list[Event]:
         keys = self.locks + [LockKey("slot", "", worker) for worker in self.workers]
         key = self.random.choice(keys)
         return [("set_lock", (key, self.random.choice((0, 1, 2, 3, 4)), self.max_overtakes))]
 
-    def change_level(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def change_level(self) -> list[Event]:
         tickets = [ticket for ticket, claim in self.waiting.items() if claim.owner == ticket]
         return [("set_level", (self.random.choice(tickets), self.level()))] if tickets else []
 
-    def change_need(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def change_need(self) -> list[Event]:
         tickets = [ticket for ticket, claim in self.waiting.items() if claim.owner == ticket]
         if not tickets:
             return []
@@ -203,7 +210,7 @@ class World:
             need = Need(tuple(reversed(self.claims[ticket].need.alternatives)))
         return [("replace", (ticket, need))]
 
-    def change_lock(self) -> list[tuple[str, tuple[Any, ...]]]:
+    def change_lock(self) -> list[Event]:
         key = self.random.choice(self.locks)
         if self.random.random() < 0.5:
             return [("forget_lock", (key,))]
@@ -214,7 +221,7 @@ class World:
 
     # --- what was decided
 
-    def note(self, decisions: list[Any]) -> list[tuple[str, tuple[Any, ...]]]:
+    def note(self, decisions: list[Any]) -> list[Event]:
         """Take in what the allocator decided; a sentenced build gives up its holds."""
         events = []
         for decision in decisions:
@@ -238,11 +245,12 @@ class World:
         return events
 
     @property
-    def over(self) -> bool:
-        return self.left <= 0
+    def running(self) -> bool:
+        """Whether a step or a build is there that could end."""
+        return bool(self.extra) or any(owner not in self.busy for owner in self.builds)
 
 
-def feed(allocator: Any, events: list[tuple[str, tuple[Any, ...]]]) -> None:
+def feed(allocator: Any, events: list[Event]) -> None:
     """Give events to an allocator."""
     for name, arguments in events:
         getattr(allocator, name)(*arguments)

@@ -184,7 +184,7 @@ class Barriers:
             board.pins_on[worker] = board.pins_on.get(worker, 0) + 1
         if c.special and c.needs_free:
             self.weighed_always[c] = None
-        board.set_rank(c, c.ticket)
+        board.set_rank(c, self.rank(c))
         board.reopen(c)
         board.to_weigh[c] = None
         self.stir()
@@ -263,7 +263,7 @@ class Barriers:
             if c is None:
                 continue
             alternatives = c.shape.need.alternatives
-            index = alternatives.index(alternative) if alternative in alternatives else -1
+            index = alternatives.index(alternative) if alternative is not None and alternative in alternatives else -1
             if c.ticket == ticket and index >= 0 and self.may_reserve(c, index) and self.due(c, index):
                 self.set_pin(c, index)
             else:

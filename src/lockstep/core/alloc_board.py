@@ -273,7 +273,7 @@ class Board:
         self.moved: dict[Lock, None] = {}
         self.to_pin: dict[ClaimClass, None] = {}
         self.to_weigh: dict[ClaimClass, None] = {}
-        self.carried: dict[int, Alternative] = {}
+        self.carried: dict[int, Alternative | None] = {}
         self.limits_moved: dict[Lock, None] = {}
         self.leaving: dict[Lock, None] = {}
         self.suspects: dict[int, None] = {}

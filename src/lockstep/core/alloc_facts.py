@@ -125,7 +125,7 @@ class LockState(Struct, frozen=True):
 
 
 class AllocatorSnapshot(Struct, frozen=True):
-    """Everything that the allocator knows. `pins` are (ticket, index); `parents` are (child's ticket, waiting owner).
+    """Everything that the allocator knows. `pins` are (ticket, index, or -1 if it is lost); `parents` are (child's ticket, waiting owner).
 
     `gone` are the last fences of locks that exist no more: a fence is never used twice.
     """

@@ -13,8 +13,8 @@ def take_apart(board: Board) -> AllocatorSnapshot:
     """Everything that the future hangs on."""
     pins = {c.ticket: c.pin for c in board.classes if c.pin >= 0}
     for ticket, alternative in board.carried.items():
-        if alternative in board.waiting[ticket].need.alternatives:
-            pins[ticket] = board.waiting[ticket].need.alternatives.index(alternative)
+        alternatives = board.waiting[ticket].need.alternatives
+        pins[ticket] = alternatives.index(alternative) if alternative in alternatives else -1
     return AllocatorSnapshot(
         locks=tuple(
             LockState(lock.key, lock.wanted, lock.k, lock.removed, lock.fence, memory_of(lock))

@@ -273,7 +273,8 @@ class Allocator:
         for claim in snapshot.waiting:
             allocator.submit(claim)
         for ticket, index in snapshot.pins:
-            allocator.board.carried[ticket] = allocator.waiting[ticket].need.alternatives[index]
+            alternatives = allocator.waiting[ticket].need.alternatives
+            allocator.board.carried[ticket] = alternatives[index] if 0 <= index < len(alternatives) else None
         for child, parent in snapshot.parents:
             allocator._add_parent(child, parent)
         return allocator

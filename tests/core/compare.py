@@ -1,0 +1,85 @@
+"""Feeds the same random events to the quick allocator and to the dumb one, and says where they first differ."""
+
+from typing import Any
+
+import msgspec
+
+from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Sentenced
+from lockstep.core.allocation import Allocator
+from lockstep.core.nouns import LockKey
+
+from .oracle import Oracle
+from .worlds import Event, World, feed
+
+
+def plain(decisions: list[Decision]) -> list[Decision]:
+    """Decisions without the description of rings: the oracle gives none."""
+    return [msgspec.structs.replace(each, ring=()) if isinstance(each, Sentenced) else each for each in decisions]
+
+
+def over_the_wire(allocator: Allocator) -> Allocator:
+    """The allocator after a restart: its snapshot as bytes, and back."""
+    encoded = msgspec.msgpack.encode(allocator.snapshot())
+    return Allocator.restore(msgspec.msgpack.decode(encoded, type=AllocatorSnapshot))
+
+
+def check_capacity(allocator: Allocator) -> None:
+    """No lock is used beyond its exclusiveness; what is held is what the holds say."""
+    users: dict[LockKey, list[Any]] = {}
+    for hold in allocator.holds.values():
+        for access in hold.alternative.accesses:
+            users.setdefault(access.lock, []).append(access)
+    for key, accesses in users.items():
+        if any(access.mode == "exclusive" for access in accesses):
+            assert len(accesses) == 1, key
+        else:
+            assert allocator.board.locks[key].used == sum(access.count for access in accesses), key
+
+
+def check_nothing_idle(allocator: Allocator) -> None:
+    """Where nobody holds anything, nobody waits who could be served."""
+    if not allocator.holds:
+        assert not [ticket for ticket in allocator.waiting if allocator.reasons.servable(ticket)]
+
+
+def differs(seed: int, *, events: int = 60, restart: bool = False) -> str:
+    """Where the two differ in the world of this seed; empty if nowhere."""
+    world, quick, dumb = World(seed, events), Allocator(), Oracle()
+    todo: list[Event] = world.begin()
+    for turn in range(events + 1):
+        feed(quick, todo)
+        feed(dumb, todo)
+        if restart and turn % 7 == seed % 7:
+            quick = over_the_wire(quick)
+        ours, theirs = quick.decide(), dumb.decide()
+        if plain(ours) != theirs:
+            return f"seed {seed}, turn {turn}: after {todo}\nquick {ours}\ndumb  {theirs}"
+        if turn % 5 == 0 and (again := quick.full_pass()):
+            return f"seed {seed}, turn {turn}: the full pass decided {again}"
+        check_capacity(quick)
+        check_nothing_idle(quick)
+        if restart and turn % 7 == (seed + 3) % 7:
+            quick = over_the_wire(quick)
+            if again := quick.decide():
+                return f"seed {seed}, turn {turn}: after the restart {again}"
+        todo = [*world.note(theirs), *world.next()]
+    return ""
+
+
+def drained(seed: int) -> set[int]:
+    """Who still waits, although everything ends that can: must be nobody who could be served."""
+    world, quick = World(seed, 40), Allocator()
+    world.retryable = 1.0
+    todo: list[Event] = world.begin()
+    for _ in range(40):
+        feed(quick, todo)
+        todo = [*world.note(quick.decide()), *world.next()]
+    world.has["retries"] = False
+    todo += world.heal()
+    for _ in range(2000):
+        feed(quick, todo)
+        ended = world.note(quick.decide())
+        todo = [*ended, *world.finish()]
+        if not todo and not world.running:
+            break
+    return {ticket for ticket in quick.waiting if quick.reasons.servable(ticket)}

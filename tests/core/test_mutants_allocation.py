@@ -1,0 +1,114 @@
+"""Planted faults: each literal or forgetful reading of a rule is caught by the comparison within 500 seeds.
+
+This is the one place where the code under test is replaced; it tests the tests.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_board import WHOLE, ClaimClass
+from lockstep.core.alloc_queues import Queues
+from lockstep.core.alloc_search import Search
+from lockstep.core.alloc_waits import Waits
+from lockstep.core.allocation import Allocator
+from lockstep.core.nouns import STEP_LEVEL, Claim
+
+from .compare import differs
+
+SEEDS = 500
+
+
+def nobody(*_: Any) -> Iterator[int]:
+    return iter(())
+
+
+def directly_only(self: Waits, start: int) -> set[int]:
+    return set(self.edges(start))
+
+
+def rank_by_since(self: Barriers, c: ClaimClass) -> int:
+    return c.since if c.pin >= 0 else ((STEP_LEVEL + 1 - c.level) << 128) + c.since
+
+
+def rank_without_level(self: Barriers, c: ClaimClass) -> int:
+    return c.ticket if c.pin >= 0 else (1 << 128) + c.ticket
+
+
+def rank_without_barrier(self: Barriers, c: ClaimClass) -> int:
+    return ((STEP_LEVEL + 1 - c.level) << 128) + c.ticket
+
+
+def pin_to_the_first(self: Barriers, c: ClaimClass) -> int:
+    return next((index for index in range(len(c.alts)) if self.may_reserve(c, index) and self.due(c, index)), -1)
+
+
+def arrival_is_no_change(self: Queues, claim: Claim) -> None:
+    self.board.suspects[claim.owner] = None
+
+
+def forget_limits(self: Barriers) -> None:
+    self.board.limits_moved.clear()
+
+
+def ghost(self: Allocator, ticket: int) -> None:
+    claim = self.waiting.get(ticket)
+    if claim is not None and self.board.class_of[ticket].ticket != ticket:
+        self.queues.dequeue(claim)
+
+
+def leak(self: Allocator, hold: int) -> None:
+    if hold % 10:
+        REAL_RELEASE(self, hold)
+
+
+def oldest(self: Waits, ring: Any) -> int:
+    return min((link.owner for link in ring if self.may_retry(link.owner)), default=0)
+
+
+REAL_RELEASE = Allocator.release
+
+MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
+    "a barrier bars the whole lock": (Barriers, "reserved", lambda self, units: WHOLE),
+    "equal steps share one queue": (Queues, "is_special", lambda self, claim: False),
+    "every claim is a class of its own": (Queues, "is_special", lambda self, claim: True),
+    "nobody is spared": (Barriers, "spares", lambda self, barrier, c: False),
+    "everybody is spared": (Barriers, "spares", lambda self, barrier, c: True),
+    "L46 without holders": (Waits, "held_edges", nobody),
+    "L46 without barriers before": (Waits, "barrier_edges", nobody),
+    "L46 without children": (Waits, "child_edges", nobody),
+    "L46 without others": (Waits, "_closure", directly_only),
+    "only later tickets count": (Barriers, "entry", lambda self, level, ticket, granted, barrier: ticket),
+    "lower rank counts for everybody for ever": (Barriers, "entry", lambda self, *_: self.board.clock + 1),
+    "impossible claims reserve": (Barriers, "may_reserve", lambda self, c, index: True),
+    "the ticket is lost on RETRY": (Barriers, "rank", rank_by_since),
+    "priority means nothing": (Barriers, "rank", rank_without_level),
+    "barriers are not first": (Barriers, "rank", rank_without_barrier),
+    "a suspended reservation is no release": (Barriers, "suspended", lambda self, lock: None),
+    "an arriving step changes nothing for others": (Queues, "note_arrival", arrival_is_no_change),
+    "what spares is not looked at again": (Search, "offer_barred", lambda self: None),
+    "a limit change pins nothing anew": (Barriers, "_recheck_limits", forget_limits),
+    "a cancelled first waiter stays as a ghost": (Allocator, "cancel", ghost),
+    "one release of ten leaks": (Allocator, "release", leak),
+    "a worker's own locks are reserved at once": (Barriers, "is_free", lambda self, c: True),
+    "the pin is the first alternative": (Barriers, "choose", pin_to_the_first),
+    "there are no barriers": (Barriers, "choose", lambda self, c: -1),
+    "the oldest of a ring is sentenced": (Waits, "youngest", oldest),
+    "rings are not found": (Waits, "find_ring", lambda self, suspects: ()),
+}
+
+
+def caught(seed: int) -> bool:
+    try:
+        return bool(differs(seed))
+    except (AssertionError, KeyError, ValueError, IndexError):
+        return True
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, method, fault = MUTANTS[name]
+    monkeypatch.setattr(where, method, fault)
+    assert any(caught(seed) for seed in range(SEEDS)), f"not caught in {SEEDS} seeds: {name}"
