@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from lockstep.config.secrets import names_in, substitute
 from lockstep.core import calls as c
 from lockstep.core import events as e
+from lockstep.core.errors import RefusedError
 from lockstep.core.records import Command
 from lockstep.master import clock
 from lockstep.master.logs import LogFile, stream_of
-from lockstep.master.loop import RefusedError
 from lockstep.master.transfers import Transfers
 from lockstep.protocol.errors import ProtocolError
 from lockstep.protocol.limits import SUBPROTOCOL

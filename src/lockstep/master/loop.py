@@ -13,16 +13,13 @@ from typing import Any, Protocol
 from lockstep.core import events as e
 from lockstep.core.decide import Outcome, decide
 from lockstep.core.effects import Effect, Reply
+from lockstep.core.errors import RefusedError
 from lockstep.core.facts import Numbered
 from lockstep.core.state import State
 from lockstep.master import clock
 from lockstep.master.limits import COMMIT_DELAY, MAX_INBOX
 from lockstep.storage.batch import Batch, CommandProgress, LogPart
 from lockstep.storage.writer import Writer
-
-
-class RefusedError(Exception):
-    """What was asked for cannot be done. The message is a sentence for the person who asked."""
 
 
 class Performer(Protocol):

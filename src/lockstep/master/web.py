@@ -1,0 +1,99 @@
+"""What the web may ask of this server: `web.door.Door`, over the server's parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lockstep import __version__
+from lockstep.config.errors import ConfigErrors
+from lockstep.core.errors import RefusedError
+from lockstep.core.events import Event
+from lockstep.core.facts import Numbered
+from lockstep.core.state import State
+from lockstep.core.values import Submission
+from lockstep.schedulers.force import ForceScheduler, plain_submission
+from lockstep.storage.batch import LogPart
+from lockstep.storage.queries import Queries
+from lockstep.web.door import ForceForm, Site
+
+if TYPE_CHECKING:
+    from lockstep.master.server import Server
+
+
+class ServerDoor:
+    """A server's side of the door."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+
+    @property
+    def site(self) -> Site:
+        config = self._server.house.config
+        return Site(
+            title=config.title,
+            title_url=config.titleURL,
+            url=config.buildbotURL,
+            version=__version__,
+            token=self._server.token,
+            basedir=Path(self._server.basedir),
+        )
+
+    @property
+    def state(self) -> State:
+        return self._server.loop.state
+
+    @property
+    def reads(self) -> Queries:
+        return self._server.reads
+
+    async def ask(self, event: Event) -> Any:
+        return await self._server.loop.ask(event)
+
+    def listen(self, facts: Callable[[Sequence[Numbered]], None]) -> Callable[[], None]:
+        listeners = self._server.loop.listeners
+        listeners.append(facts)
+        return lambda: listeners.remove(facts) if facts in listeners else None
+
+    def listen_logs(self, lines: Callable[[int, int, str], None]) -> Callable[[], None]:
+        def told(part: LogPart) -> None:
+            lines(part.logid, part.first_line, part.text)
+
+        listeners = self._server.loop.part_listeners
+        listeners.append(told)
+        return lambda: listeners.remove(told) if told in listeners else None
+
+    def force_forms(self) -> Sequence[ForceForm]:
+        return [s for s in self._server.house.config.schedulers.values() if isinstance(s, ForceScheduler)]
+
+    def plain_submission(
+        self,
+        builder: str,
+        *,
+        branch: str | None,
+        revision: str | None,
+        properties: Mapping[str, Any],
+        reason: str,
+        who: str,
+        count: int,
+    ) -> Submission:
+        if builder not in self.state.builders:
+            raise RefusedError(f"There is no builder '{builder}'.")
+        return plain_submission(
+            builder, branch=branch, revision=revision, properties=properties, reason=reason, who=who, count=count
+        )
+
+    def step_summary(self, buildid: int, number: int) -> str:
+        return self._server.house.summaries.get((buildid, number), "")
+
+    async def reload(self) -> Sequence[str]:
+        try:
+            return await self._server.reload()
+        except ConfigErrors as exc:
+            raise RefusedError(str(exc)) from exc
+
+
+def make_app(server: "Server") -> Any:
+    """The web application of a server."""
+    from lockstep.web.app import create_app
+
+    return create_app(ServerDoor(server))
