@@ -147,11 +147,12 @@ _BUILDSET = (
 
 
 def _buildsets(reader: Reader, saved: Saved) -> None:
-    """Those that are pending, and those that are complete and that a running call waits for."""
+    """Those that are pending, and those that are complete and that a call of a running step waits for."""
     columns = ", ".join(f"b.{column}" for column in _BUILDSET.split(", "))
     awaited = (
         f"SELECT {columns} FROM calls c JOIN buildsets b ON b.parent_buildid = c.buildid AND b.parent_step = c.step "
-        "AND b.parent_call = c.number WHERE c.state = 'started' AND c.number > 0 AND b.parent_buildid IS NOT NULL "
+        "AND b.parent_call = c.number JOIN steps s ON s.buildid = c.buildid AND s.number = c.step "
+        "WHERE c.state = 'started' AND c.number > 0 AND s.state <> 'ended' AND b.parent_buildid IS NOT NULL"
     )
     rows = reader.rows(f"SELECT {_BUILDSET} FROM buildsets WHERE complete_at IS NULL")
     rows += [row for row in reader.rows(awaited) if row[-1] and row[-2]]
@@ -252,7 +253,8 @@ def _builds(reader: Reader, saved: Saved) -> None:
     workers = {id_: name for name, id_ in saved.worker_ids.items()}
     sql = (
         "SELECT buildid, number, builderid, brid, workerid, ticket, hold, fences, started_at, properties, plans, "
-        "running_results, halted, broken, stop_results, stop_reason FROM builds WHERE complete_at IS NULL ORDER BY buildid"
+        "running_results, halted, broken, stop_results, stop_reason "
+        "FROM builds WHERE complete_at IS NULL ORDER BY buildid"
     )
     for row in reader.rows(sql):
         buildid, number, builderid, brid, workerid, ticket, hold, fences, at, properties, plans, *rest = row

