@@ -253,8 +253,8 @@ class BuildbotSession(Session):
             reason = "interrupted"
         if error is not None and not reason:
             reason = "error"
-        rc = running.rc if running.rc is not None else -1
-        detail = "" if error is None else str(error)[:MAX_TEXT]
+        rc = running.rc if running.rc is not None and error is None else -1
+        detail = running.transfer_failed or ("" if error is None else str(error)[:MAX_TEXT])
         return Ended(command, running.produced, rc, reason, detail, running.elapsed, running.results)
 
     # ---- what the master says
