@@ -93,6 +93,7 @@ class Harness:
         self.root = root
         self.build = build or FakeBuild()
         (root / self.build.basedir / "build").mkdir(parents=True, exist_ok=True)
+        (root / "master").mkdir(exist_ok=True)
         self.journal: list[Entry] = []
         self.stored = journal or []
         self.logs: dict[int, StoredLog] = {}
@@ -155,6 +156,9 @@ class Harness:
 
     def update_summary(self, text: str) -> None:
         self.summaries.append(text)
+
+    def master_path(self, path: str) -> str:
+        return str(self.root / "master" / path)
 
     def secret(self, name: str) -> str:
         return self.secrets[name]
@@ -257,7 +261,8 @@ class Harness:
                         (self.root / name).mkdir(parents=True, exist_ok=True)
                 case "rmdir":
                     for name in args["paths"]:
-                        shutil.rmtree(self.root / name, ignore_errors=True)
+                        doomed = self.root / name
+                        doomed.unlink() if doomed.is_file() else shutil.rmtree(doomed, ignore_errors=True)
                 case "cpdir":
                     shutil.copytree(self.root / args["from_path"], self.root / args["to_path"], symlinks=True)
                 case "stat":
@@ -272,7 +277,11 @@ class Harness:
                     self._received(call, path.read_bytes(), results)
                 case "download_file":
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    data = call.content if call.content is not None else Path(call.mastersrc).read_bytes()
+                    data = (
+                        call.content
+                        if call.content is not None
+                        else Path(self.master_path(call.mastersrc)).read_bytes()
+                    )
                     path.write_bytes(data)
                     if args.get("mode") is not None:
                         path.chmod(args["mode"])
@@ -280,7 +289,7 @@ class Harness:
                     with tarfile.open(self.root / "up.tar", "w") as tar:
                         tar.add(path, ".")
                     with tarfile.open(self.root / "up.tar") as tar:
-                        tar.extractall(call.masterdest, filter="data")
+                        tar.extractall(self.master_path(call.masterdest), filter="data")
         except OSError as exc:
             self.logs[call.stdio].lines.append(("h", str(exc))) if call.stdio else None
             return CommandResult(rc=1, failure=str(exc))
@@ -290,7 +299,7 @@ class Harness:
         if call.to_result:
             results["content"] = data
         else:
-            Path(call.masterdest).write_bytes(data)
+            Path(self.master_path(call.masterdest)).write_bytes(data)
 
     async def _shell(self, call: RunCommand, args: dict[str, Any]) -> CommandResult:
         env = dict(os.environ)

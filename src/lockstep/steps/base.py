@@ -40,8 +40,10 @@ class Recipe:
 
     def make(self) -> "BuildStep":
         """A fresh step. Lists and dictionaries among the arguments are copied, so that a step may change its own."""
-        step = self.cls(*_owned(self.args), **{name: _own(value) for name, value in self.kwargs.items()})
-        step._recipe = self
+        args, kwargs = _owned(self.args), {name: _own(value) for name, value in self.kwargs.items()}
+        step = self.cls.__new__(self.cls, *args, **kwargs)
+        step._recipe = self  # before __init__ looks at its place
+        step.__init__(*args, **kwargs)  # type: ignore[misc]
         return step
 
 

@@ -94,6 +94,9 @@ class StepContext(Protocol):
     def update_summary(self, text: str) -> None:
         """Show a text with the running step. Not journaled, not kept."""
 
+    def master_path(self, path: str) -> str:
+        """A path on the server, absolute; relative ones are below the server's base directory."""
+
     def secret(self, name: str) -> str:
         """The value of a secret, for code on the master. Raises KeyError."""
 

@@ -31,8 +31,9 @@ class Prepared(Struct, frozen=True, kw_only=True):
     """What a step said of itself before it ran; evaluated once and stored.
 
     `args` are the rendered attributes (None: to be rendered after the grant, because the step has locks whose fences
-    they may want); `limits` are its locks' limits, for locks that the configuration did not have when it was loaded. `again` names those whose values cannot be stored: they are rendered again on replay. `env` is the
-    builder's environment, rendered. `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION.
+    they may want). `again` names those whose values cannot be stored: they are rendered again on replay. `limits` are
+    its locks' limits, for locks that the configuration did not have when it was loaded. `env` is the builder's
+    environment, rendered. `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION then.
     """
 
     name: str

@@ -1,0 +1,138 @@
+"""Steps that run on the server itself: `MasterShellCommand`.
+
+They do their input and output themselves and so cannot be replayed: if the server goes down, the build is RETRY.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from typing import Any, ClassVar
+
+from lockstep.config.errors import mistake
+from lockstep.config.secrets import shown, substitute
+from lockstep.core.nouns import Result
+from lockstep.steps.base import BuildStep
+from lockstep.steps.commands import command_text, flatten_command
+from lockstep.steps.logs import Log
+
+
+class MasterShellCommand(BuildStep):
+    """Run a program on the server, with the server's rights.
+
+    `command` is a list of words or a string for the shell; `path` (or `workdir`) its directory, below the server's own;
+    `env` is added to the server's environment, `${NAME}` in it stands for the server's value. If the build is stopped
+    the program's process group gets `interruptSignal`.
+    """
+
+    name: Any = "MasterShellCommand"
+    replayable = False
+    renderables: ClassVar[Any] = ("command", "env", "path")
+    haltOnFailure: Any = True
+    flunkOnFailure: Any = True
+    keywords: ClassVar[tuple[str, ...]] = ("command", "env", "path", "logEnviron", "interruptSignal", "decodeRC")
+    not_yet: ClassVar[tuple[str, ...]] = ("usePTY",)
+
+    def __init__(
+        self,
+        command: Any = None,
+        env: Any = None,
+        path: Any = None,
+        logEnviron: bool = False,
+        interruptSignal: str = "KILL",
+        decodeRC: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take the command and how to run it."""
+        self.command, self.env, self.path = command, env, path
+        self.logEnviron = logEnviron
+        self.interruptSignal = interruptSignal
+        self.decodeRC = {0: Result.SUCCESS} if decodeRC is None else dict(decodeRC)
+        if kwargs.get("usePTY") in (False, 0, None):
+            kwargs.pop("usePTY", None)
+        super().__init__(**kwargs)
+        if command is None:
+            mistake("MasterShellCommand needs a command", place=self.place)
+        if not hasattr(signal, f"SIG{interruptSignal}"):
+            mistake(f"interruptSignal: there is no signal {interruptSignal!r}", place=self.place)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def run(self) -> int:
+        command = flatten_command(self.command)
+        log = self.addLog("stdio")
+        where = self.context.master_path(self.path or self._own_workdir or "")
+        words = ["/bin/sh", "-c", command] if isinstance(command, str) else command
+        log.addHeader(f"{shown(command)}\n in the server's directory {self.path or '.'}\n")
+        environment = self._environment()
+        try:
+            self._process = await asyncio.to_thread(
+                self._start, substitute(words, self.context.secret), where, environment
+            )
+        except OSError as exc:
+            log.addHeader(f"it cannot be started: {exc.strerror or type(exc).__name__}\n")
+            return Result.FAILURE
+        if self.stopped:
+            self._kill()
+        code = await self._follow(self._process, log)
+        log.addHeader(f"exit code {code}\n")
+        return self.decodeRC.get(code, Result.FAILURE)
+
+    def _environment(self) -> dict[str, str]:
+        """The server's environment with the step's, and the fences."""
+        env = dict(os.environ)
+        added = substitute({**(self.env or {}), **self.build.fences()}, self.context.secret)
+        for name, value in added.items():
+            if value is None:
+                env.pop(name, None)
+                continue
+            text = os.pathsep.join(value) if isinstance(value, list | tuple) else str(value)
+            for known, now in os.environ.items():
+                text = text.replace("${%s}" % known, now)  # noqa: UP031
+            env[name] = text
+        return env
+
+    def _start(self, words: list[str], where: str, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            words,
+            cwd=where,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    async def _follow(self, process: "subprocess.Popen[bytes]", log: Log) -> int:
+        """Write what the program says to the log, as it comes, until it has ended."""
+        loop = asyncio.get_running_loop()
+
+        def read(pipe: Any, add: Any) -> None:
+            for line in pipe:
+                loop.call_soon_threadsafe(add, line.decode("utf-8", "replace"))
+
+        try:
+            await asyncio.gather(
+                asyncio.to_thread(read, process.stdout, log.addStdout),
+                asyncio.to_thread(read, process.stderr, log.addStderr),
+            )
+            return await asyncio.to_thread(process.wait)
+        except asyncio.CancelledError:
+            self._kill("KILL")
+            raise
+
+    def _kill(self, name: str | None = None) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, getattr(signal, f"SIG{name or self.interruptSignal}"))
+
+    def interrupt(self, reason: Any) -> Any:
+        """End the program."""
+        self._kill()
+        return super().interrupt(reason)
+
+    def getResultSummary(self) -> Any:
+        """The description, or the command in a few words."""
+        text = self._describe(self.descriptionDone or self.description) or self._describe(command_text(self.command))
+        return {"step": self.with_result(text or "finished")}
