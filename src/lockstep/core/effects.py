@@ -40,6 +40,7 @@ class ResumeBuild(Effect, frozen=True):
     """A build ran when the master ended: make its steps again and replay the current one."""
 
     buildid: int
+    inner: ClassVar[bool] = True
 
 
 class PrepareStep(Effect, frozen=True):
