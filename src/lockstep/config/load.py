@@ -40,8 +40,8 @@ def load(path: str, basedir: str | None = None) -> Config:
     with BESIDE.loading(folder):
         with collecting(collector):
             source = _read(path)
-            values = _execute(path, source, basedir)
-            draft = _draft(path, source, values) if values is not None else Draft()
+            values = _execute(path, source, basedir) if source is not None else None
+            draft = KeyReader(values, Locator(path, source or "")).read() if values is not None else Draft()
             config = _assemble(path, basedir, draft, collector)
         if collector.mistakes:
             raise ConfigErrors(_in_order(collector.mistakes, path), collector.warnings)
@@ -53,8 +53,8 @@ def _in_order(mistakes: list[Mistake], path: str) -> list[Mistake]:
     return sorted(mistakes, key=lambda m: (m.place.file != path, m.place.file, m.place.line))
 
 
-def _read(path: str) -> str:
-    """The file's text; an empty one after reporting why it cannot be read."""
+def _read(path: str) -> str | None:
+    """The file's text; None after reporting why it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read().decode("utf-8-sig")
@@ -62,7 +62,7 @@ def _read(path: str) -> str:
         errors.mistake(f"the configuration cannot be read: {exc.strerror}", "", Place(path))
     except UnicodeDecodeError as exc:
         errors.mistake(f"the configuration is not UTF-8: {exc.reason} at byte {exc.start}", "", Place(path))
-    return ""
+    return None
 
 
 def _execute(path: str, source: str, basedir: str) -> dict[str, Any] | None:
@@ -134,11 +134,6 @@ def _where(exc: BaseException, path: str) -> tuple[Place, Place | None]:
     place = Place(last.filename, last.lineno or 0)
     start = Place(first.filename, first.lineno or 0)
     return place, None if start == place else start
-
-
-def _draft(path: str, source: str, values: dict[str, Any]) -> Draft:
-    """Read the dictionary."""
-    return KeyReader(values, Locator(path, source)).read()
 
 
 def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Config:

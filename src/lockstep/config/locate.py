@@ -43,7 +43,7 @@ class Locator:
         pairs: list[tuple[object, ast.expr]] = []
         if isinstance(node, ast.Dict):
             pairs = [(k.value, v) for k, v in zip(node.keys, node.values, strict=True) if isinstance(k, ast.Constant)]
-        elif isinstance(node, ast.Call):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
             pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
         for key, value in pairs:
             if key == "name" and isinstance(value, ast.Constant) and isinstance(value.value, str):

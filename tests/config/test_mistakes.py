@@ -1,0 +1,250 @@
+"""Every kind of mistake, with its message: line, what is wrong, what to do. Line 3 is the first of each text."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lockstep.compat.loading import load_config
+from lockstep.config.errors import ConfigErrors
+
+Mistakes = Callable[..., list[str]]
+
+ONE_BUILDER = """\
+c['workers'] = [worker.Worker("w1", "pw")]
+f = util.BuildFactory()
+"""
+
+
+def test_syntax_error(mistakes: Mistakes) -> None:
+    assert mistakes("x = (1,\ny = 2\n") == ["3: syntax error: '(' was never closed"]
+
+
+def test_exception_in_user_code_names_the_users_line(mistakes: Mistakes) -> None:
+    assert mistakes("def f():\n    return {}['x']\nf()\n") == ["4: KeyError: 'x'; called from master.cfg:5"]
+
+
+def test_exit_is_a_mistake(mistakes: Mistakes) -> None:
+    assert mistakes("raise SystemExit(3)\n") == ["3: the configuration ended the program: exit(3)"]
+
+
+def test_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigErrors) as caught:
+        load_config("nothing.cfg")
+    assert str(caught.value) == "nothing.cfg: the configuration cannot be read: No such file or directory"
+
+
+def test_no_dictionary(mistakes: Mistakes) -> None:
+    expected = " the configuration defines no dictionary BuildmasterConfig; begin with: c = BuildmasterConfig = {}"
+    assert mistakes("x = 1\n", prelude="") == [expected]
+
+
+def test_unknown_key(mistakes: Mistakes) -> None:
+    assert mistakes("c['builder'] = []\n") == ["3: c['builder']: unknown key; did you mean \"builders\"?"]
+
+
+def test_unknown_keyword_of_a_step(mistakes: Mistakes) -> None:
+    found = mistakes("f = util.BuildFactory()\nf.addStep(steps.ShellCommand(command='x', locs=[]))\n")
+    assert found == ['4: unknown keyword "locs" of ShellCommand; did you mean "locks"?']
+
+
+def test_unknown_step(mistakes: Mistakes) -> None:
+    assert mistakes("steps.ShellComand()\n") == ['3: steps has no "ShellComand"; did you mean "ShellCommand"?']
+
+
+def test_unknown_name_in_an_import(mistakes: Mistakes) -> None:
+    found = mistakes("from buildbot.locks import MasterLok\n")
+    assert found == ['3: there is no "MasterLok" in buildbot.locks; did you mean "MasterLock"?']
+
+
+def test_unknown_module(mistakes: Mistakes) -> None:
+    found = mistakes("import buildbot.lokcs\n")
+    assert found == ['3: ModuleNotFoundError: there is no module buildbot.lokcs; did you mean "buildbot.locks"?']
+
+
+def test_what_is_not_there_yet_is_refused_by_name_when_it_is_used(mistakes: Mistakes) -> None:
+    text = """\
+    from buildbot.steps.cmake import CMake
+    from buildbot.reporters.base import ReporterBase
+    from buildbot.plugins import reporters, util
+    CMake()
+    class Mine(ReporterBase): pass
+    c['services'] = [reporters.IRC(host="x")]
+    c['www'] = {'port': 8010, 'auth': util.UserPasswordAuth({})}
+    """
+    assert mistakes(text) == [
+        "6: buildbot.steps.cmake.CMake is not supported yet",
+        "7: buildbot.reporters.base.ReporterBase is not supported yet",
+        "8: reporters.IRC is not supported yet; builds are seen on the pages and through the API; leave it out",
+        "9: util.UserPasswordAuth is not supported yet",
+    ]
+
+
+def test_duplicate_names(mistakes: Mistakes) -> None:
+    text = """\
+    c['workers'] = [worker.Worker("w", "pw"),
+                    worker.Worker("w", "pw")]
+    f = util.BuildFactory()
+    c['builders'] = [
+        util.BuilderConfig(name="b", workername="w", factory=f),
+        {'name': 'b', 'workername': 'w', 'factory': f}]
+    """
+    assert mistakes(text) == [
+        '4: two workers have the name "w"; the first is at master.cfg:3',
+        '8: two builders have the name "b"; the first is at master.cfg:7',
+    ]
+
+
+def test_unknown_worker_of_a_builder(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + "c['builders'] = [util.BuilderConfig(name='b', workernames=['w2'], factory=f)]\n"
+    assert mistakes(text) == ['5: builder "b": there is no worker "w2"; workers are: w1']
+
+
+def test_unknown_keyword_of_a_builder_dictionary(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + "c['builders'] = [\n {'name': 'b', 'slavname': 'w1', 'factory': f}]\n"
+    assert mistakes(text) == [
+        '6: unknown keyword "slavname" of builder "b"; did you mean "slavename"?',
+        '6: builder "b": it has no workers; give it workernames=["..."]',
+    ]
+
+
+def test_unknown_builder_of_a_scheduler(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + (
+        "c['builders'] = [util.BuilderConfig(name='full', workername='w1', factory=f)]\n"
+        "from lockstep.config.errors import Place\n"
+        "class S:\n    name = 'nightly'; builderNames = ['ful']; place = Place(__file__, 9)\n"
+        "c['schedulers'] = [S()]\n"
+    )
+    assert mistakes(text) == ['9: scheduler "nightly": there is no builder "ful"; did you mean "full"?']
+
+
+def test_L04_wrong_locks(mistakes: Mistakes) -> None:
+    text = """\
+    util.MasterLock("")
+    util.MasterLock("a", maxCount=-1)
+    util.WorkerLock("b", maxCountForWorker={'w': True})
+    lock = util.MasterLock("c", maxCount=3, maxCout=3)
+    lock.access('exclusive', 2)
+    lock.access('counting', True)
+    lock.access('shared')
+    """
+    assert mistakes(text) == [
+        "3: MasterLock: the name must be a text that is not empty, not ''",
+        '4: MasterLock "a": maxCount must be a whole number, 0 or more, not -1',
+        "5: WorkerLock \"b\": maxCountForWorker['w'] must be a whole number, 0 or more, not True",
+        '6: unknown keyword "maxCout" of MasterLock; did you mean "maxCount"?',
+        '7: lock "c": exclusive access has the count 1, not 2; leave the count out: exclusive takes the whole lock',
+        '8: lock "c": count must be a whole number, 0 or more, not True',
+        '9: lock "c": unknown mode \'shared\' of access; modes are "counting" and "exclusive"',
+    ]
+
+
+def test_L05_a_count_that_a_master_lock_can_never_serve(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + (
+        "db = util.MasterLock('db', maxCount=2)\n"
+        "b = util.BuilderConfig(name='b', workername='w1', factory=f, locks=[db.access('counting', 3)])\n"
+        "c['builders'] = [b]\n"
+    )
+    expected = (
+        'builder "b" can never start: it wants 3 of lock "db", whose limit is 2; raise maxCount or lower the count'
+    )
+    assert mistakes(text) == [f"6: {expected}"]
+
+
+def test_L05_a_count_of_a_step_is_found_at_the_step(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + (
+        "db = util.MasterLock('db', maxCount=2)\n"
+        "f.addStep(steps.ShellCommand(command='x', locks=[db.access('counting', 3)]))\n"
+        "c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=f)]\n"
+    )
+    expected = (
+        'builder "b" can never start: it wants 3 of lock "db", whose limit is 2; raise maxCount or lower the count'
+    )
+    assert mistakes(text) == [f"6: {expected}"]
+
+
+def test_L05_a_worker_lock_that_no_worker_can_serve(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + (
+        "cpu = util.WorkerLock('cpu', maxCount=4, maxCountForWorker={'w1': 0})\n"
+        "c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=f, locks=[cpu])]\n"
+    )
+    expected = 'builder "b" can never start: it wants 1 of lock "cpu on w1", whose limit is 0'
+    assert mistakes(text) == [f"6: {expected}; raise maxCount or lower the count"]
+
+
+def test_L12_one_lock_twice_and_once_exclusive(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + (
+        "db = util.MasterLock('db', maxCount=2)\n"
+        "twice = [db, db.access('exclusive')]; c['builders'] = [\n"
+        "    util.BuilderConfig(name='b', workername='w1', factory=f, locks=twice)]\n"
+    )
+    expected = 'locks of builder "b": lock "db" is there twice, and once exclusive'
+    assert mistakes(text) == [f"7: {expected}; exclusive takes the whole lock: name it once"]
+
+
+@pytest.mark.parametrize(
+    ("level", "who", "line"),
+    [
+        ("f.locks = [db]", "the factory", 4),
+        ("b.locks = [db]", "the build", 7),
+        ("w.locks = [db]", 'worker "w1"', 3),
+    ],
+)
+def test_L25_lock_on_build_and_step(mistakes: Mistakes, level: str, who: str, line: int) -> None:
+    text = f"""\
+    w = worker.Worker("w1", "pw")
+    f = util.BuildFactory()
+    db = util.MasterLock('db')
+    f.addStep(steps.ShellCommand(command='x', name='test', locks=[db.access('exclusive')]))
+    b = util.BuilderConfig(name='b', workername='w1', factory=f)
+    {level}
+    c['workers'] = [w]; c['builders'] = [b]
+    """
+    expected = f'6: step "test" of builder "b" claims lock "db", which {who} holds (master.cfg:{line})'
+    assert mistakes(text) == [f"{expected}; the step would wait for its own build: claim the lock in one of the two"]
+
+
+def test_what_is_no_lock(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + "c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=f, locks=['db'])]\n"
+    expected = (
+        "5: locks of builder \"b\" holds 'db', which is no lock; put locks or lock.access(mode, count) into a list"
+    )
+    assert mistakes(text) == [expected]
+
+
+def test_interlocks_of_0_6_name_the_dependent_scheduler(mistakes: Mistakes) -> None:
+    expected = "to wait for another's success use schedulers.Dependent, to keep things apart a lock"
+    assert mistakes("c['interlocks'] = [('do-test', ['full'], ['quick'])]\n") == [
+        f"3: c['interlocks']: interlocks of 0.6 were two things in one and are not supported; {expected}"
+    ]
+
+
+def test_keys_whose_feature_is_not_there(mistakes: Mistakes) -> None:
+    assert mistakes("c['multiMaster'] = True\nc['revlink'] = lambda *a: None\nc['db'] = {'db_url': 'mysql://x'}\n") == [
+        "3: c['multiMaster']: several servers on one store are not supported yet; leave it out",
+        "4: c['revlink']: this is not supported yet; leave it out",
+        "5: c['db']: a database of the kind \"mysql\" is not supported; use sqlite:///lockstep.sqlite",
+    ]
+
+
+def test_users_own_checks_count(mistakes: Mistakes) -> None:
+    assert mistakes("from buildbot import config\nconfig.error('no boxes')\nconfig.error('no bags')\n") == [
+        "4: no boxes",
+        "5: no bags",
+    ]
+
+
+def test_a_password_is_in_no_message(mistakes: Mistakes) -> None:
+    found = mistakes("c['workers'] = [('w', 'hunter2'), worker.Worker('w', 'hunter2', max_builds='hunter2x')]\n")
+    assert not any("'hunter2'" in one for one in found)
+
+
+def test_all_at_once(mistakes: Mistakes) -> None:
+    text = """\
+    c['workers'] = [worker.Worker("w", "pw", max_build=1)]
+    f = util.BuildFactory([steps.ShelCommand(command="x")])
+    c['builders'] = [util.BuilderConfig(name="b", workername="v", factory=f)]
+    c['tittle'] = "x"
+    """
+    assert [int(one.split(":")[0]) for one in mistakes(text)] == [3, 4, 5, 6]
