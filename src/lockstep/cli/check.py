@@ -1,0 +1,49 @@
+"""`lockstep check`: reads a configuration and says all that is wrong with it. It starts nothing."""
+
+import json
+
+import click
+
+from lockstep.cli import configs
+from lockstep.cli.codes import FAILED
+
+
+@click.command("check", short_help="Say all that is wrong with a configuration.")
+@click.argument("config", default=configs.NAME)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(config: str, as_json: bool) -> int:
+    """Read CONFIG (default: master.cfg) and say all that is wrong with it, each with file and line.
+
+    Warnings name what is probably not meant, notes what has no effect. The exit code is 1 if there is a mistake;
+    warnings and notes alone leave it at 0. Nothing is started, but the file is executed, as a server would.
+
+    \b
+    Examples:
+      lockstep check
+      lockstep check path/to/master.cfg
+    """
+    from lockstep.compat.loading import load_config
+    from lockstep.config.errors import ConfigErrors
+
+    file = configs.find(config)
+    try:
+        loaded = load_config(file)
+    except ConfigErrors as exc:
+        if not as_json:
+            raise configs.wrong(exc) from exc
+        click.echo(_as_json(exc.mistakes, exc.warnings, ()))
+        return FAILED
+    if as_json:
+        click.echo(_as_json((), loaded.warnings, loaded.notes))
+        return 0
+    configs.print_mistakes("warning", loaded.warnings, "yellow")
+    configs.print_mistakes("note", loaded.notes, "cyan")
+    click.echo(f"{config}: no mistakes; {configs.contents(loaded)}.")
+    return 0
+
+
+def _as_json(mistakes: tuple, warnings: tuple, notes: tuple) -> str:  # type: ignore[type-arg]
+    def listed(found: tuple) -> list[dict[str, object]]:  # type: ignore[type-arg]
+        return [{"file": m.place.file, "line": m.place.line, "text": m.text, "hint": m.hint} for m in found]
+
+    return json.dumps({"mistakes": listed(mistakes), "warnings": listed(warnings), "notes": listed(notes)}, indent=1)

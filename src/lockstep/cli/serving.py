@@ -1,0 +1,119 @@
+"""Running a server from a command: its log on stderr, its address, its end, and what prevents it as sentences.
+
+`run` and `demo` share this. The server itself is `master/server.py`.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lockstep.cli import configs
+from lockstep.cli.codes import CANNOT_RUN, OK, CliError, colour
+
+if TYPE_CHECKING:
+    from lockstep.master.server import Server
+
+_COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+_WORDS = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: ", "CRITICAL": "failure: "}
+
+
+class _Lines(logging.Formatter):
+    """A line of the log: time, how bad it is, what happened."""
+
+    def __init__(self, *, coloured: bool) -> None:
+        super().__init__("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._coloured = coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with colour where it matters."""
+        word = _WORDS.get(record.levelname, "")
+        record.message = word + record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        text = self.formatMessage(record)
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        fg = _COLOURS.get(record.levelname)
+        return click.style(text, fg=fg) if self._coloured and fg else text
+
+
+def start_log(*, quiet: bool = False) -> None:
+    """Send the log to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines(coloured=colour(err=True)))
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler], force=True)
+    for noisy in ("websockets", "uvicorn", "httpx", "httpcore", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def run_server(
+    file: str,
+    basedir: str,
+    host: str,
+    port: int | None,
+    started: Callable[["Server"], Any],
+    *,
+    stop_workers: bool = False,
+) -> int:
+    """Run a server until it is told to stop. Returns the exit code; CliError if it cannot start or go on."""
+    from lockstep.config.errors import ConfigErrors
+    from lockstep.master.server import serve
+    from lockstep.storage.errors import StoreError
+
+    servers: list[Server] = []
+
+    def ready(server: "Server") -> None:
+        servers.append(server)
+        server.house.spawn(_watch(server, stop_workers))
+        started(server)
+
+    try:
+        failure = asyncio.run(serve(file, basedir, host, port, ready))
+    except ConfigErrors as exc:
+        raise configs.wrong(exc) from exc
+    except StoreError as exc:
+        raise CliError(CANNOT_RUN, _sentence(str(exc))) from exc
+    except OSError as exc:
+        raise _cannot_listen(exc) from exc
+    finally:
+        for server in servers if stop_workers else ():
+            server.local.stop()
+    if failure:
+        raise CliError(CANNOT_RUN, f"The server had to stop: {failure}", "Mend that and start it again.")
+    click.echo("Stopped. Everything is stored; what was running or waiting goes on at the next start.", err=True)
+    return OK
+
+
+async def _watch(server: "Server", stop_workers: bool) -> None:
+    """Say that the server stops, and let a second Ctrl-C end the process at once: the store is safe at any time."""
+    await server.stopped.wait()
+    if server.failure:
+        return
+    workers = "" if stop_workers else ", but not its local workers"
+    click.echo(f"\nStopping the server{workers} (again: at once) ...", err=True)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, os._exit, 128 + number)
+
+
+def _cannot_listen(exc: OSError) -> CliError:
+    if exc.errno == errno.EADDRINUSE:
+        hint = "Another server may run there already; choose another port with --port (0: any that is free)."
+        return CliError(CANNOT_RUN, _sentence(exc.strerror or str(exc)), hint)
+    return CliError(CANNOT_RUN, _sentence(str(exc.strerror or exc) + (f": {exc.filename}" if exc.filename else "")))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def address(server: "Server") -> str:
+    """The address of pages and API, as a person on this machine writes it."""
+    host = "127.0.0.1" if server.host in ("", "0.0.0.0", "::") else server.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}/"
