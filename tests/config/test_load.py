@@ -11,6 +11,7 @@ import pytest
 from lockstep.compat.loading import load_config
 from lockstep.config.config import Config
 from lockstep.config.errors import ConfigErrors
+from lockstep.config.needs import NeedError
 from lockstep.core.nouns import UNLIMITED, Access, LockKey
 
 Load = Callable[..., Config]
@@ -161,6 +162,19 @@ def test_L24_renderable_locks_are_rendered_for_each_worker(load: Load) -> None:
     assert [one.worker for one in chosen.need.alternatives] == ["b"]
     late = asyncio.run(config.need_for("y", {}))
     assert [(str(one.key), one.limit) for one in late.unknown] == [("new", 7)]
+
+
+def test_L24_an_exception_in_a_renderable_names_the_place(load: Load) -> None:
+    config = load("""\
+    c['workers'] = [worker.Worker("w", "pw")]
+    c['builders'] = [util.BuilderConfig(name="x", workername="w", factory=util.BuildFactory(),
+                                        locks=util.renderer(lambda props: [props['flavour']]))]
+    """)
+    with pytest.raises(NeedError) as caught:
+        asyncio.run(config.need_for("x", {}))
+    assert str(caught.value) == 'locks of builder "x" (master.cfg:4) for worker "w": KeyError: \'flavour\''
+    with pytest.raises(NeedError, match=r"master\.cfg:4.*holds 'vanilla', which is no lock"):
+        asyncio.run(config.need_for("x", {"flavour": ("vanilla", "Force")}))
 
 
 def test_L24a_hooks_make_a_need_that_is_asked_for(load: Load) -> None:

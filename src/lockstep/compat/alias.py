@@ -92,6 +92,8 @@ def contents(module: str) -> dict[str, Any]:
             found |= names.found_in(room)
     if module.startswith("changes"):
         found |= {name: names.find("util", name) for name in ("ChangeFilter",) if name in names.there("util")}
+    if module == "scheduler" and "SingleBranchScheduler" in found:
+        found["Scheduler"] = found["SingleBranchScheduler"]
     return found | _ALSO.get(module, {})
 
 

@@ -87,7 +87,8 @@ def _triggers(draft: Draft) -> None:
     """Trigger steps that name schedulers which are not there."""
     known = [scheduler.name for scheduler in draft.schedulers]
     for builder, step in _steps(draft.builders):
-        names = getattr(step, "schedulerNames", None)
+        ours = type(step).__module__.startswith("lockstep.")  # a user's subclass may choose its schedulers itself
+        names = getattr(step, "schedulerNames", None) if ours else None
         for name in names if isinstance(names, list | tuple) else ():
             if isinstance(name, str) and name not in known:
                 hint = nearest(name, known)

@@ -94,7 +94,7 @@ class Config:
         """The need of one request of a builder, its locks rendered for each candidate worker (L24).
 
         `properties` are the request's own; `workers` the candidates in their order (default: all of the builder).
-        What a user's renderable raises goes through; KeyError for an unknown builder or worker.
+        Raises `needs.NeedError`, with the place, for what a user's renderable raises; KeyError for an unknown name.
         """
         config = self.builders[builder]
         props = Properties.of(self.request_properties(config, properties), tuple(sourcestamps))

@@ -70,7 +70,6 @@ def _execute(path: str, source: str, basedir: str) -> dict[str, Any] | None:
     collector = errors.current()
     module = ModuleType(MODULE)
     module.__dict__.update(__file__=path, basedir=basedir)
-    before = sys.modules.get(MODULE)
     sys.modules[MODULE] = module
     count = len(collector.mistakes) if collector else 0
     try:
@@ -78,8 +77,6 @@ def _execute(path: str, source: str, basedir: str) -> dict[str, Any] | None:
     except KeyboardInterrupt:
         raise
     except BaseException as exc:
-        if before is not None:
-            sys.modules[MODULE] = before
         for one in explain(exc, path):
             errors.mistake(one.text, one.hint, one.place)
         return None

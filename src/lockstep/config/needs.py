@@ -28,6 +28,10 @@ class RenderedNeed(Struct, frozen=True):
     unknown: tuple[LockSetup, ...] = ()
 
 
+class NeedError(Exception):
+    """The locks of a request could not be rendered; the text names builder, place, worker, and what was raised."""
+
+
 class Needs:
     """Computes needs from what a configuration has."""
 
@@ -92,17 +96,21 @@ class Needs:
     ) -> RenderedNeed:
         """The need of one request: its locks rendered for each worker, with `workername` and the worker's properties.
 
-        `workers` are the candidates in their order (default: all). What a renderable raises goes through.
+        `workers` are the candidates in their order (default: all). Raises `NeedError` with the place.
         """
         alternatives, unknown = [], {}
         for name in builder.workernames if workers is None else workers:
             worker = self.workers[name]
             seen = props.copy()
             worker_properties(seen, worker)
-            locks = await render(self.build_locks(builder, worker), seen)
+            try:
+                locks = await render(self.build_locks(builder, worker), seen)
+                alternatives.append(self.alternative(builder, worker, locks))
+            except Exception as exc:
+                where = f'locks of {builder.what} ({builder.place}) for worker "{name}"'
+                raise NeedError(f"{where}: {type(exc).__name__}: {exc}") from exc
             for setup in self.unknown(as_accesses(locks), name):
                 unknown[setup.key] = setup
-            alternatives.append(self.alternative(builder, worker, locks))
         return RenderedNeed(Need(self.possible(builder, alternatives)), tuple(unknown.values()))
 
     def unknown(self, accesses: Iterable[LockAccess], worker: str) -> list[LockSetup]:
