@@ -21,6 +21,7 @@ from lockstep.master.agents import Agents
 from lockstep.master.builds import BuildRun
 from lockstep.master.logs import LogFile, Observer
 from lockstep.master.loop import Loop
+from lockstep.master.stored import stored_changes, stored_text
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared
 from lockstep.storage.batch import LogPart
@@ -185,7 +186,7 @@ class House:
         ids = sorted({changeid for stamp in stamps for changeid in stamp.changes})
         if not ids:
             return ()
-        return await asyncio.to_thread(self.reads.changes_by_id, ids)
+        return await asyncio.to_thread(stored_changes, self.reads, ids)
 
     async def _render_need(self, brid: int) -> None:
         """L24: outside the decision, once for each candidate worker."""
@@ -275,7 +276,7 @@ class House:
 
     async def stored_log(self, logid: int) -> tuple[LogType, str]:
         """Type and stored text of a log."""
-        return await asyncio.to_thread(self.reads.log_text, logid)
+        return await asyncio.to_thread(stored_text, self.reads, logid)
 
     def summary_changed(self, buildid: int, number: int, text: str) -> None:
         """A running step shows another text."""

@@ -30,6 +30,7 @@ from lockstep.storage.writer import Writer
 log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8010
+DEFAULT_STORE = "sqlite:///lockstep.sqlite"
 
 
 class Server:
@@ -60,11 +61,12 @@ class Server:
             OSError: a port cannot be opened.
         """
         config = load(self.file, self.basedir)
-        self.store = Store.open(config.db_url or "sqlite:///lockstep.sqlite", Path(self.basedir))
+        url, folder = config.db_url or DEFAULT_STORE, Path(self.basedir)
+        self.store = Store.open(url, folder)
         saved = self.store.load()
         progress = self.store.progress()
         state = state_of(saved)
-        self.reads = Queries(self.store.database)
+        self.reads = Queries(url, folder)
         self.writer = Writer(self.store)
         self.loop = Loop(state, self.writer, self._fatal)
         self.agents = Agents(self.basedir)

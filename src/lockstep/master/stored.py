@@ -1,0 +1,39 @@
+"""What a running build reads back from the store: changes and the text of logs. Blocking; call it in a thread."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from lockstep.core.calls import LogType
+from lockstep.core.values import Change
+from lockstep.storage.queries import Queries
+
+
+def stored_changes(reads: Queries, ids: Iterable[int]) -> tuple[Change, ...]:
+    """The changes with these ids, in the order of their ids. Raises StoreError."""
+    rows = [row for changeid in sorted(ids) if (row := reads.get("changes", changeid)) is not None]
+    return tuple(_change(row) for row in rows)
+
+
+def _change(row: dict[str, Any]) -> Change:
+    return Change(
+        changeid=row["changeid"],
+        author=row["author"],
+        comments=row["comments"],
+        files=tuple(row["files"]),
+        branch=row["branch"],
+        revision=row["revision"],
+        revlink=row["revlink"] or "",
+        repository=row["repository"],
+        project=row["project"],
+        codebase=row["codebase"],
+        category=row["category"],
+        properties={name: (value, source) for name, (value, source) in row["properties"].items()},
+        when=float(row["when_timestamp"]),
+    )
+
+
+def stored_text(reads: Queries, logid: int) -> tuple[LogType, str]:
+    """Type and whole text of a log, prefixes included. Raises StoreError."""
+    row = reads.get("logs", logid)
+    type_: LogType = row["type"] if row is not None and row["type"] in ("t", "s", "h") else "t"
+    return type_, "".join(text for _, text in reads.log_lines(logid))
