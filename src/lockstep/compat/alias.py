@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from lockstep.compat import factories, lock2004, names, results, small
+from lockstep.compat.known import KNOWN, MODULES
+from lockstep.compat.standin import stand_in, unknown
 from lockstep.config import builders, errors, factory, locks, properties, renderables, secrets, workers
 from lockstep.config.errors import UnknownNameError, closest, nearest
-
-from . import factories, lock2004, names, results, small
-from .known import KNOWN, MODULES
-from .standin import stand_in, unknown
 
 VERSION = "4.3.0"
 """The release of Buildbot whose language is spoken."""

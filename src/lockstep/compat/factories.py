@@ -2,10 +2,9 @@
 
 from typing import Any
 
+from lockstep.compat.names import find
 from lockstep.config.errors import check_keywords, here
 from lockstep.config.factory import BuildFactory, as_step
-
-from .names import find
 
 _TRIAL = (
     "source",

@@ -1,9 +1,8 @@
 """The way into a configuration, for the server and the command line: with the import name `buildbot`."""
 
+from lockstep.compat import alias
 from lockstep.config.config import Config
 from lockstep.config.load import load
-
-from . import alias
 
 
 def load_config(path: str, basedir: str | None = None) -> Config:

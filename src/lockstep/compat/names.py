@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from lockstep.compat import results
+from lockstep.compat.known import KNOWN
+from lockstep.compat.standin import stand_in
 from lockstep.config import builders, factory, locks, properties, renderables, secrets, workers
 from lockstep.config.errors import UnknownNameError
-
-from . import results
-from .known import KNOWN
-from .standin import stand_in
 
 _ROOMS = {
     "steps": ("lockstep.steps",),
@@ -43,7 +42,7 @@ def found_in(package: str) -> dict[str, Any]:
 
 def _own() -> dict[str, dict[str, Any]]:
     """What the rooms `config` and `compat` give to each namespace."""
-    from . import factories
+    from lockstep.compat import factories
 
     util = {
         "BuildFactory": factory.BuildFactory,

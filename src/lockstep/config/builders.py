@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .errors import Place, check_keywords, here, mistake, nearest, note, plain
-from .factory import BuildFactory
-from .locks import tidy
+from lockstep.config.errors import Place, check_keywords, here, mistake, nearest, note, plain
+from lockstep.config.factory import BuildFactory
+from lockstep.config.locks import tidy
 
 _OLD_NAMES = {
     "slavename": "workername",

@@ -7,16 +7,15 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from lockstep.config import errors
+from lockstep.config.builders import BuilderConfig
+from lockstep.config.draft import Draft
+from lockstep.config.errors import Place, mistake, nearest, warning
+from lockstep.config.locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses, tidy
+from lockstep.config.needs import Needs
+from lockstep.config.properties import has_renderables
+from lockstep.config.workers import Worker
 from lockstep.core.nouns import Access
-
-from . import errors
-from .builders import BuilderConfig
-from .draft import Draft
-from .errors import Place, mistake, nearest, warning
-from .locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses, tidy
-from .needs import Needs
-from .properties import has_renderables
-from .workers import Worker
 
 
 def check(draft: Draft, needs: Needs, table: LockTable) -> None:

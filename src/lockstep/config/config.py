@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lockstep.config.builders import BuilderConfig
+from lockstep.config.draft import Port
+from lockstep.config.errors import Mistake
+from lockstep.config.locks import LockTable, as_accesses
+from lockstep.config.needs import Needs, RenderedNeed, worker_properties
+from lockstep.config.properties import Properties, resolve
+from lockstep.config.workers import Worker
 from lockstep.core import values
 from lockstep.core.values import BuilderSetup, LockSetup, SchedulerSetup, Setup, SourceStamp
-
-from .builders import BuilderConfig
-from .draft import Port
-from .errors import Mistake
-from .locks import LockTable, as_accesses
-from .needs import Needs, RenderedNeed, worker_properties
-from .properties import Properties, resolve
-from .workers import Worker
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,9 +5,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from .builders import BuilderConfig
-from .locks import BaseLock
-from .workers import Worker
+from lockstep.config.builders import BuilderConfig
+from lockstep.config.locks import BaseLock
+from lockstep.config.workers import Worker
 
 
 class Port(Struct, frozen=True):

@@ -7,9 +7,9 @@ of 2005 (`factory.Trial`, ...) need steps and are in `compat/`.
 from collections.abc import Iterable
 from typing import Any
 
-from .errors import Place, check_keywords, here, mistake
-from .locks import tidy
-from .protocols import StepLike
+from lockstep.config.errors import Place, check_keywords, here, mistake
+from lockstep.config.locks import tidy
+from lockstep.config.protocols import StepLike
 
 _NO_BUILD_CLASS = "buildClass of a BuildFactory is not supported yet"
 

@@ -8,12 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from lockstep.config.errors import Place, closest, here, mistake
+from lockstep.config.renderables import Renderable
+from lockstep.config.rendering import Properties, is_renderable, render, resolve
+from lockstep.config.secrets import disarm, marker
 from lockstep.core.values import SourceStamp
-
-from .errors import Place, closest, here, mistake
-from .renderables import Renderable
-from .rendering import Properties, is_renderable, render, resolve
-from .secrets import disarm, marker
 
 _NAME = re.compile(r"[^():]*")
 _SELECTORS = ("prop", "src", "kw", "worker", "secret")

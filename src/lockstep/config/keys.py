@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from . import errors
-from .builders import BuilderConfig, as_builder
-from .draft import Draft, Port
-from .errors import nearest, plain
-from .locate import Locator
-from .locks import BaseLock, MasterLock
-from .protocols import SchedulerLike, SourceLike
-from .secrets import SecretProviderBase
-from .workers import Worker
+from lockstep.config import errors
+from lockstep.config.builders import BuilderConfig, as_builder
+from lockstep.config.draft import Draft, Port
+from lockstep.config.errors import nearest, plain
+from lockstep.config.locate import Locator
+from lockstep.config.locks import BaseLock, MasterLock
+from lockstep.config.protocols import SchedulerLike, SourceLike
+from lockstep.config.secrets import SecretProviderBase
+from lockstep.config.workers import Worker
 
 _TCP = re.compile(r"(?:tcp:)?(?:(?P<before>[\w.-]+):)?(?P<port>\d+)(?::interface=(?P<host>[\w.:\\-]+))?")
 

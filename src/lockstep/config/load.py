@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from . import errors
-from .check import check
-from .config import Config
-from .draft import Draft
-from .errors import Collector, ConfigErrors, Mistake, Place, collecting, nearest
-from .keys import KeyReader
-from .locate import Locator
-from .locks import BaseLock, LockAccess, LockTable, tidy
-from .modules import BESIDE
-from .needs import Needs
+from lockstep.config import errors
+from lockstep.config.check import check
+from lockstep.config.config import Config
+from lockstep.config.draft import Draft
+from lockstep.config.errors import Collector, ConfigErrors, Mistake, Place, collecting, nearest
+from lockstep.config.keys import KeyReader
+from lockstep.config.locate import Locator
+from lockstep.config.locks import BaseLock, LockAccess, LockTable, tidy
+from lockstep.config.modules import BESIDE
+from lockstep.config.needs import Needs
 
 MODULE = "buildmaster_config"
 """What the executed file is called as a module."""

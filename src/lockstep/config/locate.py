@@ -5,7 +5,7 @@ It reads the syntax tree of the configuration file; where that says nothing, the
 
 import ast
 
-from .errors import Place
+from lockstep.config.errors import Place
 
 
 class Locator:

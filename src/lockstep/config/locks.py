@@ -7,11 +7,10 @@ a `locks=` list for one worker (L5, L12). Rendering `locks=` (L24) happens in `n
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lockstep.config.errors import ConfigErrors, Mistake, Place, announce, check_keywords, fail, here, mistake
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import LockSetup
-
-from .errors import ConfigErrors, Mistake, Place, announce, check_keywords, fail, here, mistake
 
 _MODES = ("counting", "exclusive")
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from lockstep.config.builders import BuilderConfig
+from lockstep.config.locks import BaseLock, LockAccess, LockTable, accesses_for, as_accesses, tidy
+from lockstep.config.rendering import Properties, has_renderables, render
+from lockstep.config.workers import Worker
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
 from lockstep.core.values import LockSetup
-
-from .builders import BuilderConfig
-from .locks import BaseLock, LockAccess, LockTable, accesses_for, as_accesses, tidy
-from .rendering import Properties, has_renderables, render
-from .workers import Worker
 
 DYNAMIC = ("canStartBuild", "nextWorker")
 """Hooks of a builder that choose among its workers (L24a): with one, the core gets no need at configuration time."""

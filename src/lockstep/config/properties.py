@@ -1,8 +1,8 @@
 """The one door to properties and renderables; what is behind it is in `rendering`, `renderables` and `interpolate`."""
 
-from .interpolate import Interpolate, WithProperties
-from .renderables import FlattenList, Property, Renderable, Renderer, Transform, flatten, renderer
-from .rendering import (
+from lockstep.config.interpolate import Interpolate, WithProperties
+from lockstep.config.renderables import FlattenList, Property, Renderable, Renderer, Transform, flatten, renderer
+from lockstep.config.rendering import (
     NeedsToWaitError,
     Properties,
     has_renderables,

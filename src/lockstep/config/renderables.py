@@ -8,9 +8,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from .errors import check_keywords, here, mistake
-from .rendering import Properties, render, resolve
-from .secrets import marker
+from lockstep.config.errors import check_keywords, here, mistake
+from lockstep.config.rendering import Properties, render, resolve
+from lockstep.config.secrets import marker
 
 
 class Renderable:

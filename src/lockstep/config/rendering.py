@@ -8,10 +8,9 @@ import inspect
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any
 
+from lockstep.config.secrets import disarm
 from lockstep.core import values
 from lockstep.core.values import SourceStamp
-
-from .secrets import disarm
 
 
 class Properties:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .errors import check_keywords, here, mistake, warning
+from lockstep.config.errors import check_keywords, here, mistake, warning
 
 _OPEN, _CLOSE = "\x02secret:", "\x03"
 _MARKER = re.compile(re.escape(_OPEN) + r"([^\x02\x03]+)" + re.escape(_CLOSE))

@@ -7,11 +7,10 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
+from lockstep.config.errors import check_keywords, here, mistake, note, plain
+from lockstep.config.properties import Properties, is_renderable, render_now
+from lockstep.config.secrets import substitute
 from lockstep.core.values import WorkerSetup
-
-from .errors import check_keywords, here, mistake, note, plain
-from .properties import Properties, is_renderable, render_now
-from .secrets import substitute
 
 DEFAULT_LEASE = 60.0
 _KEYWORDS = (
