@@ -118,6 +118,13 @@ class Now(Struct, frozen=True, tag_field="call", tag="now"):
     """The wall time, Unix seconds (float), the same on replay. Ends at once."""
 
 
+class Keep(Struct, frozen=True, tag_field="call", tag="keep"):
+    """Something that was evaluated once. Ends at once; result: `data`, on replay the stored one, whatever is given."""
+
+    name: str
+    data: bytes
+
+
 Call = (
     RunCommand
     | SetProperty
@@ -131,6 +138,7 @@ Call = (
     | Release
     | Sleep
     | Now
+    | Keep
 )
 
 

@@ -122,6 +122,8 @@ def _end_at_once(draft: Draft, build: Build, step: Step, event: e.CallMade) -> N
             result = {}
         case c.Now():
             result = draft.at
+        case c.Keep():
+            result = event.call.data
     decide_builds.end_call(draft, buildid, step.number, number, result)
 
 

@@ -16,7 +16,7 @@ from lockstep.master.journal import ReplayDiffersError, fingerprint, result_of
 from lockstep.master.limits import STOP_GRACE
 from lockstep.master.tape import Line, Tape
 from lockstep.steps.base import BuildStep
-from lockstep.steps.execution import Prepared, StepOutcome, execute
+from lockstep.steps.execution import Prepared, StepOutcome, decode_prepared, encode_prepared, execute, render_arguments
 
 if TYPE_CHECKING:
     from lockstep.master.builds import BuildRun, BuildView
@@ -64,7 +64,7 @@ class StepRun:
         """Run the step's code. None if the step has not ended: the replay differs, or this process ends."""
         self._task = asyncio.current_task()
         try:
-            outcome = await execute(self._step, self, prepared)
+            outcome = await execute(self._step, self, await self._complete(prepared))
         except ReplayDiffersError as exc:
             self.difference = str(exc)
             return None
@@ -74,6 +74,17 @@ class StepRun:
             return None
         await self._end_commands()
         return outcome
+
+    async def _complete(self, prepared: Prepared) -> Prepared:
+        """Arguments that had to wait for the step's locks are rendered now, once (HOUSE 2.5)."""
+        if prepared.args is not None or prepared.skip or prepared.error:
+            return prepared
+        known = self._journal.get(self._next)
+        if known is not None and isinstance(known.result, bytes):
+            data = known.result
+        else:
+            data = encode_prepared(await render_arguments(self._step, self.build, prepared))
+        return decode_prepared(self.call_now(c.Keep("arguments", data)))
 
     async def _end_commands(self) -> None:
         """A step does not end before its commands: those that nobody awaited are interrupted now."""
