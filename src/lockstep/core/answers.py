@@ -1,0 +1,129 @@
+"""What answers about waiting are made of: who, which lock, since when; and how people say durations and lists.
+
+Values and two small helpers. `reasons.py` finds the answers.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from msgspec import Struct
+
+SHOWN: Final = 3
+"""So many names a sentence lists before it says how many more there are."""
+
+WhyKind = Literal["lock", "reserved", "worker", "never", "preparing", "builds", "sleep", "running", "turn"]
+
+
+class Party(Struct, kw_only=True, frozen=True):
+    """Whoever holds or waits: a request, a build or a step of one. `text` names it for people."""
+
+    kind: Literal["request", "build", "step", "unknown"]
+    text: str
+    builder: str = ""
+    requestid: int | None = None
+    buildid: int | None = None
+    number: int | None = None
+    step: int | None = None
+    step_name: str | None = None
+
+
+class Holder(Struct, kw_only=True, frozen=True):
+    """A hold of one lock. `since` is Unix time; None where it was acquired in the middle of a step."""
+
+    by: Party
+    hold: int
+    units: int
+    exclusive: bool
+    fence: int
+    since: float | None
+
+
+class Shortage(Struct, kw_only=True, frozen=True):
+    """One lock that a claim lacks: what it wants of it, who has it, who is ahead, and how often it was passed.
+
+    `why`: `held` by `holders`, `reserved` for `reserved_for`, or `limit`: it could never be served (L5).
+    `may_pass` says how often it may still be passed here before it is next (L42).
+    """
+
+    lock: str
+    kind: str
+    name: str
+    worker: str
+    why: Literal["held", "reserved", "limit"]
+    units: int
+    exclusive: bool
+    limit: int
+    used: int
+    ahead: int
+    passed: int
+    may_pass: int
+    holders: tuple[Holder, ...] = ()
+    reserved_for: tuple[Party, ...] = ()
+
+
+class WorkerReason(Struct, kw_only=True, frozen=True):
+    """Why a build cannot start on one of its workers now."""
+
+    worker: str
+    reason: str
+
+
+class Why(Struct, kw_only=True, frozen=True):
+    """Why something waits. `since` is when it began to, Unix time."""
+
+    kind: WhyKind
+    sentence: str
+    since: float | None = None
+    ticket: int = 0
+    locks: tuple[Shortage, ...] = ()
+    workers: tuple[WorkerReason, ...] = ()
+    reserves: str = ""
+
+
+class Waiter(Struct, kw_only=True, frozen=True):
+    """A claim in a lock's queue, at its place (from 1)."""
+
+    place: int
+    by: Party
+    ticket: int
+    units: int
+    exclusive: bool
+    since: float | None
+    passed: int
+    barrier: bool
+    reason: str
+
+
+class LockView(Struct, kw_only=True, frozen=True):
+    """A lock as it is now: who holds it, and who waits for it in the order of L40."""
+
+    lock: str
+    kind: str
+    name: str
+    worker: str
+    limit: int
+    used: int
+    max_overtakes: int
+    removed: bool
+    holders: tuple[Holder, ...]
+    waiting: int
+    waiters: tuple[Waiter, ...]
+
+
+def span(seconds: float) -> str:
+    """A duration as people say it."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} days"
+
+
+def listed(names: Sequence[str], more: str = "more") -> str:
+    """Names as an English list; at most `SHOWN` of them."""
+    if len(names) > SHOWN:
+        return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN} {more}"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,405 @@
+"""Why something waits, and who holds what: answers for people, in one sentence and as data (L70).
+
+Pure, and computed when asked: nothing here is remembered or changes anything. The allocator's own answers, in tickets
+and holds, are in `alloc_reasons.py`; here they get names, times and words. Forecasts do not live here.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from lockstep.core.alloc_facts import Hold, Obstacle
+from lockstep.core.answers import SHOWN, Holder, LockView, Party, Shortage, Waiter, Why, WorkerReason, listed, span
+from lockstep.core.calls import Acquire, Sleep, StartBuilds
+from lockstep.core.nouns import Access, Alternative, Claim, LockKey
+from lockstep.core.records import Build, Request, Step
+from lockstep.core.state import ClaimRef, State
+
+
+class Reasons:
+    """Questions about a state at one moment. Make a new one for each answer: queues are looked up once.
+
+    Args:
+        state: after a decision.
+        now: the wall time, Unix seconds.
+    """
+
+    def __init__(self, state: State, now: float) -> None:
+        self.state = state
+        self.now = now
+        self.answers = state.allocator.reasons
+        self._places: dict[LockKey, dict[int, int]] = {}
+
+    # --- who
+
+    def party(self, ticket: int) -> Party:
+        """Whose claim this ticket is."""
+        ref = self.state.claims.get(ticket)
+        return self._party(ref) if ref is not None else Party(kind="unknown", text=f"claim {ticket}")
+
+    def _party(self, ref: ClaimRef) -> Party:
+        kind, subject, number, _call = ref
+        if kind == "request":
+            request = self.state.requests.get(subject)
+            if request is None:
+                return Party(kind="request", text=f"request {subject}", requestid=subject)
+            build = self.state.builds.get(request.buildid)
+            return self.build_party(build) if build is not None else self.request_party(request)
+        build = self.state.builds.get(subject)
+        step = self.state.step(subject, number)
+        if build is None or step is None:
+            return Party(kind="unknown", text=f"a step of build {subject}", buildid=subject)
+        return self.step_party(build, step)
+
+    def request_party(self, request: Request) -> Party:
+        """A request that has no build."""
+        text = f"request {request.brid} of {request.builder}"
+        return Party(kind="request", text=text, builder=request.builder, requestid=request.brid)
+
+    def build_party(self, build: Build) -> Party:
+        """A running build."""
+        return Party(
+            kind="build",
+            text=f"{build.builder} #{build.number}",
+            builder=build.builder,
+            requestid=build.brid,
+            buildid=build.buildid,
+            number=build.number,
+        )
+
+    def step_party(self, build: Build, step: Step) -> Party:
+        """A step of a running build."""
+        return Party(
+            kind="step",
+            text=f"step '{step.name}' of {build.builder} #{build.number}",
+            builder=build.builder,
+            requestid=build.brid,
+            buildid=build.buildid,
+            number=build.number,
+            step=step.number,
+            step_name=step.name,
+        )
+
+    def since(self, ticket: int) -> float | None:
+        """When this claim began to wait, Unix time; None for one in the middle of a step."""
+        kind, subject, number, _call = self.state.claims.get(ticket, ("", 0, 0, 0))
+        if kind == "request":
+            request = self.state.requests.get(subject)
+            return request.submitted_at if request is not None else None
+        step = self.state.step(subject, number) if kind == "step" else None
+        return step.started_at if step is not None else None
+
+    def _held_since(self, hold: Hold) -> float | None:
+        kind, subject, number, _call = self.state.claims.get(hold.ticket, ("", 0, 0, 0))
+        if kind == "request":
+            request = self.state.requests.get(subject)
+            build = self.state.builds.get(request.buildid) if request is not None else None
+            return build.started_at if build is not None else None
+        step = self.state.step(subject, number) if kind == "step" else None
+        return step.locks_acquired_at if step is not None else None
+
+    # --- locks
+
+    def holders(self, key: LockKey) -> tuple[Holder, ...]:
+        """Who holds a lock, in the order of the grants."""
+        return tuple(self._holder(key, hold) for hold in self.answers.holders(key))
+
+    def _holder(self, key: LockKey, hold: Hold) -> Holder:
+        position, access = next((i, a) for i, a in enumerate(hold.alternative.accesses) if a.lock == key)
+        return Holder(
+            by=self.party(hold.ticket),
+            hold=hold.id,
+            units=access.count,
+            exclusive=access.mode == "exclusive",
+            fence=hold.fences[position],
+            since=self._held_since(hold),
+        )
+
+    def lock(self, key: LockKey, shown: int | None = None) -> LockView:
+        """A lock as it is now, with the first `shown` of its waiters (None: all)."""
+        queue = self.answers.queue(key)
+        setup = self.state.locks.get(key)
+        return LockView(
+            lock=str(key),
+            kind=key.kind,
+            name=key.name,
+            worker=key.worker,
+            limit=self.answers.limit(key),
+            used=self.answers.used(key),
+            max_overtakes=setup.max_overtakes if setup is not None else 0,
+            removed=setup is None,
+            holders=self.holders(key),
+            waiting=len(queue),
+            waiters=tuple(self._waiter(key, place, ticket) for place, ticket in enumerate(queue[:shown], 1)),
+        )
+
+    def _waiter(self, key: LockKey, place: int, ticket: int) -> Waiter:
+        claim = self.state.allocator.waiting[ticket]
+        access = _access(claim, key)
+        return Waiter(
+            place=place,
+            by=self.party(ticket),
+            ticket=ticket,
+            units=access.count,
+            exclusive=access.mode == "exclusive",
+            since=self.since(ticket),
+            passed=self.answers.overtaken(ticket, key),
+            barrier=self.answers.pin(ticket) >= 0,
+            reason=self.claim(ticket).sentence,
+        )
+
+    def _ahead(self, key: LockKey, ticket: int) -> int:
+        places = self._places.get(key)
+        if places is None:
+            places = self._places[key] = {each: place for place, each in enumerate(self.answers.queue(key))}
+        return places.get(ticket, 0)
+
+    # --- claims
+
+    def claim(self, ticket: int) -> Why:
+        """Why a waiting claim has not been granted."""
+        claim = self.state.allocator.waiting.get(ticket)
+        since = self.since(ticket)
+        if claim is None:
+            return Why(kind="preparing", sentence="It is being prepared.", since=since, ticket=ticket)
+        if not claim.need.alternatives:
+            sentence = "It cannot start: its builder is not configured any more, or has no worker."
+            return Why(kind="never", sentence=sentence, since=since, ticket=ticket)
+        by_index: dict[int, list[Obstacle]] = {}
+        for obstacle in self.answers.obstacles(ticket):
+            by_index.setdefault(obstacle.index, []).append(obstacle)
+        usable = {i: found for i, found in by_index.items() if all(o.kind != "limit" for o in found)}
+        if by_index and not usable:
+            return self._never(claim, by_index)
+        locks = self._common(claim, usable)
+        if locks:
+            return self._short(claim, locks)
+        reasons = self._workers(claim, by_index)
+        if not reasons:
+            return Why(kind="turn", sentence="It is next.", since=since, ticket=ticket)
+        sentence = f"Waits for a worker: {_all_reasons(reasons)}."
+        sentence += self._standing(claim, [o for found in usable.values() for o in found])
+        return Why(
+            kind="worker",
+            sentence=sentence,
+            since=since,
+            ticket=ticket,
+            locks=self._shortages(claim, (o for found in usable.values() for o in found)),
+            workers=reasons,
+            reserves=self._reserves(claim),
+        )
+
+    def _common(self, claim: Claim, usable: dict[int, list[Obstacle]]) -> list[Obstacle]:
+        """The locks that are in the way whichever worker it would be; the slots and directories of one worker not."""
+        if not usable:
+            return []
+        groups = list(usable.values())
+        everywhere = set.intersection(*({o.lock for o in found} for found in groups))
+        single = len(claim.need.alternatives) == 1
+        return [
+            o for o in groups[0] if o.lock in everywhere and (o.lock.kind == "master" or (single and _is_lock(o.lock)))
+        ]
+
+    def _short(self, claim: Claim, obstacles: list[Obstacle]) -> Why:
+        shortages = self._shortages(claim, obstacles)
+        told = listed([self._lacks(each) for each in shortages], "more locks")
+        held = any(each.why == "held" for each in shortages)
+        return Why(
+            kind="lock" if held else "reserved",
+            sentence=f"Waits for {told}.{self._standing(claim, obstacles)}",
+            since=self.since(claim.ticket),
+            ticket=claim.ticket,
+            locks=shortages,
+            reserves=self._reserves(claim),
+        )
+
+    def _lacks(self, short: Shortage) -> str:
+        """`lock 'db', held by tests #3 for 2 min`."""
+        what = f"lock '{short.lock}'"
+        if not short.exclusive and (short.units > 1 or short.limit > 1):
+            what = f"{short.units} of {short.limit} units of {what}"
+        elif short.exclusive and short.limit > 1:
+            what = f"the whole of {what}"
+        if short.why == "reserved":
+            names = [party.text for party in short.reserved_for]
+            return f"{what}, which is kept free for {listed(names)}" if names else what
+        names = [self._holding(holder, short.limit) for holder in short.holders]
+        return f"{what}, held by {listed(names)}" if names else what
+
+    def _holding(self, holder: Holder, limit: int) -> str:
+        text = holder.by.text
+        if limit > 1:
+            text += " whole" if holder.exclusive else f" ({holder.units})"
+        return text if holder.since is None else f"{text} for {span(self.now - holder.since)}"
+
+    def _standing(self, claim: Claim, obstacles: Sequence[Obstacle]) -> str:
+        """How many are ahead, and how often it was passed."""
+        told = ""
+        keys = list(dict.fromkeys(o.lock for o in obstacles))
+        ahead = min((self._ahead(key, claim.ticket) for key in keys), default=0)
+        if len(keys) == 1 or claim.need.alternatives[0].worker:
+            told = f" {ahead} ahead of it." if ahead else " It is next."
+        passed = max((self.answers.overtaken(claim.ticket, key) for key in keys), default=0)
+        if self.answers.pin(claim.ticket) >= 0:
+            told += f" It was passed {passed} times, so what it needs is kept free for it."
+        elif passed:
+            told += f" It was passed {passed} time{'s' if passed > 1 else ''}."
+        return told
+
+    def _reserves(self, claim: Claim) -> str:
+        pin = self.answers.pin(claim.ticket)
+        if pin < 0:
+            return ""
+        alternative = claim.need.alternatives[pin]
+        locks = [
+            str(access.lock)
+            for access in alternative.accesses
+            if any(each.ticket == claim.ticket for each in self.answers.reservations(access.lock))
+        ]
+        return listed(locks) if locks else ""
+
+    def _shortages(self, claim: Claim, obstacles: Iterable[Obstacle]) -> tuple[Shortage, ...]:
+        seen: dict[LockKey, Obstacle] = {}
+        for obstacle in obstacles:
+            seen.setdefault(obstacle.lock, obstacle)
+        return tuple(self._shortage(claim, obstacle) for obstacle in seen.values())
+
+    def _shortage(self, claim: Claim, obstacle: Obstacle) -> Shortage:
+        key = obstacle.lock
+        access = _access(claim, key)
+        passed = self.answers.overtaken(claim.ticket, key)
+        setup = self.state.locks.get(key)
+        return Shortage(
+            lock=str(key),
+            kind=key.kind,
+            name=key.name,
+            worker=key.worker,
+            why=obstacle.kind,  # type: ignore[arg-type]
+            units=access.count,
+            exclusive=access.mode == "exclusive",
+            limit=self.answers.limit(key),
+            used=self.answers.used(key),
+            ahead=self._ahead(key, claim.ticket),
+            passed=passed,
+            may_pass=max(0, (setup.max_overtakes if setup is not None else 0) - passed),
+            holders=self.holders(key) if obstacle.kind == "held" else (),
+            reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
+        )
+
+    # --- workers
+
+    def _never(self, claim: Claim, by_index: dict[int, list[Obstacle]]) -> Why:
+        """No alternative can be served as things are (L5): a limit is too low, or no worker is there."""
+        refused = [o for found in by_index.values() for o in found if o.kind == "limit"]
+        impossible = {o.lock for o in refused if o.lock.kind == "master"}
+        since = self.since(claim.ticket)
+        shortages = self._shortages(claim, refused)
+        if impossible or all(_is_lock(o.lock) for o in refused):
+            told = [f"{s.units} of lock '{s.lock}', whose limit is {s.limit}" for s in shortages if s.kind != "slot"]
+            sentence = f"Cannot start as the limits are: it needs {listed(told, 'more')}."
+            return Why(kind="never", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
+        reasons = self._workers(claim, by_index)
+        sentence = f"No worker: {_all_reasons(reasons)}."
+        return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, workers=reasons)
+
+    def _workers(self, claim: Claim, by_index: dict[int, list[Obstacle]]) -> tuple[WorkerReason, ...]:
+        return tuple(
+            WorkerReason(worker=alternative.worker, reason=self._worker_reason(claim, alternative, by_index[index]))
+            for index, alternative in enumerate(claim.need.alternatives)
+            if by_index.get(index)
+        )
+
+    def _worker_reason(self, claim: Claim, alternative: Alternative, found: list[Obstacle]) -> str:
+        away = self._away(alternative.worker)
+        if away:
+            return away
+        obstacle = min(found, key=lambda o: ("limit", "held", "reserved").index(o.kind))
+        if _is_lock(obstacle.lock):
+            short = self._shortage(claim, obstacle)
+            if obstacle.kind == "limit":
+                return f"has only {short.limit} of lock '{obstacle.lock.name}'"
+            return f"lacks {self._lacks(short)}"
+        if obstacle.kind == "reserved":
+            return f"is kept free for {listed([self.party(ticket).text for ticket in obstacle.who])}"
+        names = [holder.by.text for holder in self.holders(obstacle.lock)]
+        if obstacle.lock.kind == "builddir":
+            return f"builds {listed(names)} in the same directory"
+        return f"is busy with {listed(names)}" if names else "takes no builds"
+
+    def _away(self, name: str) -> str:
+        worker = self.state.workers.get(name)
+        if worker is None or not worker.configured:
+            return "is not configured any more"
+        if worker.state == "unreachable":
+            return "is out of reach; what ran there may still run"
+        if worker.state == "absent":
+            return "is not connected"
+        if worker.paused:
+            return f"is paused ({worker.pause_reason})" if worker.pause_reason else "is paused"
+        return ""
+
+    # --- requests and builds
+
+    def request(self, request: Request) -> Why:
+        """Why a request has not started, or what its build does."""
+        if request.state == "building":
+            return self.build(self.state.builds[request.buildid])
+        if request.state == "rendering":
+            sentence = "Its locks are being worked out."
+            return Why(kind="preparing", sentence=sentence, since=request.submitted_at, ticket=request.ticket)
+        return self.claim(request.ticket)
+
+    def build(self, build: Build) -> Why:
+        """What a running build waits for, or does."""
+        worker = self.state.workers.get(build.worker)
+        if worker is not None and worker.state == "unreachable":
+            sentence = f"Worker '{build.worker}' is out of reach; the build goes on when it is back."
+            return Why(kind="worker", sentence=sentence, since=build.started_at, ticket=build.ticket)
+        step = self.state.step(build.buildid, build.current)
+        if step is None or step.state in ("planned", "ended"):
+            sentence = "The build is ending." if build.state == "stopping" else "Its next step is being prepared."
+            return Why(kind="preparing", sentence=sentence, since=build.started_at, ticket=build.ticket)
+        if step.state == "waiting":
+            return self.claim(step.ticket)
+        return self._running_step(build, step)
+
+    def _running_step(self, build: Build, step: Step) -> Why:
+        for record in step.calls.values():
+            if record.state != "started":
+                continue
+            if isinstance(record.call, Acquire) and record.ticket in self.state.allocator.waiting:
+                return self.claim(record.ticket)
+            if isinstance(record.call, StartBuilds) and record.call.wait:
+                return self._children(build, step, record.number)
+            if isinstance(record.call, Sleep) and record.due:
+                sentence = f"Step '{step.name}' sleeps for another {span(record.due - self.now)}."
+                return Why(kind="sleep", sentence=sentence, since=step.started_at)
+        sentence = f"Runs step '{step.name}' for {span(self.now - step.locks_acquired_at)}."
+        return Why(kind="running", sentence=sentence, since=step.locks_acquired_at or step.started_at)
+
+    def _children(self, build: Build, step: Step, call: int) -> Why:
+        """A build that waits for builds that it triggered."""
+        buildsets = self.state.waited_buildsets((build.buildid, step.number, call))
+        told = [self.party(request.ticket).text for each in buildsets for request in self.state.requests_of(each.bsid)]
+        names = listed(told) if told else "builds"
+        sentence = f"Waits for what it triggered: {names}."
+        return Why(kind="builds", sentence=sentence, since=step.locks_acquired_at or step.started_at)
+
+
+def _is_lock(key: LockKey) -> bool:
+    """Whether this is a lock that somebody configured; slots and build directories are not."""
+    return key.kind in ("master", "worker")
+
+
+def _access(claim: Claim, key: LockKey) -> Access:
+    """What a claim wants of a lock, in the first alternative that names it."""
+    for alternative in claim.need.alternatives:
+        for access in alternative.accesses:
+            if access.lock == key:
+                return access
+    return Access(key, "counting", 0)
+
+
+def _all_reasons(reasons: Sequence[WorkerReason]) -> str:
+    told = [f"{each.worker} {each.reason}" for each in reasons]
+    if len(told) > SHOWN:
+        return f"{'; '.join(told[:SHOWN])}; and {len(told) - SHOWN} more are not free either"
+    return "; ".join(told)
