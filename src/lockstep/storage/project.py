@@ -9,6 +9,7 @@ from typing import Any, Final
 from lockstep.core import facts as f
 from lockstep.storage import project_builds as builds
 from lockstep.storage.codec import clean, clean_or_none, pack, to_json
+from lockstep.storage.errors import StoreError
 from lockstep.storage.project_setup import forget_worker, setup_changed
 from lockstep.storage.projection import Projection
 
@@ -302,11 +303,18 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
 
 
 def project(p: Projection, numbered: Iterable[f.Numbered]) -> None:
-    """Gather the rows of some facts, and the facts themselves, in `p.changes`."""
+    """Gather the rows of some facts, and the facts themselves, in `p.changes`.
+
+    Raises:
+        StoreError: their numbers do not follow those of the stored ones: a fault of Lockstep itself.
+    """
     rows: dict[int, dict[str, Any]] = p.changes.new.setdefault("facts", {})
     row: dict[str, Any] | None = None
     for one in numbered:
         fact = one.fact
+        if one.number != p.last_fact + 1:
+            raise StoreError(f"a fault of Lockstep itself: fact {one.number} cannot follow fact {p.last_fact}")
+        p.last_fact = one.number
         rule, about, kind = RULES[type(fact)]
         body = pack(fact)
         row = {

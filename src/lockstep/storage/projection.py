@@ -47,6 +47,7 @@ class Projection(Struct):
 
     changes: Changes = field(default_factory=Changes)
     counters: Counters = field(default_factory=Counters)
+    last_fact: int = 0
     last_hold: int = 0
     builder_ids: dict[str, int] = field(default_factory=dict)
     worker_ids: dict[str, int] = field(default_factory=dict)
@@ -75,6 +76,7 @@ def seed(
     """The memory as the stored rows have it."""
     p = Projection(
         counters=Counters(clock=saved.counters.clock, session=saved.counters.session),
+        last_fact=saved.last_fact,
         last_hold=saved.last_hold,
         builder_ids=dict(saved.builder_ids),
         worker_ids=dict(saved.worker_ids),

@@ -1,0 +1,213 @@
+"""Opening: one process only, the schema's number, migration, and sentences instead of tracebacks."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.pool import NullPool
+
+from lockstep.core.facts import MemoryKept, Numbered
+from lockstep.storage import opening, schema
+from lockstep.storage.batch import Batch
+from lockstep.storage.errors import StoreError
+from lockstep.storage.opening import Database
+from lockstep.storage.store import Store
+
+
+def one_fact(number: int = 1) -> Batch:
+    return Batch(facts=[Numbered(number, 1.5, MemoryKept(owner="poller", memory={"a": [1]}, cursor=number))])
+
+
+def connection_of(url: str) -> Any:
+    database = Database(url)
+    return database.connect(database.engine())
+
+
+def set_schema(url: str, number: str) -> None:
+    connection = connection_of(url)
+    connection.execute(f"UPDATE alembic_version SET version_num = '{number}'")
+    connection.close()
+
+
+def shape(url: str) -> dict[str, Any]:
+    """Tables, columns, keys and indexes as the database sees them."""
+    seen = inspect(create_engine(Database(url).url, poolclass=NullPool))
+    tables = {}
+    for name in seen.get_table_names():
+        columns = {c["name"]: (str(c["type"]), c["nullable"]) for c in seen.get_columns(name)}
+        indexes = sorted(
+            (str(i["name"]), tuple(i["column_names"]), bool(i["unique"]), str(sorted(i.get("dialect_options", {}))))
+            for i in seen.get_indexes(name)
+        )
+        tables[name] = (columns, seen.get_pk_constraint(name)["constrained_columns"], indexes)
+    return tables
+
+
+def test_a_new_store_and_a_migrated_one_have_the_same_schema(new_url: Callable[[], str]) -> None:
+    made, migrated = new_url(), new_url()
+    Store.open(made).close()
+    opening.migrate(Database(migrated))
+    assert shape(made) == shape(migrated)
+    if made.startswith("sqlite"):
+        sql = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' AND sql IS NOT NULL ORDER BY name"
+        texts = [[(n, " ".join(s.split())) for n, s in connection_of(u).execute(sql)] for u in (made, migrated)]
+        assert texts[0] == texts[1]
+
+
+def test_a_second_opening_is_refused_with_a_sentence(url: str) -> None:
+    first = Store.open(url)
+    with pytest.raises(StoreError, match="is in use by .*process.*one store serves one master"):
+        Store.open(url)
+    first.close()
+    Store.open(url).close()
+
+
+def test_a_second_process_is_refused_and_a_dead_one_is_no_obstacle(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.sqlite"
+    code = f"from lockstep.storage.store import Store; s = Store.open({url!r}); print('open', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "open\n"
+    with pytest.raises(StoreError, match=f"in use by process {other.pid}"):
+        Store.open(url)
+    other.kill()
+    other.communicate()
+    Store.open(url).close()
+
+
+def test_a_newer_schema_is_refused(url: str) -> None:
+    Store.open(url).close()
+    set_schema(url, f"{schema.SCHEMA + 1:04}")
+    with pytest.raises(StoreError, match="written by a newer Lockstep"):
+        Store.open(url)
+
+
+NEXT = '''"""Synthetic: the next schema."""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("cursors", sa.Column("note", sa.Text(), nullable=False, server_default="none"))
+    {extra}
+'''
+
+
+@pytest.fixture
+def next_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the program one schema newer; its migration also does `extra`."""
+
+    def make(extra: str) -> None:
+        folder = tmp_path / "migrations"
+        (folder / "versions").mkdir(parents=True, exist_ok=True)
+        for source in ("env.py", "versions/0001_first.py"):
+            (folder / source).write_text((opening.MIGRATIONS / source).read_text())
+        (folder / "versions" / "0002_next.py").write_text(NEXT.format(extra=extra))
+        real = opening.migrate
+        monkeypatch.setattr(schema, "SCHEMA", 2)
+        monkeypatch.setattr(opening, "migrate", lambda database: real(database, folder))
+
+    return make
+
+
+def test_an_older_store_is_migrated_and_keeps_its_rows(url: str, next_schema: Callable[[str], None]) -> None:
+    store = Store.open(url)
+    store.append([one_fact()])
+    installation = store.installation
+    store.close()
+    next_schema("pass")
+    store = Store.open(url)
+    saved = store.load()
+    store.close()
+    assert saved.installation == installation
+    assert saved.memories == {"poller": ({"a": [1]}, 1)}
+    assert connection_of(url).execute("SELECT owner, note FROM cursors").fetchall() == [("poller", "none")]
+    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0002"
+
+
+def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema: Callable[[str], None]) -> None:
+    Store.open(url).close()
+    before = shape(url)
+    next_schema("raise ValueError('half way')")
+    with pytest.raises(StoreError, match="half way.*is as it was"):
+        Store.open(url)
+    assert shape(url) == before
+    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0001"
+
+
+def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from lockstep.storage.store import Store\n"
+        "Store.open('sqlite:///s.sqlite', Path(sys.argv[1])).close(); Store.open('sqlite:///s.sqlite', Path(sys.argv[1]))\n"
+        "print(sorted(m for m in sys.modules if m in ('alembic', 'psycopg', 'sqlalchemy.orm')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("nonsense", "is no database address"),
+        ("mysql://localhost/x", "'mysql' are not supported"),
+        ("sqlite://", "in memory would lose everything"),
+        ("sqlite:////nowhere/at/all/state.sqlite", "check the folder"),
+        ("postgresql://nobody:secret@127.0.0.1:1/none", "cannot be reached"),
+    ],
+)
+def test_wrong_addresses_are_refused_with_a_sentence(address: str, words: str) -> None:
+    with pytest.raises(StoreError, match=words) as caught:
+        Store.open(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.sqlite").write_bytes(b"This is a letter to my aunt. " * 100)
+    with pytest.raises(StoreError, match="damaged or is no Lockstep store"):
+        Store.open(f"sqlite:///{tmp_path}/state.sqlite")
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE recipes (name TEXT)")
+    with pytest.raises(StoreError, match="belongs to another program"):
+        Store.open(f"sqlite:///{tmp_path}/other.sqlite")
+
+
+def test_a_damaged_page_is_told_as_a_sentence(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.sqlite"
+    store = Store.open(url)
+    store.append([one_fact(n) for n in range(1, 200)])
+    store.close()
+    data = bytearray((tmp_path / "state.sqlite").read_bytes())
+    data[4096:] = b"\x99" * (len(data) - 4096)
+    (tmp_path / "state.sqlite").write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(url)
+
+
+def test_a_full_disk_is_told_and_nothing_more_is_taken(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.sqlite"
+    store = Store.open(url)
+    store.append([one_fact(1)])
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    big = Batch(facts=[Numbered(2, 1.0, MemoryKept(owner="x", memory="y" * 100_000))])
+    with pytest.raises(StoreError, match="the disk is full; make room"):
+        store.append([big])
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.append([one_fact(2)])
+    store.close()
+    assert Store.open(url).load().last_fact == 1
+
+
+def test_a_database_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/state.sqlite")
+    store._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="may not be written to"):
+        store.append([one_fact()])
