@@ -189,6 +189,8 @@ class Spool:
             segment, position, at = self._locate(offset)
             if position >= segment.size:
                 following = self._segments[self._segments.index(segment) + 1]
+                if following.offset > offset:
+                    raise ValueError(f"output from {offset} was given back already")
                 self._cursor = (following, 0, following.offset)
                 continue
             data = self._pread(segment, position, limit)
@@ -199,8 +201,6 @@ class Spool:
                     begin = _PIECE.size + name_size
                     at += len(payload) - begin
                     if at > offset:
-                        if offset < here:
-                            raise ValueError(f"output from {offset} was given back already")
                         stream = payload[_PIECE.size : begin].decode()
                         found.add(offset, stream, payload[begin + offset - here :], time)
                         limit -= at - offset
