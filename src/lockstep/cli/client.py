@@ -1,0 +1,150 @@
+"""A running server, asked over HTTP. Only the standard library: these commands must start quickly.
+
+What goes wrong is a `CliError` with a sentence: nobody answers, or the server refuses.
+"""
+
+import http.client
+import json
+import socket
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, Final, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from lockstep.cli.codes import REFUSED, UNREACHABLE, USAGE, CliError
+
+DEFAULT_URL: Final = "http://127.0.0.1:8010"
+TIMEOUT: Final = 30.0
+"""Seconds to wait for an answer."""
+_HOW = "Start one with 'lockstep run', or name another with --url or LOCKSTEP_URL."
+
+
+class Client:
+    """The API of one server."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CliError(USAGE, f"'{url}' is no address of a server.", "Write --url http://HOST:PORT")
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._parts = parts
+        self._token = token
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """What `/api/v2/PATH` answers. Field operators are written as keywords: `number__gt=3`."""
+        text = urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
+        return cast(dict[str, Any], self._ask("GET", f"{path}?{text}" if text else path))
+
+    def all(self, resource: str, path: str = "", **query: Any) -> list[dict[str, Any]]:
+        """The items of a resource."""
+        items: list[dict[str, Any]] = self.get(path or resource, **query)[resource]
+        return items
+
+    def one(self, resource: str, path: str, what: str) -> dict[str, Any]:
+        """The one item at a path. CliError, naming `what`, if there is none."""
+        try:
+            items = self.all(resource, path)
+        except CliError as exc:
+            raise (CliError(REFUSED, f"There is no {what}.") if exc.hint == "404" else exc) from exc
+        if not items:
+            raise CliError(REFUSED, f"There is no {what}.")
+        return items[0]
+
+    def call(self, path: str, method: str, **params: Any) -> Any:
+        """An action: JSON-RPC at `/api/v2/PATH`; returns its result."""
+        asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return self._ask("POST", path, asked).get("result")
+
+    def events(self, path: str, **query: Any) -> Iterator[tuple[str, Any]]:
+        """Server-sent events at `/api/v2/PATH`: name and data of each, until the server closes."""
+        text = urlencode(query)
+        with self._open("GET", f"{path}?{text}" if text else path, None, None) as response:
+            name, data = "message", ""
+            for raw in response:
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                field, _, value = line.partition(":")
+                if field == "event":
+                    name = value.strip()
+                elif field == "data":
+                    data += ("\n" if data else "") + value.removeprefix(" ")
+                elif not line:
+                    if data:
+                        yield name, json.loads(data)
+                    name, data = "message", ""
+
+    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        with self._open(method, path, body, TIMEOUT) as response:
+            try:
+                answer = json.loads(response.read())
+            except (ValueError, OSError) as exc:
+                raise self._stranger() from exc
+        if not isinstance(answer, dict):
+            raise self._stranger()
+        return answer
+
+    def _open(self, method: str, path: str, body: Any, timeout: float | None) -> http.client.HTTPResponse:
+        """Send a request; the answer's body is not read yet. CliError for all but success."""
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        headers = {"Accept": "application/json, text/event-stream", "User-Agent": "lockstep"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout)
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, f"{self._parts.path.rstrip('/')}/api/v2/{path}", data, headers)
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            raise CliError(UNREACHABLE, f"No server answers at {self.url} ({_why(exc)}).", _HOW) from exc
+        if response.status >= 400:
+            raise self._refusal(response)
+        return response
+
+    def _refusal(self, response: http.client.HTTPResponse) -> CliError:
+        """What an answer with an error says."""
+        try:
+            error = json.loads(response.read())["error"]
+            text = error["message"] if isinstance(error, dict) else str(error)
+        except (ValueError, KeyError, TypeError, OSError):
+            return self._stranger() if response.status == 404 else CliError(REFUSED, f"HTTP {response.status}.")
+        hint = "404" if response.status == 404 else ""
+        if response.status in (401, 403):
+            hint = "Give --token, or set LOCKSTEP_TOKEN: the server keeps it in the file 'token' of its folder."
+        return CliError(REFUSED, text, hint)
+
+    def _stranger(self) -> CliError:
+        return CliError(UNREACHABLE, f"What answers at {self.url} is no Lockstep server.", _HOW)
+
+
+def _why(exc: BaseException) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    if isinstance(exc, socket.gaierror):
+        return "no such host"
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
+
+
+def quoted(name: str) -> str:
+    """A name as part of a path."""
+    return quote(name, safe="")
+
+
+def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that asks a server: it gets a `Client` as first argument."""
+
+    @wraps(function)
+    def with_client(*args: Any, url: str, token: str, **kwargs: Any) -> Any:
+        return function(Client(url, token), *args, **kwargs)
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines."),
+        click.option(
+            "--token", envvar="LOCKSTEP_TOKEN", default="", help="For changes from elsewhere [LOCKSTEP_TOKEN]."
+        ),
+        click.option("--url", envvar="LOCKSTEP_URL", default=DEFAULT_URL, help=f"The server [{DEFAULT_URL}]."),
+    ):
+        with_client = option(with_client)
+    return with_client

@@ -1,0 +1,104 @@
+"""`lockstep log`: what the commands of a build have said, all of it or as it comes."""
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from lockstep.cli import references
+from lockstep.cli.client import Client, server_options
+from lockstep.cli.codes import REFUSED, CliError, colour
+
+CHUNK: Final = 5_000
+"""Lines that are asked for at once."""
+PAUSE: Final = 0.5
+"""Seconds between two looks at a log that grows."""
+_STREAMS: Final = {"e": "red", "h": "blue"}
+
+
+@click.command("log", short_help="Print what a build has said.")
+@click.argument("build")
+@click.argument("step", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
+@click.option("--log", "name", default=None, help="Only the log of that name, such as stdio. [default: all]")
+@server_options
+def command(client: Client, build: str, step: str | None, follow: bool, name: str | None, as_json: bool) -> int:
+    """Print the logs of BUILD (its id, or BUILDER/NUMBER): of every step, or of STEP (its name or number).
+
+    With --json, one object a line: step, log, stream (o, e, h), text.
+
+    \b
+    Examples:
+      lockstep log full-test/4
+      lockstep log full-test/4 compile
+      lockstep log 17 --follow
+    """
+    found = references.build(client, build)
+    reader = _Reader(client, found["buildid"], step, name, as_json=as_json, headings=step is None)
+    while True:
+        ended = bool(client.one("builds", f"builds/{found['buildid']}", f"build {build}")["complete"])
+        reader.look()
+        if ended or not follow:
+            break
+        time.sleep(PAUSE)
+    if step is not None and not reader.steps:
+        raise CliError(REFUSED, f"There is no step '{step}' in build {build}.", reader.known())
+    return 0
+
+
+class _Reader:
+    """Prints what is new in the logs of a build."""
+
+    def __init__(
+        self, client: Client, buildid: int, step: str | None, name: str | None, *, as_json: bool, headings: bool
+    ) -> None:
+        self.client = client
+        self.path = f"builds/{buildid}/steps"
+        self.wanted = step
+        self.name = name
+        self.as_json = as_json
+        self.headings = headings
+        self.steps: list[dict[str, Any]] = []
+        self._read: dict[int, int] = {}
+        self._last = 0
+
+    def look(self) -> None:
+        """Print what came since the last look, step by step."""
+        everything = self.client.all("steps", self.path, order="number")
+        self.steps = [s for s in everything if self.wanted in (None, s["name"], str(s["number"]))]
+        for step in self.steps:
+            if step["started_at"] is None:
+                continue
+            for log in self.client.all("logs", f"steps/{step['stepid']}/logs"):
+                if self.name in (None, log["name"]) and log["num_lines"] > self._read.get(log["logid"], 0):
+                    self._print(step, log)
+
+    def known(self) -> str:
+        """The names of all steps, for who named a wrong one."""
+        names = [step["name"] for step in self.client.all("steps", self.path, order="number")]
+        return f"Its steps are: {', '.join(names)}." if names else "It has no steps yet."
+
+    def _print(self, step: dict[str, Any], log: dict[str, Any]) -> None:
+        if self.headings and not self.as_json and self._last != log["logid"]:
+            click.secho(f"=== {step['name']}: {log['name']}", bold=True, color=colour())
+        self._last = log["logid"]
+        for line in self._lines(log["logid"]):
+            stream, text = (line[:1], line[1:]) if log["type"] == "s" else ("o", line)
+            if self.as_json:
+                import json
+
+                click.echo(json.dumps({"step": step["name"], "log": log["name"], "stream": stream, "text": text}))
+            else:
+                click.secho(text, fg=_STREAMS.get(stream), color=colour())
+
+    def _lines(self, logid: int) -> Iterator[str]:
+        """The lines that were not printed yet."""
+        while True:
+            first = self._read.get(logid, 0)
+            chunk = self.client.get(f"logs/{logid}/contents", offset=first, limit=CHUNK)["logchunks"][0]
+            lines = chunk["content"].split("\n")[:-1]
+            self._read[logid] = first + len(lines)
+            yield from lines
+            if len(lines) < CHUNK:
+                return
