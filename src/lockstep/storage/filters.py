@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from lockstep.storage.codec import to_json
+
 Kind = Literal["int", "date", "bool", "str", "list"]
 """`date` is a column of float seconds that callers see as integers; `list` a JSON list of strings."""
 
@@ -118,11 +120,9 @@ def _equals(field: Field, value: Any) -> tuple[str, list[Any]]:
 def _contains(field: Field, values: list[Any]) -> tuple[str, list[Any]]:
     if field.kind not in ("str", "list"):
         raise QueryError("'contains' is for texts and lists only")
-    used = []
-    for value in values:
-        text = str(value).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        used.append(f'%"{text}"%' if field.kind == "list" else f"%{text}%")
-    return "(" + " OR ".join(f"{field.sql} LIKE ? ESCAPE '\\'" for _ in values) + ")", used
+    # not LIKE: SQLite's ignores case, PostgreSQL's does not; replace() means the same on both
+    used = [to_json(str(value)) if field.kind == "list" else str(value) for value in values]
+    return "(" + " OR ".join(f"{field.sql} <> replace({field.sql}, ?, '')" for _ in values) + ")", used
 
 
 def order_by(order: Sequence[str], fields: Mapping[str, Field], resource: str, key: str) -> str:

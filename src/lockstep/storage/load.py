@@ -34,6 +34,8 @@ _COUNTED = {
     "ssid": "source_stamps",
 }
 
+_LAST = "SELECT number, counters FROM facts WHERE number = (SELECT max(number) FROM facts)"
+
 
 def load(reader: Reader, installation: str) -> Saved:
     """The whole of it."""
@@ -107,7 +109,7 @@ def _counters(reader: Reader, saved: Saved) -> None:
         builderid=max(saved.builder_ids.values(), default=0),
         workerid=max(saved.worker_ids.values(), default=0),
     )
-    for number, told in reader.rows("SELECT number, counters FROM facts ORDER BY number DESC LIMIT 1"):
+    for number, told in reader.rows(_LAST):
         told_of = codec.plain_of(told)
         saved.last_fact = number
         saved.last_hold = told_of["hold"]

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine, make_url
@@ -65,6 +66,9 @@ class Database:
         options: dict[str, Any] = dict(given)
         if self.is_sqlite:
             options |= {"check_same_thread": False, "timeout": BUSY_SECONDS, "cached_statements": 512}
+            if read_only:  # whoever only reads makes no file
+                arguments = [f"file:{quote(str(self.url.database))}?mode=rw"]
+                options["uri"] = True
         else:
             options |= {"autocommit": True}
         try:

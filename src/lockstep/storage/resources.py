@@ -196,6 +196,10 @@ _OF_BUILDSET: Final = "(SELECT bsid FROM requests r WHERE r.brid = builds.brid)"
 _PARENT: Final = (
     "(SELECT s.parent_buildid FROM requests r JOIN buildsets s ON s.bsid = r.bsid WHERE r.brid = builds.brid)"
 )
+_LINES: Final = (
+    "CASE WHEN complete THEN num_lines ELSE "
+    "coalesce((SELECT max(c.first_line + c.num_lines) FROM log_chunks c WHERE c.logid = logs.logid), 0) END"
+)
 
 _ALL: Final = (
     Resource(
@@ -306,8 +310,7 @@ _ALL: Final = (
         "logs",
         "logs",
         "logid",
-        "logid, stepid, name, slug, type, complete, CASE WHEN complete THEN num_lines ELSE "
-        "coalesce((SELECT max(c.first_line + c.num_lines) FROM log_chunks c WHERE c.logid = logs.logid), 0) END",
+        f"logid, stepid, name, slug, type, complete, {_LINES}",
         _log,
         {
             "logid": Field("logid"),
@@ -316,7 +319,7 @@ _ALL: Final = (
             "slug": Field("slug", "str"),
             "type": Field("type", "str"),
             "complete": Field("complete", "bool"),
-            "num_lines": Field("num_lines"),
+            "num_lines": Field(_LINES),
         },
         grows=True,
     ),
