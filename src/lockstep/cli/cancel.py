@@ -3,7 +3,7 @@
 import click
 
 from lockstep.cli import references, show
-from lockstep.cli.client import Client, server_options
+from lockstep.cli.client import Client, person, server_options
 from lockstep.cli.codes import FAILED, CliError
 
 
@@ -30,7 +30,7 @@ def command(client: Client, what: str, reason: str, as_json: bool) -> int:
         path, method, name = f"buildrequests/{what}", "cancel", f"Request {what}"
     if thing["complete"]:
         raise CliError(FAILED, f"{name} has ended already ({show.result(thing['results'])}).")
-    client.call(path, method, reason=reason)
+    client.call(path, method, reason=reason, owner=person())
     if as_json:
         show.as_json({"cancelled": what})
     else:

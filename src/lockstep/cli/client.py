@@ -5,10 +5,11 @@ What goes wrong is a `CliError` with a sentence: nobody answers, or the server r
 
 import http.client
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
@@ -19,6 +20,10 @@ DEFAULT_URL: Final = "http://127.0.0.1:8010"
 TIMEOUT: Final = 30.0
 """Seconds to wait for an answer."""
 _HOW = "Start one with 'lockstep run', or name another with --url or LOCKSTEP_URL."
+
+
+class MissingError(CliError):
+    """The server knows no such thing."""
 
 
 class Client:
@@ -35,7 +40,7 @@ class Client:
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """What `/api/v2/PATH` answers. Field operators are written as keywords: `number__gt=3`."""
         text = urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
-        return cast(dict[str, Any], self._ask("GET", f"{path}?{text}" if text else path))
+        return self._ask("GET", f"{path}?{text}" if text else path)
 
     def all(self, resource: str, path: str = "", **query: Any) -> list[dict[str, Any]]:
         """The items of a resource."""
@@ -46,8 +51,8 @@ class Client:
         """The one item at a path. CliError, naming `what`, if there is none."""
         try:
             items = self.all(resource, path)
-        except CliError as exc:
-            raise (CliError(REFUSED, f"There is no {what}.") if exc.hint == "404" else exc) from exc
+        except MissingError as exc:
+            raise CliError(REFUSED, f"There is no {what}.") from exc
         if not items:
             raise CliError(REFUSED, f"There is no {what}.")
         return items[0]
@@ -110,10 +115,12 @@ class Client:
             text = error["message"] if isinstance(error, dict) else str(error)
         except (ValueError, KeyError, TypeError, OSError):
             return self._stranger() if response.status == 404 else CliError(REFUSED, f"HTTP {response.status}.")
-        hint = "404" if response.status == 404 else ""
+        if response.status == 404:
+            return MissingError(REFUSED, text)
         if response.status in (401, 403):
             hint = "Give --token, or set LOCKSTEP_TOKEN: the server keeps it in the file 'token' of its folder."
-        return CliError(REFUSED, text, hint)
+            return CliError(REFUSED, text, hint)
+        return CliError(REFUSED, text)
 
     def _stranger(self) -> CliError:
         return CliError(UNREACHABLE, f"What answers at {self.url} is no Lockstep server.", _HOW)
@@ -125,6 +132,11 @@ def _why(exc: BaseException) -> str:
     if isinstance(exc, socket.gaierror):
         return "no such host"
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
+
+
+def person() -> str:
+    """Who asks, as far as the environment says."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or ""
 
 
 def quoted(name: str) -> str:

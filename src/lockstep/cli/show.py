@@ -1,6 +1,7 @@
 """How things look on the screen: tables, results, times. rich is loaded only for a table on a terminal."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -32,7 +33,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if not rows:
         click.echo(empty)
-    elif click.get_text_stream("stdout").isatty():
+    elif sys.stdout.isatty():
         _rich_table(columns, cells)
     else:
         widths = [max(len(row[i]) for row in [list(columns), *cells]) for i in range(len(columns))]

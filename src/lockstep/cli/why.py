@@ -1,0 +1,34 @@
+"""`lockstep why`: why a request or a build does not go on, in a sentence and what it rests on."""
+
+import click
+
+from lockstep.cli import references, show
+from lockstep.cli.client import Client, server_options
+
+
+@click.command("why", short_help="Say why something waits.")
+@click.argument("what", metavar="REQUEST|BUILD")
+@server_options
+def command(client: Client, what: str, as_json: bool) -> int:
+    """Say why a request (its number) or a build (BUILDER/NUMBER) waits: for which lock, held by whom, who is ahead.
+
+    \b
+    Examples:
+      lockstep why 17
+      lockstep why full-test/4
+    """
+    if references.is_build(what):
+        path = f"builds/{references.build(client, what)['buildid']}/why"
+    else:
+        path = f"buildrequests/{references.request(client, what)['buildrequestid']}/why"
+    found = client.all("why", path)
+    if as_json:
+        show.as_json(found)
+        return 0
+    for why in found:
+        click.echo(why["sentence"])
+        for lock in why.get("locks") or ():
+            click.echo(f"  {lock['lock']}: {lock['used']} of {lock['limit']} held, {lock['ahead']} ahead")
+    if not found:
+        click.echo("It does not wait.")
+    return 0
