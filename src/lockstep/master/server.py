@@ -6,6 +6,7 @@ Here the parts are put together, started and stopped in order; what they do is t
 import asyncio
 import logging
 import os
+import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ class Server:
         self.basedir = basedir
         self.host = host
         self.port = port
+        self.token = ""
         self.failure = ""
         self.stopped = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -148,6 +150,22 @@ class Server:
         await asyncio.to_thread(self.writer.close)
         self.reads.close()
         self.store.close()
+
+
+def token_in(basedir: str) -> str:
+    """What changes from another machine need: kept in the file `token`, made at the first start."""
+    path = Path(basedir) / "token"
+    try:
+        kept = path.read_text().strip()
+        if kept:
+            return kept
+    except FileNotFoundError:
+        pass
+    made = secrets.token_urlsafe(32)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(made + "\n")
+    return made
 
 
 async def serve(file: str, basedir: str, host: str, port: int | None, ready: Callable[[Server], Any]) -> str:
