@@ -117,14 +117,23 @@ class Master:
 
         asyncio.run_coroutine_threadsafe(inside(), self._loop).result(DEADLINE)
 
+    def stop_reading(self) -> None:
+        """Keep the connection, but let the other side's bytes pile up."""
+        assert self._websocket is not None
+        self._loop.call_soon_threadsafe(self._websocket.transport.pause_reading)
+
     def fall_silent(self) -> None:
         """Keep the connection, but answer nothing and take in nothing."""
         self._silent = True
 
-    def start(self, command: str, kind: str = "shell", /, **args: Any) -> None:
-        """Have a command run."""
+    def prepare(self, command: str) -> None:
+        """Expect news of a command."""
         self.wanted.add(command)
         self.told[command] = Told()
+
+    def start(self, command: str, kind: str = "shell", /, **args: Any) -> None:
+        """Have a command run."""
+        self.prepare(command)
         self.call(lambda: self._session().start(command, kind, args))
 
     def run(self, command: str, kind: str = "shell", /, **args: Any) -> Told:
@@ -164,8 +173,17 @@ class Master:
     def close(self) -> None:
         """The end."""
         self.cut()
+
+        async def end_tasks() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end_tasks(), self._loop).result(DEADLINE)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     # ---- in the master's thread
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,31 @@ def test_lease_ends_commands_when_the_master_is_silent(world: World, word: str) 
     world.master.open()
     assert world.master.ended("1").end.reason == "lease"
     assert world.master.run("2", command="echo again").end.rc == 0
+
+
+def test_an_agent_that_slept_beyond_its_lease_is_not_saved_by_waking_up(world: World, word: str) -> None:
+    agent = world.agent("--lease", "1.5")
+    world.master.start("1", command=f"sleep 1000; : {word}")
+    world.until(lambda: world.alive(word), "the command")
+    os.kill(agent.pid(), signal.SIGSTOP)
+    over = time.clock_gettime(time.CLOCK_BOOTTIME) + 1.6
+    world.until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) > over, "the end of the lease")
+    os.kill(agent.pid(), signal.SIGCONT)
+    assert world.master.ended("1").end.reason == "lease"
+    assert not world.alive(word)
+
+
+def test_a_master_that_does_not_read_is_left(world: World) -> None:
+    world.agent("--lease", "3")
+    world.master.start("1", command="head -c 60000000 /dev/zero; sleep 0.1; echo end")
+    world.master.wait(lambda: world.master.told["1"].offset > 100_000, "some output")
+    world.master.stop_reading()
+    world.master.wait(lambda: len(world.master.hellos) == 2, "a new connection")
+    told = world.master.ended("1")
+    if told.end.reason == "":
+        assert told.text("stdout") == b"\0" * 60_000_000 + b"end\n"
+    else:
+        assert told.end.reason == "lease"
 
 
 def test_an_idle_connection_keeps_its_lease(world: World) -> None:

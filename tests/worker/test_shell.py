@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,34 @@ def test_20_megabytes_are_cheap(world: World) -> None:
     spent = used() - before
     print(f"20 MB of output: {spent:.2f} s of the agent's processor time")
     assert spent < 1.0
+
+
+def test_interrupted_before_its_first_step(world: World) -> None:
+    world.agent()
+    world.master.prepare("1")
+
+    def both() -> None:
+        world.master.session.start("1", "shell", {"command": "echo never"})
+        world.master.session.interrupt("1", "changed my mind")
+
+    world.master.call(both)
+    told = world.master.ended("1")
+    assert (told.end.reason, told.end.produced) == ("interrupted", 0)
+
+
+def test_a_background_process_that_writes_for_ever_is_let_go(world: World, word: str) -> None:
+    world.agent()
+    told = world.master.run("1", command=f"(while :; do echo {word}; sleep 0.001; done) & echo done")
+    assert told.end.rc == 0
+    world.until(lambda: not world.alive(word), "its end, for nobody reads")
+
+
+def test_quick_commands_are_quick(world: World) -> None:
+    world.agent()
+    world.master.run("warm", command=["true"])
+    begin = time.monotonic()
+    for number in range(100):
+        assert world.master.run(f"{number}", command=["true"]).end.rc == 0
+    each = (time.monotonic() - begin) / 100
+    print(f"one `true`: {each * 1000:.1f} ms from Start to its end")
+    assert each < 0.1

@@ -24,7 +24,7 @@ MAX_TEXT: Final = 4096
 MAX_NAME: Final = 255
 """Characters of a command id, a stream's name or a command's kind."""
 
-MAX_COMMANDS: Final = 4096
+MAX_COMMANDS: Final = 2048
 """Commands that one agent may know at once (running, or ended and not yet acknowledged)."""
 
 WINDOW: Final = 4 << 20

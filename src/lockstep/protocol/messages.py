@@ -131,7 +131,10 @@ class FileRead(Struct, frozen=True, tag_field="op", tag="file_read", omit_defaul
 
 
 class Welcome(Struct, frozen=True, tag_field="op", tag="welcome", omit_defaults=True):
-    """The master takes the agent. `stored`: see rule 5. `window`: bytes that may be unacknowledged."""
+    """The master takes the agent.
+
+    `version`: of what it speaks. `stored`: see rule 5. `window`: bytes that may be unacknowledged.
+    """
 
     version: str
     stored: dict[str, int] = {}

@@ -180,11 +180,11 @@ class Agent:
             await self._end_all(Stop("shutdown", "the worker is stopped", at_once=True))
 
     def _take_signals(self) -> None:
-        """Stop on SIGTERM and SIGINT, and take care of orphans."""
+        """Stop on the usual signals, and take care of orphans."""
         if not self._settings.owns_process:
             return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGCHLD, lambda: trees.reap_orphans(self._watched))
 
@@ -231,7 +231,6 @@ class Agent:
                 additional_headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
                 compression=None,
                 max_size=MAX_FRAME,
-                max_queue=None,
                 ping_interval=None,
                 open_timeout=OPEN_TIMEOUT,
                 close_timeout=2,
@@ -392,6 +391,9 @@ class Agent:
     def _ended(self, work: Work) -> None:
         """A command has ended; one that nobody wants is forgotten at once."""
         work.task = None
+        if not work.ended:  # it was cancelled before its first step
+            stop = work.stop or Stop("shutdown", "the worker is stopped")
+            work.finish(Outcome(-1, stop.reason, stop.detail))
         if work.unwanted:
             self._forget(work)
 

@@ -73,7 +73,12 @@ class Connection:
             if now >= self._session.hopeless_at:
                 return
             if now >= self._session.next_heartbeat_at:
-                await self._websocket.send(self._session.frame((), now))
+                frame = self._session.frame((), now)
+                try:
+                    async with asyncio.timeout(self._session.hopeless_at - now):
+                        await self._websocket.send(frame)
+                except TimeoutError:  # nobody reads at the other end
+                    return
             pause = min(self._session.next_heartbeat_at, self._session.hopeless_at) - boottime()
             await asyncio.sleep(min(max(pause, 0.01), 1.0))
 

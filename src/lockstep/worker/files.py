@@ -31,25 +31,30 @@ async def small_command(work: Work, kind: str, command: OnePath | MakeDirectorie
 
 
 def _make_directories(paths: list[str]) -> Outcome:
+    """Make directories and their parents."""
     for path in paths:
         os.makedirs(path, exist_ok=True)
     return Outcome(0)
 
 
 def _stat(path: str) -> Outcome:
+    """The ten numbers of stat(2), as Buildbot's worker returns them."""
     found = os.stat(path)
     return Outcome(0, results={"stat": list(found[:10])})
 
 
 def _glob(path: str) -> Outcome:
+    """The paths that match a pattern."""
     return Outcome(0, results={"files": sorted(glob.glob(path, recursive=True))})
 
 
 def _listdir(path: str) -> Outcome:
+    """The names in a directory."""
     return Outcome(0, results={"files": sorted(os.listdir(path))})
 
 
 def _rmfile(path: str) -> Outcome:
+    """Remove one file."""
     os.unlink(path)
     return Outcome(0)
 

@@ -42,6 +42,7 @@ def _kill_leftovers(unfinished: list[Spool], home: str, boot: str) -> list[int]:
         return []
 
     def find() -> dict[int, trees.Proc]:
+        """What is alive now."""
         alive = [pid for pid, started in roots if (proc := trees.look(pid)) and proc.started == started]
         return trees.members(alive, markers)
 

@@ -36,7 +36,7 @@ GATHER: Final = 0.02
 GATHER_ENOUGH: Final = 64 << 10
 """Bytes of output that are not held back."""
 
-DRAIN: Final = 5.0
+DRAIN: Final = 3.0
 """Seconds for which output is still read after a program's end, if a child of it keeps the pipe open."""
 
 INTERRUPT_PATIENCE: Final = 5.0

@@ -88,9 +88,10 @@ class Reader:
                 self._loop.add_reader(self._fd, self._ready)
 
     def drain(self) -> None:
-        """Read all that is there now."""
-        while not self.ended and self._once():
-            pass
+        """Read what is there now: at most what a pipe holds, for somebody may go on writing."""
+        left = PIPE_SIZE
+        while not self.ended and left > 0 and (size := self._once()):
+            left -= size
 
     def close(self) -> None:
         """Stop reading; harmless if it has ended."""
@@ -148,6 +149,7 @@ class Started:
     """A process and the ends of its pipes that are ours: `outputs` are (stream, file descriptor)."""
 
     def __init__(self, popen: "subprocess.Popen[bytes]", outputs: list[tuple[str, int]]) -> None:
+        """Keep both."""
         self.popen = popen
         self.outputs = outputs
 

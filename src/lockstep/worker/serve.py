@@ -25,6 +25,7 @@ def serve(
     """
 
     def run() -> int:
+        """The agent itself, in the guardian's child."""
         return asyncio.run(run_agent(url, name, password, basedir, lease, once, (PASSWORD_VARIABLE,)))
 
     return guarded(run) if guard else run()

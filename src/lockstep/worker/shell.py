@@ -163,6 +163,7 @@ class ShellRun:
         """What is done with each piece of one stream."""
 
         def take(data: bytes) -> None:
+            """Keep it, count it, and stop reading where too much waits."""
             self._heard_at = self._loop.time()
             if wanted:
                 self._work.emit(stream, data)

@@ -245,11 +245,13 @@ class Spool:
         self._close_writer()
 
     def _close_reader(self) -> None:
+        """Close what is read from, if anything."""
         if self._reader is not None:
             os.close(self._reader[1])
             self._reader = None
 
     def _close_writer(self) -> None:
+        """Close what is written to, if anything."""
         if self._writer >= 0:
             os.close(self._writer)
             self._writer = -1
@@ -282,6 +284,7 @@ class _Pieces:
     """Gathers output; pieces of one stream that follow each other become one message."""
 
     def __init__(self, command: str) -> None:
+        """Gather the output of one command."""
         self._command = command
         self._done: list[Output] = []
         self._chunks: list[bytes] = []
