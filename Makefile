@@ -3,30 +3,42 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+ARGS   ?=
 
-.PHONY: demo test soak lint types bench clean
+.PHONY: help demo test soak lint types bench clean
 
-demo: $(READY)
-	$(BIN)/lockstep demo
+help:
+	@echo "make demo    run a server with a farm to look at      (ARGS=\"--port 9000\" is handed on)"
+	@echo "make test    everything that guards a change          (ARGS=\"tests/core -k L42\" chooses)"
+	@echo "make soak    long simulations and hundreds of kills"
+	@echo "make bench   the measurements"
+	@echo "make lint types    the linters alone"
+	@echo "make clean   remove the environment and all caches"
+	@echo "PYTHON=python3.12 chooses the Python, VENV=folder the environment's place."
 
-test: $(READY) lint types
-	$(BIN)/python -m pytest -m "not soak"
+demo: $(VENV)/.ready-demo
+	@$(BIN)/lockstep demo $(ARGS)
 
-soak: $(READY)
-	$(BIN)/python -m pytest -m soak
+test: $(VENV)/.ready-test lint types
+	$(BIN)/python -m pytest -m "not soak" $(ARGS)
 
-lint: $(READY)
+soak: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m soak $(ARGS)
+
+bench: $(VENV)/.ready-test
+	$(BIN)/python bench/decide.py $(ARGS)
+
+lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(VENV)/.ready-test
 	$(BIN)/mypy
 
-# The environment is made anew only when what it is made from has changed.
-$(READY): pyproject.toml tools/setup.sh
-	PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh
-	touch $(READY)
+# An environment is made anew only when what it is made from has changed.
+$(VENV)/.ready-%: pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh $*
+	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks build dist

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
-from lockstep.cli.codes import REFUSED, UNREACHABLE, USAGE, CliError
+from lockstep.cli.codes import CANNOT_RUN, REFUSED, UNREACHABLE, USAGE, CliError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8010"
 TIMEOUT: Final = 30.0
@@ -110,6 +110,9 @@ class Client:
 
     def _refusal(self, response: http.client.HTTPResponse) -> CliError:
         """What an answer with an error says."""
+        if response.status >= 500:
+            text = f"The server at {self.url} could not answer (HTTP {response.status})."
+            return CliError(CANNOT_RUN, text, "Its log says why.")
         try:
             error = json.loads(response.read())["error"]
             text = error["message"] if isinstance(error, dict) else str(error)

@@ -136,8 +136,11 @@ async def _force(url: str) -> None:
     from lockstep.cli.force import ask
 
     client = Client(url)
+    builders = await asyncio.to_thread(client.all, "builders")
+    ids = {builder["name"]: builder["builderid"] for builder in builders}
     for name in FORCED:
-        await asyncio.to_thread(ask, client, name, reason="the demo's own")
+        if name in ids:
+            await asyncio.to_thread(ask, client, ids[name], reason="the demo's own")
 
 
 def _tell(server: "Server", folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from lockstep.cli import references, show
-from lockstep.cli.client import Client, person, quoted, server_options
+from lockstep.cli.client import Client, person, server_options
 from lockstep.cli.codes import FAILED, OK, USAGE, CliError
 
 PAUSE: Final = 0.5
@@ -46,8 +46,8 @@ def command(
       lockstep force soak --count 20
     """
     given = {"branch": branch, "revision": revision, "properties": _properties(properties)}
-    references.builder(client, builder)
-    requests = ask(client, builder, reason=reason, count=count, **given)
+    found = references.builder(client, builder)
+    requests = ask(client, found["builderid"], reason=reason, count=count, **given)
     if not wait:
         if as_json:
             show.as_json({"buildrequestids": requests})
@@ -58,11 +58,10 @@ def command(
     return _wait(client, requests, as_json=as_json)
 
 
-def ask(client: Client, builder: str, *, reason: str, count: int = 1, **given: Any) -> list[int]:
+def ask(client: Client, builderid: int, *, reason: str, count: int = 1, **given: Any) -> list[int]:
     """Ask for builds; returns the requests' numbers."""
     given = {key: value for key, value in given.items() if value is not None}
-    path = f"builders/{quoted(builder)}"
-    bsid, _ = client.call(path, "force", reason=reason, count=count, owner=person(), **given)
+    bsid, _ = client.call(f"builders/{builderid}", "force", reason=reason, count=count, owner=person(), **given)
     made = client.all("buildrequests", buildsetid=bsid, order="buildrequestid")
     return [int(request["buildrequestid"]) for request in made]
 
