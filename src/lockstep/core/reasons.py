@@ -87,7 +87,8 @@ class Reasons:
         step = self.state.step(subject, number) if kind == "step" else None
         return step.started_at if step is not None else None
 
-    def _held_since(self, hold: Hold) -> float | None:
+    def held_since(self, hold: Hold) -> float | None:
+        """When this hold was granted, Unix time; None for one in the middle of a step."""
         kind, subject, number, _call = self.state.claims.get(hold.ticket, ("", 0, 0, 0))
         if kind == "request":
             request = self.state.requests.get(subject)
@@ -110,7 +111,7 @@ class Reasons:
             units=access.count,
             exclusive=access.mode == "exclusive",
             fence=hold.fences[position],
-            since=self._held_since(hold),
+            since=self.held_since(hold),
         )
 
     def lock(self, key: LockKey, shown: int | None = None) -> LockView:

@@ -11,6 +11,7 @@ from lockstep.core.events import Event
 from lockstep.core.facts import Numbered
 from lockstep.core.state import State
 from lockstep.core.values import Submission
+from lockstep.master import clock
 from lockstep.schedulers.force import ForceScheduler, plain_submission
 from lockstep.storage.batch import LogPart
 from lockstep.storage.queries import Queries
@@ -37,6 +38,9 @@ class ServerDoor:
             token=self._server.token,
             basedir=Path(self._server.basedir),
         )
+
+    def now(self) -> float:
+        return clock.wall()
 
     @property
     def state(self) -> State:

@@ -46,6 +46,9 @@ class Door(Protocol):
     def site(self) -> Site:
         """What the configuration in force says about the pages."""
 
+    def now(self) -> float:
+        """The wall time, Unix seconds."""
+
     @property
     def state(self) -> State:
         """The core's state. Read only, and only in the event loop's thread."""

@@ -1,0 +1,239 @@
+"""`/api/v2` over HTTP: the tables of `rest.py`, `rpc.py`, `waits.py` and `logs.py` as Litestar's routes.
+
+Here queries are taken from the URL and answers become JSON; what the answers are is decided in those files.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
+
+from lockstep.storage.filters import QueryError
+from lockstep.web import actions, logs, rest, rpc, spec, waits
+from lockstep.web.asking import Answer, Asked, Item, chosen, only_fields, parse
+from lockstep.web.door import Door
+from lockstep.web.guard import HTML_LOG_POLICY
+from lockstep.web.live import Hub, fact_stream, kinds_of
+
+BASE: Final = "/api/v2"
+
+Asking = Request[Any, Any, Any]
+Endpoint = Callable[[Asking], Awaitable[Response[Any]]]
+InState = Callable[[Door, Mapping[str, str], Asked], Answer]
+
+_encode = msgspec.json.Encoder().encode
+NO_STORE: Final = {"cache-control": "no-store"}
+STREAM_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+def reply(body: Any, status: int = 200) -> Response[bytes]:
+    """JSON."""
+    return Response(_encode(body), status_code=status, media_type="application/json", headers=NO_STORE)
+
+
+def answer(found: Answer, asked: Asked) -> Response[bytes]:
+    """Things of one kind in Buildbot's envelope."""
+    items = only_fields(found.items, asked.fields, found.kind)
+    meta = {} if found.total is None else {"total": found.total}
+    return reply({found.kind: items, "meta": meta})
+
+
+def params_of(request: Asking) -> Mapping[str, str]:
+    """The parts of the path that name things."""
+    return request.path_params
+
+
+def query_of(request: Asking, *extra: str) -> Asked:
+    """The query string, taken apart. Raises QueryError."""
+    return parse(request.scope["query_string"].decode("latin-1"), extra)
+
+
+def _stored(door: Door, handler: rest.Handler, *, timed: bool) -> Endpoint:
+    """An endpoint that reads the store, in a thread."""
+
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request)
+        if timed:
+            asked = msgspec.structs.replace(asked, extra={"now": str(door.now())})
+        found = await asyncio.to_thread(handler, door.reads, params_of(request), asked)
+        return answer(found, asked)
+
+    return endpoint
+
+
+def _in_state(door: Door, handler: InState, *extra: str) -> Endpoint:
+    """An endpoint that reads the state, in the event loop."""
+
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request, *extra)
+        return answer(handler(door, params_of(request), asked), asked)
+
+    return endpoint
+
+
+def _rpc(door: Door, path: str) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        done = await rpc.call(door, path, params_of(request), await request.body())
+        return reply(done.body, done.status)
+
+    return endpoint
+
+
+def _route(path: str, endpoint: Endpoint, make: Any = get, status: int = 200) -> HTTPRouteHandler:
+    """A route of Litestar's for a function that takes the request."""
+
+    async def handle(request: Asking) -> Response[Any]:
+        return await endpoint(request)
+
+    route: HTTPRouteHandler = make(f"{BASE}/{path}" if path else BASE, status_code=status)(handle)
+    return route
+
+
+# --- force schedulers
+
+
+def _force_schedulers(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
+    found = [dict(form.spec()) for form in door.force_forms()]
+    if "form" in ids:
+        return Answer("forceschedulers", [dict(actions.force_form(door, ids["form"]).spec())])
+    return chosen("forceschedulers", found, asked)
+
+
+def _forms_of_builder(door: Door) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request)
+        name = await actions.builder_named(door, params_of(request)["builder"])
+        found = [dict(form.spec()) for form in door.force_forms()]
+        return answer(chosen("forceschedulers", [f for f in found if name in f["builder_names"]], asked), asked)
+
+    return endpoint
+
+
+# --- why
+
+
+def _why_request(door: Door) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        item = await actions.find(door, rest.request, params_of(request))
+        return _told(waits.why_request(door, item["buildrequestid"]), item, "build request")
+
+    return endpoint
+
+
+def _why_build(door: Door, finder: rest.Finder) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        item = await actions.find(door, finder, params_of(request))
+        return _told(waits.why_build(door, item["buildid"]), item, "build")
+
+    return endpoint
+
+
+def _told(why: Any, item: Item, what: str) -> Response[bytes]:
+    if why is None:
+        told: Item = {"kind": "ended", "sentence": f"The {what} is complete.", "since": item["complete_at"]}
+        told |= {"ticket": 0, "locks": [], "workers": [], "reserves": ""}
+    else:
+        told = waits.told(why)
+    return reply({"why": [told], "meta": {}})
+
+
+# --- logs
+
+
+def _contents(door: Door, finder: rest.Finder) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request)
+        log = await actions.find(door, finder, params_of(request))
+        chunk = await asyncio.to_thread(door.reads.log_contents, log["logid"], asked.offset, asked.limit)
+        return answer(Answer("logchunks", [chunk]), asked)
+
+    return endpoint
+
+
+def _raw(door: Door, finder: rest.Finder, *, inline: bool) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        log = await actions.find(door, finder, params_of(request))
+        html = inline and log["type"] == "h"
+        headers = dict(NO_STORE)
+        if html:
+            headers["content-security-policy"] = HTML_LOG_POLICY
+        if not inline:
+            name = f"{log['slug']}.{'html' if log['type'] == 'h' else 'txt'}"
+            headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
+        kind = "text/html" if html else "text/plain"
+        text = logs.in_thread(logs.raw(door.reads, log))
+        return Stream(text, media_type=f"{kind}; charset=utf-8", headers=headers)
+
+    return endpoint
+
+
+def _follow(door: Door, hub: Hub, finder: rest.Finder) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request)
+        log = await actions.find(door, finder, params_of(request))
+        last = request.headers.get("last-event-id", "")
+        first = int(last) if last.isascii() and last.isdigit() else asked.offset
+        events = logs.follow_events(logs.Lines(hub, door, log["logid"], first))
+        return Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+    return endpoint
+
+
+# --- events, root, specification
+
+
+def _events(door: Door, hub: Hub) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request, "after", "kinds")
+        text = request.headers.get("last-event-id") or asked.extra.get("after")
+        if text is not None and not (text.isascii() and text.isdigit()):
+            raise QueryError(f"'after' must be the number of an event, not '{text[:40]}'")
+        kinds = kinds_of(asked.extra.get("kinds", ""))
+        events = fact_stream(hub, door, kinds, None if text is None else int(text))
+        return Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+    return endpoint
+
+
+def _constant(kind: str, items: list[Item]) -> Endpoint:
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request)
+        return answer(chosen(kind, items, asked), asked)
+
+    return endpoint
+
+
+# --- all of it
+
+
+def routes(door: Door, hub: Hub) -> list[HTTPRouteHandler]:
+    """Every route of the API."""
+    made = [_route(path, _stored(door, each, timed="master" in path)) for path, each in rest.ROUTES.items()]
+    made += [_route(path, _rpc(door, path), post) for path in rpc.METHODS]
+    own: dict[str, Endpoint] = {
+        "": _constant("rootlinks", [{"name": name} for name in spec.ROOTS]),
+        "application.spec": _constant("specs", spec.specs()),
+        "forceschedulers": _in_state(door, _force_schedulers),
+        "forceschedulers/{form:str}": _in_state(door, _force_schedulers),
+        "builders/{builder:str}/forceschedulers": _forms_of_builder(door),
+        "buildrequests/{brid:str}/why": _why_request(door),
+        "why/request/{brid:str}": _why_request(door),
+        "why/build/{build:str}": _why_build(door, rest.build),
+        "locks": _in_state(door, waits.locks, "waiters"),
+        "locks/{lock:str}": _in_state(door, waits.locks, "waiters"),
+        "claims": _in_state(door, waits.claims),
+        "events": _events(door, hub),
+    }
+    for path, finder in rest.BUILD_PATHS.items():
+        own[f"{path}/why"] = _why_build(door, finder)
+    for path, finder in rest.LOG_PATHS.items():
+        own[f"{path}/contents"] = _contents(door, finder)
+        own[f"{path}/raw"] = _raw(door, finder, inline=False)
+        own[f"{path}/raw_inline"] = _raw(door, finder, inline=True)
+        own[f"{path}/follow"] = _follow(door, hub, finder)
+    return made + [_route(path, endpoint) for path, endpoint in own.items()]

@@ -1,0 +1,46 @@
+"""The web application: routes, errors, the guard before them; made when the first request comes.
+
+Litestar is loaded then, in a thread, so that the server is up sooner and the event loop never waits for it.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from lockstep.web.door import Door
+from lockstep.web.guard import App, Guard, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+
+class WebApp:
+    """The ASGI application of one server."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._guard: Guard | None = None
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._guard is None:
+            await self.load()
+        assert self._guard is not None
+        await self._guard(scope, receive, send)
+
+    async def load(self) -> None:
+        """Load everything that serving needs."""
+        async with self._making:
+            if self._guard is None:
+                self._guard = Guard(self._door, await asyncio.to_thread(_make, self._door))
+
+
+def _make(door: Door) -> App:
+    from lockstep.web.site import make_site
+
+    return make_site(door)
+
+
+def create_app(door: Door) -> Any:
+    """The web application of a server, as ASGI."""
+    return WebApp(door)

@@ -1,0 +1,36 @@
+"""Every limit of pages and API, by name (HOUSE law 5). Values only."""
+
+from typing import Final
+
+MAX_BODY: Final = 1 << 20
+"""Bytes of a request's body."""
+
+MAX_QUERY_FIELDS: Final = 200
+"""Parameters in one URL."""
+
+MAX_STREAMS: Final = 500
+"""Event streams that may be open at once."""
+
+STREAM_BACKLOG: Final = 10_000
+"""Facts or pieces of a log that wait for one slow listener; then its stream ends, and it may come back."""
+
+MAX_COUNT: Final = 1_000
+"""Builds that one `force` asks for."""
+
+SHOWN_WAITERS: Final = 200
+"""Waiting claims that a lock tells of, unless `limit` says otherwise."""
+
+MAX_CLAIMS: Final = 1_000
+"""Claims that one answer tells of, unless `limit` says otherwise."""
+
+PAGE_PAUSE: Final = 0.25
+"""Seconds between two renewals of a live page."""
+
+PAGE_BREATH: Final = 15.0
+"""Seconds after which a live page is looked at again although nothing happened."""
+
+SHOWN_LINES: Final = 1_000
+"""Lines of a log that a page shows; the rest is behind a link."""
+
+LOG_PIECE: Final = 5_000
+"""Lines of a log that are read at once for whoever follows it."""

@@ -1,0 +1,112 @@
+"""Logs over HTTP: their text whole, in pieces, and as it is written. How lines look is not decided here."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from lockstep.storage.queries import Queries
+from lockstep.web.asking import Item
+from lockstep.web.door import Door
+from lockstep.web.limits import LOG_PIECE, PAGE_BREATH
+from lockstep.web.live import Hub, sse
+
+_END = object()
+
+
+async def in_thread(pieces: Iterator[str]) -> AsyncIterator[str]:
+    """An iterator that reads the store, piece by piece, outside the event loop."""
+    while True:
+        piece: Any = await asyncio.to_thread(next, pieces, _END)
+        if piece is _END:
+            return
+        yield piece
+
+
+def raw(reads: Queries, log: Item) -> Iterator[str]:
+    """A log as people read it. Before a stdio log stand no prefixes."""
+    return reads.log_raw(log["logid"], log["type"])
+
+
+class Lines:
+    """Follows one log: stored lines first, then those that are written, each once and in order."""
+
+    def __init__(self, hub: Hub, door: Door, logid: int, first: int) -> None:
+        self._hub = hub
+        self._door = door
+        self._logid = logid
+        self.at = first
+
+    async def follow(self) -> AsyncIterator[tuple[int, str] | None]:
+        """(number of first line, text) until the log is complete; None now and then while nothing comes."""
+        self._hub.enter()
+        queue, end = self._hub.log(self._logid)
+        try:
+            while not queue.overflow:
+                complete = await self._complete()
+                async for piece in self._stored():
+                    yield piece
+                if complete:
+                    return
+                ended = False
+                while not ended and not queue.overflow:
+                    items = await queue.take(PAGE_BREATH)
+                    if not items:
+                        yield None
+                    for item in items:
+                        if item is None or item[0] > self.at:
+                            ended = True  # or lines are missing: look into the store
+                            break
+                        fresh = self._fresh(*item)
+                        if fresh is not None:
+                            yield fresh
+        finally:
+            end()
+            self._hub.leave()
+
+    async def _complete(self) -> bool:
+        log = await asyncio.to_thread(self._door.reads.get, "logs", self._logid)
+        return log is None or log["complete"]
+
+    async def _stored(self) -> AsyncIterator[tuple[int, str]]:
+        while True:
+            pieces = await asyncio.to_thread(self._read)
+            for first, text in pieces:
+                self.at = first + text.count("\n")
+                yield first, text
+            if not pieces:
+                return
+
+    def _read(self) -> list[tuple[int, str]]:
+        return list(self._door.reads.log_lines(self._logid, self.at, LOG_PIECE))
+
+    def _fresh(self, first: int, text: str) -> tuple[int, str] | None:
+        """What of a piece is new."""
+        lines = text.count("\n")
+        if first + lines <= self.at:
+            return None
+        if first < self.at:
+            text = text.split("\n", self.at - first)[-1]
+            first = self.at
+        self.at = first + text.count("\n")
+        return first, text
+
+
+async def follow_events(lines: Lines, draw: Callable[[int, str], str] | None = None) -> AsyncIterator[str]:
+    """A log as server-sent events.
+
+    Without `draw`: `lines` with a logchunk as data. With it: unnamed events with what it makes of each piece. The last
+    one is `end`.
+    """
+    yield ": lines follow\n\n"
+    async for piece in lines.follow():
+        if piece is None:
+            yield ": still here\n\n"
+        elif draw is not None:
+            yield sse(draw(*piece), id_=str(lines.at))
+        else:
+            first, text = piece
+            data = msgspec.json.encode({"firstline": first, "content": text}).decode()
+            yield sse(data, "lines", str(lines.at))
+    yield sse("", "end")

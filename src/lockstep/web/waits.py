@@ -1,0 +1,116 @@
+"""Our own part of the API: locks, claims, and why something waits (L70). It reads the state, in the event loop only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from lockstep.core.answers import Why
+from lockstep.core.nouns import Access, LockKey
+from lockstep.core.reasons import Reasons
+from lockstep.storage.filters import QueryError
+from lockstep.web.asking import Answer, Asked, Item, MissingError, chosen
+from lockstep.web.door import Door
+from lockstep.web.limits import MAX_CLAIMS, SHOWN_WAITERS
+
+
+def lock_keys(door: Door, *, inner: bool = False) -> list[LockKey]:
+    """The locks of the configuration and those still in use; with `inner` also slots and build directories."""
+    allocator = door.state.allocator
+    keys = set(door.state.locks) | set(allocator.board.locks)
+    return sorted(key for key in keys if inner or key.kind in ("master", "worker"))
+
+
+def locks(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
+    """All locks, or those of one name: limit, holders, waiters in order, each with its reason."""
+    name = ids.get("lock")
+    wanted = {one.field for one in asked.filters}
+    keys = lock_keys(door, inner="kind" in wanted)
+    if name is not None:
+        keys = [key for key in lock_keys(door, inner=True) if key.name == name or str(key) == name]
+        if not keys:
+            raise MissingError(f"There is no lock '{name}'.")
+    reasons = Reasons(door.state, door.now())
+    shown = _shown(asked)
+    items = [_plain(reasons.lock(key, shown)) for key in keys]
+    if name is not None:
+        return Answer("locks", items, len(items))
+    return chosen("locks", items, asked)
+
+
+def _shown(asked: Asked) -> int:
+    text = asked.extra.get("waiters", str(SHOWN_WAITERS))
+    if not text.isascii() or not text.isdigit():
+        raise QueryError(f"'waiters' must be a whole number from 0 on, not '{text[:40]}'")
+    return int(text)
+
+
+def claims(door: Door, _ids: Mapping[str, str], asked: Asked) -> Answer:
+    """Everything that is held, and everything that waits; those that are told of have their reason."""
+    reasons = Reasons(door.state, door.now())
+    allocator = door.state.allocator
+    items = [_held(reasons, hold) for hold in allocator.holds.values()]
+    items += [_waiting(reasons, ticket) for ticket in sorted(allocator.waiting)]
+    answer = chosen("claims", items, asked)
+    if asked.limit is None:
+        answer.items = answer.items[:MAX_CLAIMS]
+    for item in answer.items:
+        if item["state"] == "waiting":
+            item["reason"] = reasons.claim(item["ticket"]).sentence
+    return answer
+
+
+def _access(access: Access, fence: int | None = None) -> Item:
+    told: Item = {"lock": str(access.lock), "kind": access.lock.kind, "mode": access.mode, "count": access.count}
+    return told if fence is None else {**told, "fence": fence}
+
+
+def _held(reasons: Reasons, hold: Any) -> Item:
+    pairs = zip(hold.alternative.accesses, hold.fences, strict=True)
+    return {
+        "ticket": hold.ticket,
+        "state": "held",
+        "by": _plain(reasons.party(hold.ticket)),
+        "hold": hold.id,
+        "worker": hold.alternative.worker or None,
+        "since": reasons.held_since(hold),
+        "accesses": [_access(access, fence) for access, fence in pairs],
+        "reason": None,
+    }
+
+
+def _waiting(reasons: Reasons, ticket: int) -> Item:
+    claim = reasons.state.allocator.waiting[ticket]
+    first = claim.need.alternatives[0] if claim.need.alternatives else None
+    return {
+        "ticket": ticket,
+        "state": "waiting",
+        "by": _plain(reasons.party(ticket)),
+        "hold": None,
+        "worker": None,
+        "since": reasons.since(ticket),
+        "accesses": [_access(access) for access in first.accesses] if first is not None else [],
+        "reason": None,
+    }
+
+
+def why_request(door: Door, brid: int) -> Why | None:
+    """Why a request has not ended; None if it has."""
+    request = door.state.requests.get(brid)
+    return Reasons(door.state, door.now()).request(request) if request is not None else None
+
+
+def why_build(door: Door, buildid: int) -> Why | None:
+    """What a build waits for or does; None if it has ended."""
+    build = door.state.builds.get(buildid)
+    return Reasons(door.state, door.now()).build(build) if build is not None else None
+
+
+def told(why: Why) -> Item:
+    """A reason as the API gives it."""
+    return _plain(why)
+
+
+def _plain(value: Any) -> Item:
+    item: Item = msgspec.to_builtins(value)
+    return item

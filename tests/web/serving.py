@@ -1,0 +1,175 @@
+"""A whole server for the tests of the web: real store, real agents, a configuration whose builds wait for files.
+
+`Running` starts it in a thread of its own and asks it over HTTP. Waiting is done by facts, never by the clock.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from lockstep.master.server import Server
+
+CONFIG = """
+from lockstep.plugins import *
+import os
+here = {here!r}
+c = BuildmasterConfig = {{}}
+c['title'] = 'Tests & <co>'
+c['workers'] = [worker.LocalWorker('w1'), worker.LocalWorker('w2', max_builds=2), worker.Worker('away', 'pass')]
+database = util.MasterLock('database')
+memory = util.MasterLock('memory', maxCount=4)
+
+def gate(name):
+    # A build that ends when the test says so.
+    path = os.path.join(here, name)
+    return steps.ShellCommand(name='gate', command=f'echo waiting for {{name}}; while [ ! -e {{path}} ]; do sleep 0.02; done; echo open')
+
+def factory(*steps):
+    return util.BuildFactory(list(steps))
+
+c['builders'] = [
+    util.BuilderConfig(name='hello', workernames=['w1'], tags=['quick'], description='says hello', factory=factory(
+        steps.ShellCommand(name='greet', command='echo "hello <b>&</b>"; echo oops >&2'),
+        steps.SetPropertyFromCommand(name='prop', command='echo 42', property='answer'))),
+    util.BuilderConfig(name='fails', workernames=['w1'], factory=factory(
+        steps.ShellCommand(name='bad', command='echo no; exit 3', haltOnFailure=True),
+        steps.ShellCommand(name='never', command='true'))),
+    util.BuilderConfig(name='holder', workernames=['w2'], locks=[database.access('exclusive')], factory=factory(gate('holder'))),
+    util.BuilderConfig(name='wanter', workernames=['w2'], locks=[database.access('exclusive')], collapseRequests=False, factory=factory(
+        steps.ShellCommand(command='true'))),
+    util.BuilderConfig(name='stepper', workernames=['w1'], factory=factory(
+        steps.ShellCommand(name='locked', command='echo in', locks=[database.access('exclusive')]))),
+    util.BuilderConfig(name='counter', workernames=['w2'], locks=[memory.access('counting', count=3)], factory=factory(gate('counter'))),
+    util.BuilderConfig(name='nobody', workernames=['away'], factory=factory(steps.ShellCommand(command='true'))),
+    util.BuilderConfig(name='talker', workernames=['w1'], factory=factory(
+        steps.ShellCommand(name='talk', command=f'echo first; while [ ! -e {{os.path.join(here, "talker")}} ]; do sleep 0.02; done; echo last'))),
+]
+c['schedulers'] = [
+    schedulers.ForceScheduler(name='force', builderNames=['hello', 'wanter'], properties=[
+        util.StringParameter(name='flavour', default='plain')]),
+]
+"""
+
+
+class Running:
+    """A server in a thread. `http` asks it; its folder has the files that builds wait for."""
+
+    def __init__(self, folder: Path, config: str = CONFIG, host: str = "127.0.0.1", token: str = "") -> None:
+        self.folder = folder
+        self.file = folder / "master.cfg"
+        self.file.write_text(config.format(here=str(folder)))
+        self._host = host
+        self._token = token
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.error: BaseException | None = None
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._start())
+        except BaseException as error:
+            self.error = error
+            self._ready.set()
+            raise
+        self._ready.set()
+        self._loop.run_forever()
+
+    async def _start(self) -> None:
+        basedir = self.folder / "base"
+        basedir.mkdir(exist_ok=True)
+        self.server = Server(str(self.file), str(basedir), host=self._host, port=0)
+        await self.server.start()
+        if self._token:
+            self.server.token = self._token
+
+    def start(self) -> None:
+        """Start it, and wait until its workers are there."""
+        self._thread.start()
+        self._ready.wait()
+        if self.error is not None:
+            raise self.error
+        self.url = f"http://127.0.0.1:{self.server.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.until("WorkerUp", worker="w1")
+        self.until("WorkerUp", worker="w2")
+
+    def stop(self) -> None:
+        """Stop it, with its workers."""
+        self.http.close()
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(30)
+        self.server.local.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    # --- asking
+
+    def get(self, path: str, status: int = 200, **query: Any) -> Any:
+        """What `/api/v2/PATH` says."""
+        response = self.http.get(f"/api/v2/{path}", params=query or None)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    def one(self, path: str, **query: Any) -> Any:
+        """The only thing at a path."""
+        answer = self.get(path, **query)
+        (kind,) = set(answer) - {"meta"}
+        (item,) = answer[kind]
+        return item
+
+    def call(self, path: str, method: str, status: int = 200, **params: Any) -> Any:
+        """A JSON-RPC call's result, or its error."""
+        body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        response = self.http.post(f"/api/v2/{path}", json=body)
+        assert response.status_code == status, response.text
+        answer = response.json()
+        assert answer["id"] == 7
+        return answer["result"] if status == 200 else answer["error"]["message"]
+
+    def force(self, builder: str, **params: Any) -> int:
+        """Ask for a build; returns the request's id."""
+        _, brids = self.call(f"builders/{builder}", "force", **params)
+        (brid,) = brids.values()
+        return int(brid)
+
+    def open_gate(self, name: str) -> None:
+        """Let the builds that wait for this file end."""
+        (self.folder / name).touch()
+
+    def close_gate(self, name: str) -> None:
+        """Let builds wait for it again."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def until(self, kind: str, **fields: Any) -> Any:
+        """The first fact of this kind with these fields, from the beginning of time; waits for it."""
+        with self.http.stream("GET", "/api/v2/events", params={"kinds": kind, "after": 0}) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    data = msgspec.json.decode(line[6:])
+                    if all(data["fact"].get(name) == value for name, value in fields.items()):
+                        return data["fact"]
+        raise AssertionError(f"the events ended before {kind} {fields}")
+
+    def built(self, brid: int) -> Any:
+        """The build of a request, once it has ended."""
+        started = self.until("BuildStarted", brid=brid)
+        self.until("BuildEnded", buildid=started["buildid"])
+        return self.one(f"builds/{started['buildid']}")
+
+
+@contextmanager
+def running(folder: Path, **how: Any) -> Iterator[Running]:
+    """A running server; it is stopped at the end."""
+    server = Running(folder, **how)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
