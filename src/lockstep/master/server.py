@@ -63,6 +63,7 @@ class Server:
             OSError: a port cannot be opened.
         """
         config = load(self.file, self.basedir)
+        self.token = token_in(self.basedir)
         url, folder = config.db_url or DEFAULT_STORE, Path(self.basedir)
         self.store = Store.open(url, folder)
         saved = self.store.load()
