@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lockstep.compat.loading import load_config as load
 from lockstep.config.config import Config
 from lockstep.config.errors import ConfigErrors
-from lockstep.config.load import load
 from lockstep.config.workers import LocalWorker
 from lockstep.core import events as e
 from lockstep.core.recovery import resume, state_of
