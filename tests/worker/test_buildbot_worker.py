@@ -148,7 +148,7 @@ def test_transfers_and_small_commands(world: World, worker: Worker) -> None:
 
 def test_after_a_lost_connection_old_commands_are_ended_and_absent(world: World, worker: Worker) -> None:
     word = f"w{uuid.uuid4().hex}"
-    world.master.start("old", command=f"sleep 1000; : {word}")
+    world.master.start("old", command=f"sleep 1000; : {word}", usePTY=True)
     world.until(lambda: world.alive(word), "the command")
     world.master.cut()
     world.master.open()

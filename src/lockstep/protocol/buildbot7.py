@@ -8,6 +8,9 @@ translates both ways, so that the master has one interface (`session.py`). What 
 - There is no lease, no spool and no resume. When the connection breaks, the worker runs on and throws the
   output away. So after a new connection every command of `welcome(stored)` is interrupted, and when the
   worker has answered it is `Absent` with `never_arrived=False`.
+- Without `usePTY` its commands share its process group, and an interrupt or a timeout kills only the direct
+  process (seen with Twisted 24.11 and 26.10): what a shell has started lives on. With `usePTY` the whole
+  session is killed. So the end of a command, and `Absent`, promise less here than with our own agent.
 - `ack` sends nothing. Offsets are counted here. The worker ends every partial line with a newline.
 - Its whole environment comes with `get_worker_info`, and `logEnviron` would write it into logs: neither is
   kept, and `logEnviron` is always off.
