@@ -1,4 +1,4 @@
-"""Schedulers by the clock. The times expected of time tables are what Buildbot 4.3 answers, but for the list of day names."""
+"""Schedulers by the clock. What is expected of time tables is what Buildbot 4.3 answers, but for lists of day names."""
 
 import time
 from collections.abc import Iterator

@@ -84,6 +84,10 @@ class Diverged(BaseException):
     """A replayed step asked for something else than the first time."""
 
 
+class Cut(BaseException):
+    """The server was killed while a call was under way."""
+
+
 class Harness:
     """The doors of one step. `root` is the worker's folder. With `journal`, what is in it is not done again."""
 
@@ -92,8 +96,9 @@ class Harness:
     def __init__(self, root: Path, build: FakeBuild | None = None, journal: list[Entry] | None = None) -> None:
         self.root = root
         self.build = build or FakeBuild()
-        (root / self.build.basedir / "build").mkdir(parents=True, exist_ok=True)
-        (root / "master").mkdir(exist_ok=True)
+        if journal is None:
+            (root / self.build.basedir / "build").mkdir(parents=True, exist_ok=True)
+            (root / "master").mkdir(exist_ok=True)
         self.journal: list[Entry] = []
         self.stored = journal or []
         self.logs: dict[int, StoredLog] = {}
@@ -123,7 +128,7 @@ class Harness:
         entry = self._start(call)
         if not entry.ended:
             if self.cut_at and len(self.journal) >= self.cut_at:
-                raise asyncio.CancelledError
+                raise Cut
             entry.result = await self._perform(call)
             self._end(entry)
         return self._deliver(entry)
@@ -131,6 +136,8 @@ class Harness:
     def call_now(self, call: Any) -> Any:
         entry = self._start(call)
         if not entry.ended:
+            if self.cut_at and len(self.journal) >= self.cut_at:
+                raise Cut
             entry.result = self._at_once(call)
             self._end(entry)
         elif isinstance(call, OpenLog | SetProperty | CloseLog | AddUrl):

@@ -14,7 +14,7 @@ from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import decode_prepared, encode_prepared, execute, prepare
 from lockstep.steps.shell import SetPropertyFromCommand, ShellCommand, ShellMixin
 
-from .harness import Diverged, FakeBuild, Harness, go, prepared_of, replay
+from .harness import Cut, Diverged, FakeBuild, Harness, go, prepared_of, replay
 
 
 def test_a_command_runs_and_its_exit_code_is_the_result(tmp_path: Path) -> None:
@@ -92,6 +92,8 @@ def test_doStepIf_and_hideStepIf(tmp_path: Path) -> None:
         outcome = go(step, harness)
         assert (outcome.result, outcome.hidden, outcome.summary) == (Result.SKIPPED, True, "'true' (skipped)")
         assert harness.journal == []
+        prepared = prepared_of(step.make(), harness)
+        assert (prepared.skip, prepared.summary, prepared.hidden) == (True, "'true' (skipped)", True)
 
 
 def test_the_users_traceback_is_shown(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_replay_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     for cut in range(2, 4):
         harness = Harness(tmp_path)
         harness.cut_at = cut
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Cut):
             go(step, harness)
         outcome, again = replay(step, harness, tmp_path)
         assert outcome.result == Result.SUCCESS

@@ -5,15 +5,17 @@ arguments. While it runs, everything it does goes through its doors (`context.py
 section 2). How a step is prepared and run lives in `execution.py`; commands, logs, the build have files of their own.
 """
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Iterable
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from lockstep.config.errors import Place, check_keywords, fail, here, mistake
+from lockstep.config.errors import Place, check_keywords, here, mistake
 from lockstep.core.calls import Acquire, AddUrl, LogType, Now, Release, Sleep
 from lockstep.core.nouns import Access, Result
 from lockstep.core.values import StepPlan
-from lockstep.steps.build import Build, BuildWorker
+from lockstep.steps.build import Build
 from lockstep.steps.commands import RemoteCommand
 from lockstep.steps.context import StepContext
 from lockstep.steps.logs import Done, Log, LogObserver
@@ -116,6 +118,10 @@ class BuildStep:
     timed_out: bool = False
     build: Any = None
     """The build (`Build`), once the step belongs to one."""
+    worker: Any = None
+    """The worker that the build runs on (`BuildWorker`)."""
+    number: Any = None
+    """The step's place in its build, from 1."""
     cmd: Any = None
     """The command that ran last."""
 
@@ -123,6 +129,7 @@ class BuildStep:
     _context: StepContext | None = None
     _own_workdir: Any = None
     _default_workdir: Any = None
+    _showing: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember what the step is made from, before any `__init__` sees it."""
@@ -174,7 +181,7 @@ class BuildStep:
 
     # In the configuration
 
-    @property
+    @cached_property  # (a user's step may have an attribute of this name)
     def place(self) -> Place:
         """The line of the configuration that made this step."""
         return self._recipe.place
@@ -227,11 +234,14 @@ class BuildStep:
     def attach(self, build: Build, context: StepContext | None) -> None:
         """Give the step its build, and its doors (None while it is prepared). Called by `execution.py`."""
         self.build = build
+        self.worker = build.worker
         self._context = context
+        if context is not None:
+            self.number = context.number
 
     @property
-    def context(self) -> StepContext:
-        """The doors. Raises RuntimeError where the step does not run."""
+    def doors(self) -> StepContext:
+        """The doors (`context.py`). Raises RuntimeError where the step does not run."""
         if self._context is None:
             raise RuntimeError(f"the step {self.name!r} is not running: this works only inside its run()")
         return self._context
@@ -247,24 +257,13 @@ class BuildStep:
             self.cmd.interrupt(str(reason))
 
     @property
-    def worker(self) -> BuildWorker:
-        """The worker that the build runs on."""
-        worker: BuildWorker = self.build.worker
-        return worker
-
-    @property
     def worker_name(self) -> str:
         """The name of the worker that the build runs on."""
-        return self.worker.workername
+        return str(self.build.workername)
 
     def getWorkerName(self) -> str:
         """The name of the worker that the build runs on."""
         return self.worker_name
-
-    @property
-    def number(self) -> int:
-        """The step's place in its build, from 1."""
-        return self.context.number
 
     def getProperty(self, name: str, default: Any = None) -> Any:
         """The value of a property of the build, or `default`."""
@@ -281,14 +280,14 @@ class BuildStep:
 
     async def runCommand(self, command: RemoteCommand) -> RemoteCommand:
         """Run a command on the worker and wait for its end. Returns the command."""
-        context = self.context
+        doors = self.doors
         self.cmd = command
         if self.stopped:
             command.interrupt("the build was stopped")
             return command
         if command.log is None and command.stdioLogName:
             command.useLog(self._log_named(command.stdioLogName, command.collects))
-        await command.run(context, self.build.place)
+        await command.run(doors, self.build.place)
         if command.failure.startswith("timeout"):
             self.timed_out = True
         return command
@@ -300,7 +299,7 @@ class BuildStep:
 
     def _new_log(self, name: str, type: LogType, eager: bool) -> Log:
         waiting = self._observers.get(name, [])
-        log = Log(self.context, name, type, eager=eager or bool(waiting) or not self.lean)
+        log = Log(self.doors, name, type, eager=eager or bool(waiting) or not self.lean)
         self._logs[name] = log
         for observer in waiting:
             observer.setLog(log)
@@ -325,7 +324,7 @@ class BuildStep:
         return self._complete(name, "h", html)
 
     def _complete(self, name: str, type: LogType, text: str) -> Done[None]:
-        log = Log(self.context, name, type, eager=False)
+        log = Log(self.doors, name, type, eager=False)
         self._logs[name] = log
         log.addContent(text)
         return log.finish()
@@ -346,7 +345,7 @@ class BuildStep:
 
     def addURL(self, name: str, url: str) -> Done[None]:
         """Show a link with the step."""
-        self.context.call_now(AddUrl(name, url))
+        self.doors.call_now(AddUrl(name, url))
         return Done(None)
 
     def addStepsAfterCurrentStep(self, steps: Iterable[Any]) -> None:
@@ -359,21 +358,21 @@ class BuildStep:
 
     async def sleep(self, seconds: float) -> None:
         """Wait. After a restart of the server only the rest is waited."""
-        await self.context.call(Sleep(float(seconds)))
+        await self.doors.call(Sleep(float(seconds)))
 
     def now(self) -> float:
         """The wall time, Unix seconds: the same after a restart of the server."""
-        return float(self.context.call_now(Now()))
+        return float(self.doors.call_now(Now()))
 
     async def acquire(self, accesses: tuple[Access, ...]) -> int:
         """Claim locks and wait for the grant. Returns the number of the call, for `release`."""
-        number = self.context.calls + 1
-        await self.context.call(Acquire(accesses))
+        number = self.doors.calls + 1
+        await self.doors.call(Acquire(accesses))
         return number
 
     async def release(self, number: int) -> None:
         """Give back what the call `number` acquired."""
-        self.context.call_now(Release(number))
+        self.doors.call_now(Release(number))
 
     # What people read
 
@@ -406,8 +405,12 @@ class BuildStep:
         """Show the current summary anew."""
         summary = self.getCurrentSummary()
         if isinstance(summary, Awaitable):
-            fail("getCurrentSummary() must not be a coroutine", place=self.place)
-        self.context.update_summary(words(summary.get("step", "")))
+            self._showing = asyncio.ensure_future(self._show_later(summary))
+        else:
+            self.doors.update_summary(words(summary.get("step", "")))
+
+    async def _show_later(self, summary: Awaitable[Any]) -> None:
+        self.doors.update_summary(words((await summary).get("step", "")))
 
     def wants_build_summary(self, result: int) -> bool:
         """Whether `updateBuildSummaryPolicy` lets this step's summary into the build's."""

@@ -33,11 +33,14 @@ class Prepared(Struct, frozen=True, kw_only=True):
     `args` are the rendered attributes (None: to be rendered after the grant, because the step has locks whose fences
     they may want). `again` names those whose values cannot be stored: they are rendered again on replay. `limits` are
     its locks' limits, for locks that the configuration did not have when it was loaded. `env` is the builder's
-    environment, rendered. `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION then.
+    environment, rendered. `summary` and `hidden` are those of a skipped step. `error` is the traceback where the user's
+    code failed: `execute` ends in EXCEPTION then.
     """
 
     name: str
     skip: bool = False
+    summary: str = ""
+    hidden: bool = False
     accesses: tuple[Access, ...] = ()
     limits: tuple[LockSetup, ...] = ()
     args: dict[str, Any] | None = None
@@ -78,7 +81,9 @@ async def prepare(step: BuildStep, build_context: BuildContext) -> Prepared:
             name = words(await render(step.name, build.properties))
             step.name = name
         if not await _wants_to_run(step):
-            return Prepared(name=name, skip=True)
+            step.results = Result.SKIPPED
+            outcome = await _summaries(step)
+            return Prepared(name=name, skip=True, summary=outcome.summary, hidden=outcome.hidden)
         locks = await render(step.locks, build.properties)
         what = f"locks of the step {name!r}"
         accesses = accesses_for(build.workername, locks, what, step.place)
@@ -210,21 +215,25 @@ async def _apply(step: BuildStep, prepared: Prepared) -> None:
 
 
 async def _outcome(step: BuildStep) -> StepOutcome:
-    """The end of the logs, summaries, `hideStepIf`."""
-    summary: dict[str, Any] = {}
-    hidden: Any = False
+    """How the step ended; what the user's code raises makes it EXCEPTION."""
     try:
         step.finish_observers()
-        summary = await resolve(step.getResultSummary())
-        hidden = step.hideStepIf
-        if is_renderable(hidden):
-            hidden = await render(hidden, step.build.properties)
-        elif callable(hidden):
-            hidden = await resolve(_call(hidden, step, step.results, step))
+        return await _summaries(step)
     except Exception as exc:
         _log_error(step, _traceback(exc))
         step.results = Result.EXCEPTION
-        hidden = False
+        text = step.with_result("finished")
+        return StepOutcome(result=Result.EXCEPTION, summary=text, build_summary=text)
+
+
+async def _summaries(step: BuildStep) -> StepOutcome:
+    """The summary of a step that has its result, and `hideStepIf`."""
+    summary = await resolve(step.getResultSummary())
+    hidden = step.hideStepIf
+    if is_renderable(hidden):
+        hidden = await render(hidden, step.build.properties)
+    elif callable(hidden):
+        hidden = await resolve(_call(hidden, step, step.results, step))
     text = words(summary.get("step")) or step.with_result("finished")
     build_text = summary.get("build")
     if build_text is None and step.wants_build_summary(step.results):

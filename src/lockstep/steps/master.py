@@ -61,13 +61,13 @@ class MasterShellCommand(BuildStep):
     async def run(self) -> int:
         command = flatten_command(self.command)
         log = self.addLog("stdio")
-        where = self.context.master_path(self.path or self._own_workdir or "")
+        where = self.doors.master_path(self.path or self._own_workdir or "")
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         log.addHeader(f"{shown(command)}\n in the server's directory {self.path or '.'}\n")
         environment = self._environment()
         try:
             self._process = await asyncio.to_thread(
-                self._start, substitute(words, self.context.secret), where, environment
+                self._start, substitute(words, self.doors.secret), where, environment
             )
         except OSError as exc:
             log.addHeader(f"it cannot be started: {exc.strerror or type(exc).__name__}\n")
@@ -81,7 +81,7 @@ class MasterShellCommand(BuildStep):
     def _environment(self) -> dict[str, str]:
         """The server's environment with the step's, and the fences."""
         env = dict(os.environ)
-        added = substitute({**(self.env or {}), **self.build.fences()}, self.context.secret)
+        added = substitute({**(self.env or {}), **self.build.fences()}, self.doors.secret)
         for name, value in added.items():
             if value is None:
                 env.pop(name, None)

@@ -82,10 +82,11 @@ class SVN(Source):
         method = (self.method or "fresh") if self.mode == "full" else "incremental"
         self._tree = "source" if method in ("copy", "export") else self.workdir
         revision = self.no_option("revision", stamp.revision) or "HEAD"
-        if method == "clobber" or await self._is_spoilt():
+        there = method != "clobber" and await self.exists(self._tree, ".svn")
+        if method == "clobber" or (there and await self._is_spoilt()):
             await self.remove(self._tree)
-            await self._check_out(revision)
-        elif not await self.exists(self._tree, ".svn"):
+            there = False
+        if not there:
             await self._check_out(revision)
         else:
             if method in ("fresh", "clean"):
@@ -106,9 +107,7 @@ class SVN(Source):
         await self.svn("checkout", "--revision", str(revision), *self._depth("--depth"), "--", self.repourl, ".")
 
     async def _is_spoilt(self) -> bool:
-        """Whether the tree is patched, or of another repository."""
-        if not await self.exists(self._tree, ".svn"):
-            return False
+        """Whether the checkout that is there is patched, or of another address."""
         if await self.exists(self._tree, PATCHED):
             return True
         cmd = await self.svn("info", "--xml", collect=True, abandonOnFailure=False)

@@ -101,7 +101,7 @@ class FileUpload(_Transfer):
         result = await self.transfer(command)
         if self.mode is not None and not command.didFail():
             with contextlib.suppress(FileNotFoundError):  # on replay the file may be gone
-                os.chmod(self.context.master_path(self.masterdest), self.mode)
+                os.chmod(self.doors.master_path(self.masterdest), self.mode)
         return result
 
     def getResultSummary(self) -> Any:

@@ -123,7 +123,7 @@ class Trigger(BuildStep):
             name, props, *rest = wanted
             important = not (rest and rest[0])
         try:
-            scheduler = self.context.submission(name)
+            scheduler = self.doors.submission(name)
         except KeyError:
             raise LookupError(f"there is no Triggerable scheduler {name!r}") from None
         return scheduler.trigger(stamps, self._properties(props)), important
@@ -134,7 +134,7 @@ class Trigger(BuildStep):
         if not wanted:
             return Result.SUCCESS
         call = StartBuilds(tuple(submission for submission, _ in wanted), wait=bool(self.waitForFinish))
-        self.triggered = await self.context.call(call)
+        self.triggered = await self.doors.call(call)
         total = Result.SUCCESS
         for done, (submission, important) in zip(self.triggered, wanted, strict=True):
             for builder, number, buildid, _ in done.builds:
