@@ -104,10 +104,10 @@ def test_shell(world: World, worker: Worker) -> None:
 
 def test_ends_that_are_not_its_own(world: World, worker: Worker) -> None:
     run = world.master.run
-    assert run("1", command="sleep 100", timeout=1).end.reason == "timeout_without_output"
+    assert run("1", command="exec sleep 100", timeout=1).end.reason == "timeout_without_output"
     assert run("2", command="while :; do echo x; sleep 0.1; done", maxTime=1).end.reason == "timeout"
     assert run("3", command="seq 1000", max_lines=10).end.reason == "max_lines_failure"
-    world.master.start("4", command="echo on; sleep 100")
+    world.master.start("4", command="echo on; exec sleep 100")
     world.master.wait(lambda: world.master.told["4"].text(STDOUT), "its first word")
     world.master.interrupt("4")
     told = world.master.ended("4")
