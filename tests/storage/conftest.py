@@ -29,11 +29,9 @@ def postgres() -> Iterator[str]:
     server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Gives the address of a new, empty database at each call."""
+def _maker(request: pytest.FixtureRequest, folder: Path) -> Callable[[], str]:
     if request.param == "sqlite":
-        return lambda: f"sqlite:///{tmp_path}/state{next(_numbers)}.sqlite"
+        return lambda: f"sqlite:///{folder}/state{next(_numbers)}.sqlite"
     base = request.getfixturevalue("postgres")
 
     def make() -> str:
@@ -47,7 +45,19 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]
     return make
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives the address of a new, empty database at each call."""
+    return _maker(request, tmp_path)
+
+
 @pytest.fixture
 def url(new_url: Callable[[], str]) -> str:
     """The address of a new, empty database."""
     return new_url()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a database that all tests of a file read."""
+    return _maker(request, tmp_path_factory.mktemp("shared"))()

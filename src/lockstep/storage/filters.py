@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from lockstep.storage.codec import to_json
 
-Kind = Literal["int", "date", "bool", "str", "list"]
-"""`date` is a column of float seconds that callers see as integers; `list` a JSON list of strings."""
+Kind = Literal["int", "date", "bool", "set", "str", "list"]
+"""`date` is a column of float seconds that callers see as integers; `list` a JSON list of strings; `set` is true where
+the column has a value: so `complete=false` runs over the index of what is live."""
 
 OPERATORS: Final = ("eq", "ne", "lt", "le", "gt", "ge", "contains")
 
@@ -51,7 +52,7 @@ def convert(value: Any, kind: Kind, field: str) -> Any:
     """
     if value is None:
         return None
-    if kind == "bool":
+    if kind in ("bool", "set"):
         text = str(value).lower()
         if text in _TRUE:
             return True
@@ -110,6 +111,8 @@ def _condition(field: Field, op: str, values: list[Any]) -> tuple[str, list[Any]
 def _equals(field: Field, value: Any) -> tuple[str, list[Any]]:
     if value is None:
         return f"{field.sql} IS NULL", []
+    if field.kind == "set":
+        return f"{field.sql} IS {'NOT ' if value else ''}NULL", []
     if field.kind == "date":
         return f"({field.sql} >= ? AND {field.sql} < ?)", [value, value + 1]
     if field.kind == "list":

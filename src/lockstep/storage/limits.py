@@ -20,5 +20,11 @@ CHUNK_TARGET: Final = 256 * 1024
 CHUNKS_WORTH_MERGING: Final = 4
 """A closed log of fewer chunks stays as it is."""
 
+CHUNK_SMALL: Final = 32 * 1024
+"""A closed log whose chunks have more bytes than this on average stays as it is."""
+
 BUSY_SECONDS: Final = 10.0
 """How long a connection waits for another's lock on the file."""
+
+LOCK_SECONDS: Final = 2.0
+"""How long an opening waits for PostgreSQL to notice that the store's last process has ended."""

@@ -12,7 +12,7 @@ import zstandard
 from lockstep.storage.batch import CommandProgress, LogPart
 from lockstep.storage.codec import pack
 from lockstep.storage.limits import CHUNK_RAW_BELOW, CHUNK_TARGET
-from lockstep.storage.projection import LiveLog, Projection
+from lockstep.storage.projection import Projection
 
 RAW: Final = 0
 ZSTD: Final = 1
@@ -41,6 +41,7 @@ def unpack(packing: int, content: bytes) -> bytes:
 def add_parts(p: Projection, packer: Packer, parts: Iterable[LogPart]) -> None:
     """Gather the chunks of some parts in `p.changes`."""
     for part in parts:
+        packing, content = packer.pack(part.text.encode("utf-8", "replace"))
         log = p.logs.get(part.logid)
         end = part.first_line + part.lines
         if log is None:  # it was closed before its last lines came
@@ -48,7 +49,7 @@ def add_parts(p: Projection, packer: Packer, parts: Iterable[LogPart]) -> None:
         else:
             log.lines = end
             log.chunks += 1
-        packing, content = packer.pack(part.text.encode("utf-8", "replace"))
+            log.bytes += len(content)
         row = {
             "logid": part.logid,
             "first_line": part.first_line,
@@ -110,8 +111,3 @@ def lines_of(rows: Iterable[tuple[int, int, int, bytes]], first: int, limit: int
 def _cut(text: bytes, skip: int, take: int) -> bytes:
     """Some lines of a text in which only newlines end lines."""
     return b"".join(line + b"\n" for line in text.split(b"\n")[skip : skip + take])
-
-
-def live_logs(rows: Iterable[tuple[int, int, int]]) -> dict[int, LiveLog]:
-    """(log id, stored lines, chunks) of each open log, as the projection remembers them."""
-    return {logid: LiveLog(lines, chunks) for logid, lines, chunks in rows}

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from lockstep.storage import schema
 from lockstep.storage.errors import StoreError, explain
-from lockstep.storage.limits import BUSY_SECONDS
+from lockstep.storage.limits import BUSY_SECONDS, LOCK_SECONDS
 
 _ADVISORY: Final = 0x10C57E9
 """The key of PostgreSQL's advisory lock: one writing process per database."""
@@ -136,13 +136,19 @@ def lock_database(connection: Any, database: Database) -> None:
     """Keep every other process out of a PostgreSQL store for as long as this connection lives.
 
     Raises:
-        StoreError: another process has it.
+        StoreError: another process has it, and has kept it for `LOCK_SECONDS`: the server needs a moment to notice
+            that a process was killed.
     """
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY,)).fetchone()
-    if not row[0]:
+    connection.execute(f"SET lock_timeout = {int(LOCK_SECONDS * 1000)}")
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY,))
+    except Exception as error:
+        if type(error).__name__ != "LockNotAvailable":
+            raise
         raise StoreError(
             f"store {database.place} is in use by another process; one store serves one master: stop that one first"
-        )
+        ) from None
+    connection.execute("SET lock_timeout = 0")
 
 
 def schema_number(connection: Any, database: Database) -> int | None:

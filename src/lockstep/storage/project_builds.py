@@ -4,7 +4,7 @@ from typing import Any
 
 from lockstep.core import facts as f
 from lockstep.storage.codec import clean, pack, to_json
-from lockstep.storage.limits import CHUNKS_WORTH_MERGING
+from lockstep.storage.limits import CHUNK_SMALL, CHUNKS_WORTH_MERGING
 from lockstep.storage.projection import CallKey, LiveBuild, LiveLog, Projection
 
 Envelope = f.Numbered
@@ -191,7 +191,7 @@ def _close_log(p: Projection, logid: int, lines: int | None) -> None:
     """A log is complete. `lines` None: as many as are stored."""
     log = p.logs.pop(logid)
     p.changes.update("logs", logid, {"complete": True, "num_lines": log.lines if lines is None else lines})
-    if log.chunks >= CHUNKS_WORTH_MERGING:
+    if log.chunks >= CHUNKS_WORTH_MERGING and log.bytes <= log.chunks * CHUNK_SMALL:
         p.closed.append(logid)
 
 

@@ -28,10 +28,11 @@ class LiveBuild(Struct):
 
 
 class LiveLog(Struct):
-    """An open log: how many lines and chunks of it are stored."""
+    """An open log: how many lines and chunks of it are stored, and how many bytes they take."""
 
     lines: int = 0
     chunks: int = 0
+    bytes: int = 0
 
 
 class LiveWorker(Struct):

@@ -103,13 +103,12 @@ class Queries:
         spec = _spec(resource)
         condition, values = where(filters, spec.fields, resource)
         size = MAX_PAGE if limit is None else max(0, min(limit, MAX_PAGE))
-        sql = f"SELECT {spec.columns} FROM {spec.table}"
+        sql = _select(spec, properties)
         if condition:
             sql += f" WHERE {condition}"
         sql += f" ORDER BY {order_by(order, spec.fields, resource, spec.key)} LIMIT {size} OFFSET {max(0, int(offset))}"
         with self._reader() as reader:
-            items = [spec.shape(row) for row in reader.rows(sql, values)]
-            _complete(reader, spec, items, properties)
+            items = _shaped(reader, spec, reader.rows(sql, values), properties)
             full = len(items) == size or (offset and not items)
             total = self._total(reader, spec, condition, values) if full else offset + len(items)
         return Page(items, total)
@@ -133,9 +132,8 @@ class Queries:
         """
         spec = _spec(resource)
         with self._reader() as reader:
-            rows = reader.rows(f"SELECT {spec.columns} FROM {spec.table} WHERE {spec.key} = ?", (key,))
-            items = [spec.shape(row) for row in rows]
-            _complete(reader, spec, items, properties)
+            rows = reader.rows(f"{_select(spec, properties)} WHERE {spec.key} = ?", (key,))
+            items = _shaped(reader, spec, rows, properties)
         return items[0] if items else None
 
     # --- what hangs on other things
@@ -270,6 +268,17 @@ class Queries:
             rows = reader.rows(f"{sql} ORDER BY number LIMIT {max(0, int(limit))}", values)
         return [Numbered(found, at, codec.fact_of(body)) for found, at, body in rows]
 
+    def follow(self, number: int, kinds: Sequence[type[Fact]], limit: int = 1000) -> tuple[list[Numbered], int]:
+        """As `facts_after`, and the number to go on from. Keep that number even if nothing was found: facts of other
+        kinds are read through, half a second for a million.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        end = self.last_fact()
+        found = [fact for fact in self.facts_after(number, kinds, limit) if fact.number <= end]
+        return found, found[-1].number if len(found) >= limit else max(end, number)
+
     def last_fact(self) -> int:
         """The number of the last fact, 0 if there is none.
 
@@ -293,20 +302,37 @@ def _spec(resource: str) -> Resource:
     return spec
 
 
-def _complete(reader: Reader, spec: Resource, items: list[dict[str, Any]], properties: Sequence[str]) -> None:
+def _select(spec: Resource, properties: Sequence[str]) -> str:
+    more = f", {spec.properties}" if properties and spec.properties else ""
+    return f"SELECT {spec.columns}{more} FROM {spec.table}"
+
+
+def _shaped(
+    reader: Reader, spec: Resource, rows: Sequence[tuple[Any, ...]], properties: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of `_select` in Buildbot's shape, with what is in other tables."""
+    items = [spec.shape(row) for row in rows]
+    if properties and spec.properties:
+        width = spec.properties.count(", ") + 1
+        for item, row in zip(items, rows, strict=True):
+            item["properties"] = _properties_in(row[-width:], properties)
+    if items:
+        _complete(reader, spec, items)
+    return items
+
+
+def _properties_in(texts: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    """Properties of these names (`*`: all); later texts count more."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        if text != "{}":
+            found |= codec.from_json(text)
+    return found if "*" in names else {name: found[name] for name in names if name in found}
+
+
+def _complete(reader: Reader, spec: Resource, items: list[dict[str, Any]]) -> None:
     """Put in what is in other tables."""
-    if not items:
-        return
-    if spec.name == "builds" and properties:
-        sql = "SELECT buildid, properties FROM builds WHERE buildid IN"
-        _put_properties(reader, sql, "buildid", items, properties)
-    elif spec.name == "buildrequests" and properties:
-        sql = (
-            "SELECT r.brid, s.properties, r.properties FROM requests r JOIN buildsets s ON s.bsid = r.bsid "
-            "WHERE r.brid IN"
-        )
-        _put_properties(reader, sql, "buildrequestid", items, properties)
-    elif spec.name == "steps":
+    if spec.name == "steps":
         steps = {item["stepid"]: item for item in items}
         rows = reader.rows_in("SELECT stepid, position, name, url FROM urls WHERE stepid IN", list(steps))
         for stepid, _, name, url in sorted(rows):
@@ -320,18 +346,6 @@ def _complete(reader: Reader, spec: Resource, items: list[dict[str, Any]], prope
             item["patch"] = _patch(item["ssid"], item["patch"])
     elif spec.name == "changes":
         _put_stamps(reader, items)
-
-
-def _put_properties(reader: Reader, sql: str, key: str, items: list[dict[str, Any]], names: Sequence[str]) -> None:
-    by_id = {item[key]: item for item in items}
-    for id_, *texts in reader.rows_in(sql, list(by_id)):
-        found: dict[str, Any] = {}
-        for text in texts:
-            if text != "{}":
-                found |= codec.from_json(text)
-        if "*" not in names:
-            found = {name: found[name] for name in names if name in found}
-        by_id[id_]["properties"] = found
 
 
 def _stamps(reader: Reader, ssids: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -379,5 +393,5 @@ def _changes_of(reader: Reader, ssids: Sequence[int]) -> list[dict[str, Any]]:
     ids = sorted({changeid for changeid, _ in rows})
     found = reader.rows_in(f"SELECT {spec.columns} FROM changes WHERE changeid IN", ids)
     items = sorted((spec.shape(row) for row in found), key=lambda change: int(change["changeid"]))
-    _complete(reader, spec, items, ())
+    _complete(reader, spec, items)
     return items

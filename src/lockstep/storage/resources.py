@@ -26,6 +26,8 @@ class Resource(Struct, frozen=True):
     columns: str
     shape: Callable[[Row], dict[str, Any]]
     fields: dict[str, Field]
+    properties: str = ""
+    """The column of properties, if they can be asked for."""
     grows: bool = False
     """Rows are only added, with growing keys: their number need not be counted anew each time."""
 
@@ -231,12 +233,13 @@ _ALL: Final = (
             "priority": Field("priority"),
             "claimed": Field("claimed", "bool"),
             "claimed_at": Field("claimed_at", "date"),
-            "complete": Field("complete", "bool"),
+            "complete": Field("complete_at", "set"),
             "complete_at": Field("complete_at", "date"),
             "results": Field("results"),
             "submitted_at": Field("submitted_at", "date"),
             "waited_for": Field("waited_for", "bool"),
         },
+        properties="(SELECT s.properties FROM buildsets s WHERE s.bsid = requests.bsid), properties",
         grows=True,
     ),
     Resource(
@@ -252,7 +255,7 @@ _ALL: Final = (
             "external_idstring": Field("external_idstring", "str"),
             "rebuilt_buildid": Field("rebuilt_buildid"),
             "parent_buildid": Field("parent_buildid"),
-            "complete": Field("complete", "bool"),
+            "complete": Field("complete_at", "set"),
             "complete_at": Field("complete_at", "date"),
             "results": Field("results"),
             "submitted_at": Field("submitted_at", "date"),
@@ -276,12 +279,13 @@ _ALL: Final = (
             "workerid": Field("workerid"),
             "masterid": Field("1"),
             "started_at": Field("started_at", "date"),
-            "complete": Field("complete", "bool"),
+            "complete": Field("complete_at", "set"),
             "complete_at": Field("complete_at", "date"),
             "locks_duration_s": Field("locks_duration", "date"),
             "results": Field("results"),
             "state_string": Field("state_string", "str"),
         },
+        properties="properties",
         grows=True,
     ),
     Resource(
@@ -298,7 +302,7 @@ _ALL: Final = (
             "name": Field("name", "str"),
             "started_at": Field("started_at", "date"),
             "locks_acquired_at": Field("locks_acquired_at", "date"),
-            "complete": Field("complete", "bool"),
+            "complete": Field("complete_at", "set"),
             "complete_at": Field("complete_at", "date"),
             "results": Field("results"),
             "hidden": Field("hidden", "bool"),

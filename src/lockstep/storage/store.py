@@ -15,10 +15,10 @@ from lockstep.storage import codec, opening
 from lockstep.storage.batch import Batch, CommandProgress
 from lockstep.storage.errors import StoreError, explain
 from lockstep.storage.load import load
-from lockstep.storage.logs import Packer, add_parts, add_progress, live_logs, merged
+from lockstep.storage.logs import Packer, add_parts, add_progress, merged
 from lockstep.storage.opening import Database
 from lockstep.storage.project import project
-from lockstep.storage.projection import LiveWorker, Projection, seed
+from lockstep.storage.projection import LiveLog, LiveWorker, Projection, seed
 from lockstep.storage.reading import Reader
 from lockstep.storage.rows import Changes, Statements, insert_many, write
 
@@ -79,7 +79,6 @@ class Store:
 
     def _seed(self) -> Projection:
         self._saved = load(self._reader, self.installation)
-        logs = live_logs(self._open_logs())
         names = "SELECT kind, name, id FROM named"
         named = {(kind, name): int(number) for kind, name, number in self._reader.rows(names)}
         workers = {
@@ -88,18 +87,18 @@ class Store:
                 "SELECT name, configured, known, state FROM workers"
             )
         }
-        return seed(self._saved, logs, workers, named)
+        return seed(self._saved, self._stored_logs(self._saved), workers, named)
 
-    def _open_logs(self) -> list[tuple[int, int, int]]:
-        saved = self._saved
-        assert saved is not None
+    def _stored_logs(self, saved: Saved) -> dict[int, LiveLog]:
         ids = [logid for build in saved.builds for step in build.steps for logid in step.open_logs]
-        counts = dict.fromkeys(ids, (0, 0))
-        sql = "SELECT logid, first_line + num_lines FROM log_chunks WHERE logid IN"
-        for logid, end in self._reader.rows_in(sql, ids):
-            lines, chunks = counts[logid]
-            counts[logid] = (max(lines, end), chunks + 1)
-        return [(logid, lines, chunks) for logid, (lines, chunks) in counts.items()]
+        logs = {logid: LiveLog() for logid in ids}
+        sql = "SELECT logid, first_line + num_lines, length(content) FROM log_chunks WHERE logid IN"
+        for logid, end, size in self._reader.rows_in(sql, ids):
+            log = logs[logid]
+            log.lines = max(log.lines, end)
+            log.chunks += 1
+            log.bytes += size
+        return logs
 
     # --- writing
 

@@ -3,6 +3,7 @@
 What is written is the store's business; who hands in batches and waits for them is the loop (`master/loop.py`).
 """
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -92,4 +93,5 @@ class Writer:
             except StoreError as error:
                 self._error = str(error)
         for _, done in group:
-            done(self._error)
+            with contextlib.suppress(RuntimeError):  # the loop that waited for it has been closed
+                done(self._error)
