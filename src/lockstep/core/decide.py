@@ -41,6 +41,7 @@ HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.Remembered: decide_setup.remembered,
     e.ChangesFound: decide_setup.changes_found,
     e.Submitted: decide_requests.submitted,
+    e.SchedulerMoved: decide_requests.scheduler_moved,
     e.NeedRendered: decide_requests.need_rendered,
     e.CancelAsked: decide_requests.cancel_asked,
     e.PriorityAsked: decide_requests.priority_asked,

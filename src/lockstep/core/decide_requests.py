@@ -13,7 +13,7 @@ from lockstep.core.decide_setup import keep
 from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_REQUESTS_PER_SUBMISSION
 from lockstep.core.nouns import Result
-from lockstep.core.records import Request
+from lockstep.core.records import Buildset, Request
 from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
 
 
@@ -21,12 +21,25 @@ def submitted(draft: Draft, event: e.Submitted) -> None:
     """Take a submission in. Replies `(bsid, {builder: brid})`."""
     error = refusal(draft, event.submission)
     if error:
-        keep(draft, event.owner, event.memory, event.cursor)
         draft.reply(event.token, error=error)
         return
-    bsid, brids = submit(draft, event.submission)
+    draft.reply(event.token, submit(draft, event.submission))
+
+
+def scheduler_moved(draft: Draft, event: e.SchedulerMoved) -> None:
+    """Take what a scheduler wants, and keep how far it has read with it: nothing is asked for twice, nothing lost.
+
+    Replies a sentence for each submission that cannot be taken (its builder is gone).
+    """
+    problems = []
+    for submission in event.submissions:
+        error = refusal(draft, submission)
+        if error:
+            problems.append(error)
+        else:
+            submit(draft, submission)
     keep(draft, event.owner, event.memory, event.cursor)
-    draft.reply(event.token, (bsid, brids))
+    draft.reply(event.token, problems)
 
 
 def refusal(draft: Draft, submission: Submission) -> str:
@@ -54,7 +67,7 @@ def submit(
     for wish in submission.requests:
         brids[wish.builder] = _request(draft, bsid, submission, wish, parent)
     if not submission.requests:
-        draft.emit(f.BuildsetEnded(bsid=bsid, result=Result.SUCCESS))
+        _end_buildset(draft, state.buildsets[bsid])
     return bsid, brids
 
 
@@ -158,9 +171,15 @@ def end(draft: Draft, request: Request, result: Result, reason: str = "", into: 
     buildset = state.buildsets[request.bsid]
     if buildset.open_requests:
         return
-    draft.emit(f.BuildsetEnded(bsid=buildset.bsid, result=buildset.result))
+    _end_buildset(draft, buildset)
     if buildset.waited_for and buildset.parent_call is not None:
         decide_builds.child_ended(draft, buildset.parent_call)
+
+
+def _end_buildset(draft: Draft, buildset: Buildset) -> None:
+    draft.emit(
+        f.BuildsetEnded(bsid=buildset.bsid, result=buildset.result, scheduler=buildset.scheduler, ssids=buildset.ssids)
+    )
 
 
 def priority_asked(draft: Draft, event: e.PriorityAsked) -> None:

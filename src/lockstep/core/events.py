@@ -47,10 +47,16 @@ class ChangesFound(Event, frozen=True):
 
 
 class Submitted(Event, frozen=True):
-    """Somebody asks for builds. `owner`, `memory` and `cursor` are kept together with it (see `Remembered`)."""
+    """Somebody asks for builds."""
 
     submission: Submission
-    owner: str = ""
+
+
+class SchedulerMoved(Event, frozen=True):
+    """What a scheduler wants of what it has read up to the fact `cursor`: all of it is taken in one decision."""
+
+    owner: str
+    submissions: tuple[Submission, ...] = ()
     memory: Any = None
     cursor: int | None = None
 
@@ -170,18 +176,14 @@ class CommandInterruptAsked(Event, frozen=True):
 
 
 class CommandEnded(Event, frozen=True):
-    """A worker says how a command ended. All of its output is in the store's queue before this.
-
-    `lines` are the final line counts of the logs that the command wrote.
-    """
+    """A worker says how a command ended. All of its output is in the store's queue before this."""
 
     command: str
     result: CommandResult
-    lines: dict[int, int] = field(default_factory=dict)
 
 
 class StepFinished(Event, frozen=True):
-    """A step's `run` has returned, and all of its commands have ended. `lines` are the final line counts of its logs."""
+    """A step's `run` has returned, and all of its commands have ended. `lines` counts its logs' lines."""
 
     buildid: int
     number: int

@@ -125,10 +125,12 @@ class RequestEnded(Fact, frozen=True):
 
 
 class BuildsetEnded(Fact, frozen=True):
-    """All requests of a build set are complete."""
+    """All requests of a build set are complete. `scheduler` and `ssids` are the build set's, for whoever follows it."""
 
     bsid: int
     result: Result
+    scheduler: str = ""
+    ssids: tuple[int, ...] = ()
 
 
 # --- claims and holds (L60, L72)

@@ -271,6 +271,10 @@ class Agents:
         if connection.number:
             self.house.loop.post(e.WorkerDisconnected(worker=connection.session.name, session=connection.number))
 
+    def connected(self, worker: str) -> bool:
+        """Whether a worker of that name has a connection."""
+        return worker in self._connections
+
     def welcome(self, worker: str, session: int) -> None:
         """The core has taken a worker (an effect)."""
         log.info("worker %s is connected (session %s)", worker, session)
@@ -312,11 +316,8 @@ class Agents:
                 self.house.loop.write(part)
 
     def _log(self, call: c.RunCommand, stream: str) -> LogFile | None:
-        if stream.startswith(LOG_PREFIX):
-            logid = call.logs.get(stream.removeprefix(LOG_PREFIX), 0)
-        else:
-            logid = call.stdio
-        return self.house.logs.get(logid)
+        followed = stream.startswith(LOG_PREFIX)
+        return self.house.logs.get(call.logs.get(stream.removeprefix(LOG_PREFIX), 0) if followed else call.stdio)
 
     def _flush(self) -> None:
         """Store how far each command is, once a turn, and acknowledge it after the commit."""

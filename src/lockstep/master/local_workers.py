@@ -47,6 +47,9 @@ class LocalWorkers:
             url: where the server listens, `ws://HOST:PORT/`.
             lease: seconds (L61).
         """
+        running = self._processes.get(name)
+        if running is not None and running.poll() is None:
+            return
         self.password(name)
         folder = self._folder(name, workdir)
         await asyncio.to_thread(self._spawn, name, folder, url, lease)

@@ -191,6 +191,7 @@ class Loop:
                 future.set_result(effect.value)
 
     async def settle(self) -> None:
-        """Wait until everything that was handed in is stored."""
-        while self._flush is not None or self._flights:
-            await asyncio.sleep(0.001)
+        """Wait until everything that was handed in so far is stored."""
+        stored = self._loop.create_future()
+        self.after_commit(lambda: None if stored.done() else stored.set_result(None))
+        await stored

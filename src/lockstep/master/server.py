@@ -24,6 +24,8 @@ from lockstep.master.house import House
 from lockstep.master.listening import Listening
 from lockstep.master.local_workers import LocalWorkers
 from lockstep.master.loop import Loop
+from lockstep.master.polling import Polling
+from lockstep.master.scheduling import Scheduling
 from lockstep.storage.queries import Queries
 from lockstep.storage.store import Store
 from lockstep.storage.writer import Writer
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8010
 DEFAULT_STORE = "sqlite:///lockstep.sqlite"
+
+LOCAL_PERIOD = 5.0
+"""Seconds between two looks at whether the local workers still run."""
 
 
 class Server:
@@ -84,7 +89,13 @@ class Server:
         await self.listening.start(self._ports(config))
         self.port = self.listening.port
         self.house.spawn(self.agents.ask_for_life())
+        self.scheduling = Scheduling(self.house)
+        self.polling = Polling(self.house)
+        await self.scheduling.start()
+        self.house.spawn(self.scheduling.run())
+        await self.polling.start()
         await self._start_local(config)
+        self.house.spawn(self._keep_local())
 
     def web_app(self) -> Any:
         """The application that serves pages and API."""
@@ -106,9 +117,15 @@ class Server:
     async def _start_local(self, config: Config) -> None:
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         for worker in config.workers.values():
-            if isinstance(worker, LocalWorker):
+            if isinstance(worker, LocalWorker) and not self.agents.connected(worker.name):
                 lease = worker.setup().lease
                 await self.local.start(worker.name, worker.workdir, f"ws://{host}:{self.port}/", lease)
+
+    async def _keep_local(self) -> None:
+        """Start local workers again that have ended."""
+        while True:
+            await asyncio.sleep(LOCAL_PERIOD)
+            await self._start_local(self.house.config)
 
     def _fatal(self, reason: str) -> None:
         self.failure = reason
@@ -125,6 +142,8 @@ class Server:
             config = load(self.file, self.basedir)
             self.house.config = config
             gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
+            await self.scheduling.restart()
+            await self.polling.start()
             await self._start_local(config)
             return gone
 
@@ -145,6 +164,7 @@ class Server:
 
     async def stop(self) -> None:
         """Stop in order: doors, agents, builds, store. Commands on workers run on."""
+        await self.polling.stop()
         await self.agents.close()
         await self.listening.stop()
         await self.house.close()

@@ -1,6 +1,7 @@
 """What observers of a log are fed, live and on replay: lines in order, and never earlier than the step could know them.
 
-Live, lines pass as they are stored. On replay the stored ones are there at once, but are let through command by command.
+Live, lines pass as they are stored. On replay the stored ones are there at once, but are let through command by
+command.
 """
 
 from lockstep.core.calls import Stream

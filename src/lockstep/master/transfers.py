@@ -96,9 +96,9 @@ class Transfers:
         """Bytes of the file that a command downloads. Raises OSError."""
         if call.content is not None:
             return call.content[offset : offset + length]
-        return await asyncio.to_thread(self._read, self._base / os.path.expanduser(call.mastersrc), offset, length)
+        return await asyncio.to_thread(self._read, call.mastersrc, offset, length)
 
-    def _read(self, path: Path, offset: int, length: int) -> bytes:
-        with path.open("rb") as file:
+    def _read(self, path: str, offset: int, length: int) -> bytes:
+        with (self._base / os.path.expanduser(path)).open("rb") as file:
             file.seek(offset)
             return file.read(length)

@@ -1,0 +1,190 @@
+"""Schedulers at work: facts and timers in, moves out. What a scheduler wants is its own affair (`schedulers/`).
+
+Each reads the facts in their order, once: what it wants of a fact is stored together with how far it has read.
+"""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.errors import RefusedError
+from lockstep.core.nouns import Result
+from lockstep.core.values import SourceStamp
+from lockstep.master import clock
+from lockstep.schedulers.base import BaseScheduler, EndedBuildset, Move
+
+if TYPE_CHECKING:
+    from lockstep.master.house import House
+
+log = logging.getLogger(__name__)
+
+_KINDS: tuple[type[f.Fact], ...] = (f.ChangeAdded, f.BuildsetEnded)
+_PAGE = 500
+_KEEP_EVERY = 1000
+"""Facts that a scheduler may read without any move before how far it has read is kept."""
+
+_LONGEST_TIMER = 3600.0
+"""Seconds; the wall clock may be set, so it is looked at again."""
+
+
+class Scheduling:
+    """Runs the configuration's schedulers."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+        self._schedulers: dict[str, BaseScheduler] = {}
+        self._queue: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._read: dict[str, int] = {}
+        house.loop.listeners.append(self._told)
+
+    async def start(self) -> None:
+        """Take the schedulers of the configuration in force: catch up with the facts, then follow them."""
+        for handle in self._timers.values():
+            handle.cancel()
+        self._timers.clear()
+        wanted = self._house.config.schedulers
+        known = self._house.loop.state.memories
+        self._schedulers = {name: s for name, s in wanted.items() if isinstance(s, BaseScheduler)}
+        for name, scheduler in self._schedulers.items():
+            key = _key(name)
+            if key in known:
+                self._read.setdefault(name, known[key][1])
+                await self._catch_up(scheduler)
+            else:
+                self._read[name] = self._house.loop.state.last_fact
+                await self._take(scheduler, scheduler.start(None, clock.wall()), keep=True)
+            await self._take(scheduler, scheduler.start(self._memory(scheduler), clock.wall()))
+
+    async def restart(self) -> None:
+        """Take a new configuration's schedulers, between two facts."""
+        done = asyncio.get_running_loop().create_future()
+
+        async def work() -> None:
+            try:
+                await self.start()
+            finally:
+                done.set_result(None)
+
+        self._queue.put_nowait(work)
+        await done
+
+    async def run(self) -> None:
+        """Follow the facts, for ever."""
+        while True:
+            work = await self._queue.get()
+            try:
+                await work()
+            except RefusedError as exc:
+                log.warning("a scheduler was refused: %s", exc)
+            except Exception:
+                log.exception("a scheduler failed")
+
+    async def _catch_up(self, scheduler: BaseScheduler) -> None:
+        """Hand over what happened while nobody looked."""
+        reads = self._house.reads
+        while True:
+            after = self._read[scheduler.name]
+            page = await asyncio.to_thread(reads.facts_after, after, _KINDS, _PAGE)
+            for numbered in page:
+                await self._hand_over(scheduler, numbered)
+            if len(page) < _PAGE:
+                return
+
+    def _told(self, facts: Sequence[f.Numbered]) -> None:
+        for numbered in facts:
+            if isinstance(numbered.fact, _KINDS):
+                self._queue.put_nowait(functools.partial(self._all, numbered))
+
+    async def _all(self, numbered: f.Numbered) -> None:
+        for scheduler in list(self._schedulers.values()):
+            if numbered.number > self._read.get(scheduler.name, 0):
+                await self._hand_over(scheduler, numbered)
+
+    async def _hand_over(self, scheduler: BaseScheduler, numbered: f.Numbered) -> None:
+        """One fact for one scheduler."""
+        memory, now = self._memory(scheduler), numbered.at
+        self._read[scheduler.name] = numbered.number
+        kind = type(scheduler)
+        try:
+            if isinstance(numbered.fact, f.ChangeAdded) and kind.on_change is not BaseScheduler.on_change:
+                move = scheduler.on_change(memory, numbered.fact.change, now)
+            elif isinstance(numbered.fact, f.BuildsetEnded) and (
+                kind.on_buildset_ended is not BaseScheduler.on_buildset_ended
+            ):
+                move = scheduler.on_buildset_ended(memory, await self._ended(numbered.fact), now)
+            else:
+                return
+        except Exception:
+            log.exception(
+                "scheduler %s: what it was configured with failed at fact %s", scheduler.name, numbered.number
+            )
+            return
+        await self._take(scheduler, move)
+
+    async def _ended(self, fact: f.BuildsetEnded) -> EndedBuildset:
+        stamps = await asyncio.to_thread(self._stamps, fact.ssids)
+        return EndedBuildset(
+            bsid=fact.bsid,
+            scheduler=fact.scheduler,
+            result=Result(fact.result),
+            sourcestamps=stamps or (SourceStamp(),),
+        )
+
+    def _stamps(self, ssids: Sequence[int]) -> tuple[SourceStamp, ...]:
+        reads = self._house.reads
+        rows = [row for ssid in ssids if (row := reads.get("sourcestamps", ssid)) is not None]
+        return tuple(
+            SourceStamp(
+                codebase=row["codebase"],
+                repository=row["repository"],
+                project=row["project"],
+                branch=row["branch"],
+                revision=row["revision"],
+                changes=tuple(c["changeid"] for c in reads.changes_of_sourcestamp(row["ssid"])),
+            )
+            for row in rows
+        )
+
+    def _memory(self, scheduler: BaseScheduler) -> Any:
+        return self._house.loop.state.memories.get(_key(scheduler.name), (None, 0))[0]
+
+    async def _take(self, scheduler: BaseScheduler, move: Move, keep: bool = False) -> None:
+        """Do what a scheduler wants: in one decision, with how far it has read."""
+        name = scheduler.name
+        kept_memory, kept_cursor = self._house.loop.state.memories.get(_key(name), (None, 0))
+        read = self._read[name]
+        if move.submissions or move.memory != kept_memory or keep or read - kept_cursor > _KEEP_EVERY:
+            event = e.SchedulerMoved(owner=_key(name), submissions=move.submissions, memory=move.memory, cursor=read)
+            for problem in await self._house.loop.ask(event):
+                log.warning("scheduler %s: %s", name, problem)
+        self._arm(scheduler, move.wake)
+
+    def _arm(self, scheduler: BaseScheduler, wake: float | None) -> None:
+        handle = self._timers.pop(scheduler.name, None)
+        if handle is not None:
+            handle.cancel()
+        if wake is not None:
+            seconds = min(_LONGEST_TIMER, max(0.0, wake - clock.wall()))
+            later = asyncio.get_running_loop().call_later
+            self._timers[scheduler.name] = later(seconds, self._fire, scheduler, wake)
+
+    def _fire(self, scheduler: BaseScheduler, wake: float) -> None:
+        if self._schedulers.get(scheduler.name) is not scheduler:
+            return
+        if clock.wall() < wake:
+            self._arm(scheduler, wake)
+            return
+
+        async def due() -> None:
+            await self._take(scheduler, scheduler.on_timer(self._memory(scheduler), clock.wall()))
+
+        self._queue.put_nowait(due)
+
+
+def _key(name: str) -> str:
+    return f"scheduler:{name}"
