@@ -48,6 +48,7 @@ def start_log(*, quiet: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines(coloured=colour(err=True)))
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler], force=True)
+    handler.addFilter(lambda record: "without completing handshake" not in record.getMessage())  # a refused worker
     for noisy in ("websockets", "uvicorn", "httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -95,7 +96,8 @@ async def _watch(server: "Server", stop_workers: bool) -> None:
     await server.stopped.wait()
     if server.failure:
         return
-    workers = "" if stop_workers else ", but not its local workers"
+    local = not stop_workers and any(worker.local for worker in server.house.config.workers.values())
+    workers = ", but not its local workers" if local else ""
     click.echo(f"\nStopping the server{workers} (again: at once) ...", err=True)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

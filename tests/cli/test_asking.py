@@ -1,0 +1,161 @@
+"""The commands that ask a running server, each in a process of its own, against a real server and worker."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .lockstep_command import Running, lockstep, until
+
+
+def test_force_waits_and_tells_the_result(server: Running) -> None:
+    done = server("force", "quick", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "success" in done.stdout
+
+
+def test_force_of_a_failing_build_with_wait_is_exit_code_1(server: Running) -> None:
+    done = server("force", "failing", "--wait")
+    assert done.returncode == 1
+    assert "failure" in done.stdout
+
+
+def test_force_count_makes_so_many_requests(server: Running) -> None:
+    made = server.json("force", "quick", "--count", "3")["buildrequestids"]
+    assert len(set(made)) == 3
+    known = [request["buildrequestid"] for request in server.json("requests", "--all")]
+    assert set(made) <= set(known)
+
+
+def test_force_takes_properties_branch_and_revision(server: Running) -> None:
+    words = ("force", "quick", "--property", "who=world", "--branch", "main", "--revision", "abc", "--wait")
+    [request] = server.json(*words)
+    assert request["results"] == 0
+    [build] = [b for b in server.json("builds", "quick") if b["buildrequestid"] == request["buildrequestid"]]
+    log = server("log", str(build["buildid"]), "hello")
+    assert "hello world\n" in log.stdout
+
+
+@pytest.mark.parametrize("words", [("--property", "novalue"), ("--count", "0"), ("--colour",)])
+def test_force_with_wrong_options_is_wrong_use(server: Running, words: tuple[str, ...]) -> None:
+    assert server("force", "quick", *words).returncode == 2
+
+
+def test_a_wrong_builder_is_answered_with_the_nearest_name(server: Running) -> None:
+    done = server("force", "quik")
+    assert done.returncode == 4
+    assert "There is no builder 'quik'" in done.stderr
+    assert "Did you mean 'quick'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_builders_lists_all_of_them(server: Running) -> None:
+    assert [builder["name"] for builder in server.json("builders")] == ["failing", "gated", "gated-too", "quick"]
+    assert "quick" in server("builders").stdout
+
+
+def test_builds_lists_the_latest_first(server: Running) -> None:
+    server("force", "quick", "--wait")
+    done = server("builds", "quick", "-n", "1")
+    assert done.returncode == 0
+    assert "quick/" in done.stdout.splitlines()[1]
+    numbers = [build["number"] for build in server.json("builds", "quick")]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_builds_of_an_unknown_builder_is_refused(server: Running) -> None:
+    assert server("builds", "nothing-like-it").returncode == 4
+
+
+def test_workers_says_who_is_connected(server: Running) -> None:
+    [worker] = server.json("workers")
+    assert worker["name"] == "local"
+    assert "connected" in server("workers").stdout
+
+
+def test_log_prints_every_step(server: Running) -> None:
+    server("force", "quick", "--wait")
+    build = server.json("builds", "quick", "-n", "1")[0]
+    everything = server("log", f"quick/{build['number']}").stdout
+    assert "=== hello: stdio" in everything
+    assert "oops\n" in everything
+    assert "bye\n" in everything
+    lines = [json.loads(line) for line in server("log", str(build["buildid"]), "2", "--json").stdout.splitlines()]
+    assert {"step": "bye", "log": "stdio", "stream": "o", "text": "bye"} in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("log", "999999"), 4, "There is no build 999999."),
+        (("log", "quick/999999"), 4, "There is no build 999999 of 'quick'."),
+        (("log", "quick/1", "nostep"), 4, "Its steps are: hello, bye."),
+        (("log", "rubbish"), 2, "Write its id, or BUILDER/NUMBER."),
+        (("why", "999999"), 4, "There is no request 999999."),
+        (("why", "rubbish"), 2, "is neither a request nor a build"),
+        (("cancel", "999999"), 4, "There is no request 999999."),
+        (("locks", "nolock"), 4, "There is no lock 'nolock'."),
+    ],
+)
+def test_what_is_not_there_is_named(server: Running, words: tuple[str, ...], code: int, text: str) -> None:
+    server("force", "quick", "--wait")
+    done = server(*words)
+    assert done.returncode == code
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_locks_why_requests_and_cancel_while_something_waits(server: Running, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    [first] = server.json("force", "gated", "--property", f"gate={gate}")["buildrequestids"]
+    until((tmp_path / "gate.began").exists, "the first build to hold the lock")
+    [second] = server.json("force", "gated-too", "--property", f"gate={gate}")["buildrequestids"]
+    until(lambda: "'database'" in server("why", str(second)).stdout, "the second build to wait")
+
+    [lock] = server.json("locks")
+    assert (lock["name"], lock["used"], lock["limit"], lock["waiting"]) == ("database", 1, 1, 1)
+    told = server("locks", "database").stdout
+    assert "held by step 'gate' of gated #1 exclusive" in told
+    assert "1. step 'gate' of gated-too #1 wants exclusive" in told
+    assert {kind["kind"] for kind in server.json("locks", "--all")} >= {"master", "builddir"}
+    assert str(second) in server("requests").stdout
+    assert server.json("why", "gated-too/1")[0]["sentence"].startswith("Waits for lock 'database'")
+
+    stopped = server("cancel", str(second), "--reason", "no longer wanted")
+    assert (stopped.returncode, stopped.stdout) == (0, f"Request {second} is cancelled.\n")
+    until(lambda: all(r["buildrequestid"] != second for r in server.json("requests")), "the second build's end")
+    again = server("cancel", str(second))
+    assert again.returncode == 1
+    assert "has ended already (cancelled)" in again.stderr
+
+    gate.touch()
+    followed = server("log", "gated/1", "--follow")
+    assert followed.returncode == 0
+    assert "through\n" in followed.stdout
+    until(lambda: all(r["buildrequestid"] != first for r in server.json("requests")), "the first build's end")
+
+
+def test_a_build_is_stopped_by_its_number(server: Running, tmp_path: Path) -> None:
+    [request] = server.json("force", "gated", "--property", f"gate={tmp_path / 'gate'}")["buildrequestids"]
+    until((tmp_path / "gate.began").exists, "the build to run")
+    build = server.json("builds", "gated", "-n", "1")[0]
+    done = server("cancel", f"gated/{build['number']}")
+    assert (done.returncode, done.stdout) == (0, f"Build gated/{build['number']} is being stopped.\n")
+    until(lambda: all(r["buildrequestid"] != request for r in server.json("requests")), "the build's end")
+    assert server.json("builds", "gated", "-n", "1")[0]["results"] == 6
+
+
+ASKING = ["builders", "builds", "requests", "workers", "locks", "why 1", "log 1", "force x", "cancel 1", "reload"]
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_without_a_server_each_command_says_so(command: str) -> None:
+    done = lockstep(*command.split(), "--url", "http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert "No server answers at http://127.0.0.1:9" in done.stderr
+    assert "lockstep run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_address_is_wrong_use() -> None:
+    assert lockstep("builds", "--url", "ftp://x").returncode == 2

@@ -1,0 +1,230 @@
+"""The commands that start something: run, check, init, worker, reload, demo. Real processes, as users see them."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .lockstep_command import PROGRAM, Running, environment, lockstep, until
+
+SMALL = """
+from buildbot.plugins import *
+c = BuildmasterConfig = {}
+c["workers"] = [worker.Worker("bot", "secret")]
+factory = util.BuildFactory([steps.ShellCommand(command="echo hi")])
+c["builders"] = [util.BuilderConfig(name="b", workernames=["bot"], factory=factory)]
+"""
+WRONG = """
+from buildbot.plugins import *
+c = BuildmasterConfig = {}
+c["workers"] = [worker.Worker("bot", "secret")]
+factory = util.BuildFactory([steps.ShellCommand(command="x", haltOnFailur=True)])
+c["builders"] = [util.BuilderConfig(name="b", workernames=["bott"], factory=factory)]
+c["buildrs"] = []
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "master.cfg"
+    path.write_text(text)
+    return path
+
+
+def test_check_lists_all_mistakes_with_their_lines(tmp_path: Path) -> None:
+    written(tmp_path, WRONG)
+    done = lockstep("check", cwd=tmp_path)
+    assert done.returncode == 1
+    for expected in ("master.cfg:5: ", "haltOnFailure", "master.cfg:6: ", '"bot"', "master.cfg:7: ", "builders"):
+        assert expected in done.stderr
+    assert "3 mistakes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_as_json(tmp_path: Path) -> None:
+    done = lockstep("check", str(written(tmp_path, WRONG)), "--json")
+    assert done.returncode == 1
+    assert [mistake["line"] for mistake in json.loads(done.stdout)["mistakes"]] == [5, 6, 7]
+
+
+def test_check_of_a_good_configuration_with_notes(tmp_path: Path) -> None:
+    written(tmp_path, SMALL + "c['caches'] = {}\n")
+    done = lockstep("check", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no mistakes; 1 builder, 1 worker, 0 locks" in done.stdout
+    assert "master.cfg:7: note: c['caches'] has no effect" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_no_configuration_is_wrong_use(command: str, tmp_path: Path) -> None:
+    done = lockstep(command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "There is no configuration 'master.cfg'" in done.stderr
+    assert "lockstep init" in done.stderr
+
+
+def test_init_writes_a_configuration_that_is_right(tmp_path: Path) -> None:
+    done = lockstep("init", "farm", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "lockstep run farm" in done.stdout
+    assert lockstep("check", "farm", cwd=tmp_path).stderr == ""
+    again = lockstep("init", "farm", cwd=tmp_path)
+    assert again.returncode == 1
+    assert "There is a configuration already" in again.stderr
+
+
+def test_what_init_writes_runs(tmp_path: Path) -> None:
+    lockstep("init", str(tmp_path / "farm"))
+    server = Running(tmp_path / "farm", (tmp_path / "farm" / "master.cfg").read_text())
+    try:
+        assert server("force", "hello", "--wait").returncode == 0
+    finally:
+        server.stop()
+
+
+def test_run_refuses_a_wrong_configuration(tmp_path: Path) -> None:
+    done = lockstep("run", str(written(tmp_path, WRONG)), "--port", "0")
+    assert done.returncode == 1
+    assert "3 mistakes" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_stops_with_a_sentence(tmp_path: Path, number: int) -> None:
+    server = Running(tmp_path, SMALL)
+    assert server.stop(number) == 0
+    assert "Stopping the server" in server.err
+    assert "Stopped. Everything is stored" in server.err
+    assert "Traceback" not in server.err
+
+
+def test_a_store_and_a_port_in_use_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    server = Running(tmp_path / "first", SMALL)
+    try:
+        second = lockstep("run", str(tmp_path / "first"), "--port", "0")
+        assert second.returncode == 5
+        assert "is in use by process" in second.stderr
+        port = server.url.rpartition(":")[2]
+        third = lockstep("run", str(tmp_path / "first"), "--basedir", str(tmp_path / "third"), "--port", port)
+        assert third.returncode == 5
+        assert f"Cannot listen on 127.0.0.1:{port}" in third.stderr
+        assert "--port" in third.stderr
+        assert "Traceback" not in second.stderr + third.stderr
+    finally:
+        server.stop()
+
+
+def test_the_token_is_the_servers_own_and_stays(tmp_path: Path) -> None:
+    kept = []
+    for _ in range(2):
+        server = Running(tmp_path, SMALL)
+        token = tmp_path / "token"
+        assert stat.S_IMODE(token.stat().st_mode) == 0o600
+        kept.append(token.read_text())
+        assert str(token) in server.out
+        assert token.read_text().strip() not in server.out + server.err
+        server.stop()
+    assert kept[0] == kept[1]
+    assert len(kept[0].strip()) > 30
+
+
+def test_reload_takes_a_change_and_refuses_mistakes(tmp_path: Path) -> None:
+    server = Running(tmp_path, SMALL)
+    try:
+        written(tmp_path, WRONG)
+        refused = server("reload")
+        assert refused.returncode == 1
+        assert "haltOnFailure" in refused.stderr
+        assert "the running one stays" in refused.stderr
+        assert [b["name"] for b in server.json("builders")] == ["b"]
+        written(tmp_path, SMALL.replace('name="b"', 'name="other"'))
+        assert server("reload").returncode == 0
+        assert "other" in [b["name"] for b in server.json("builders")]
+    finally:
+        server.stop()
+
+
+def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
+    server = Running(tmp_path, SMALL)
+    try:
+        written(tmp_path, SMALL.replace('name="b"', 'name="other"'))
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "other" in [b["name"] for b in server.json("builders")], "the new builder")
+    finally:
+        server.stop()
+
+
+def test_a_worker_connects_runs_and_stops(tmp_path: Path) -> None:
+    server = Running(tmp_path / "server", SMALL)
+    (tmp_path / "password").write_text("secret\n")
+    words = ["worker", "--url", server.url, "--name", "bot", "--basedir", str(tmp_path / "bot")]
+    words += ["--password-file", str(tmp_path / "password")]
+    process = subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        assert server("force", "b", "--wait").returncode == 0
+        second = lockstep(*words)
+        assert second.returncode == 5
+        assert "another worker" in second.stderr
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        server.stop()
+
+
+def test_a_worker_that_is_refused_says_why(tmp_path: Path) -> None:
+    server = Running(tmp_path / "server", SMALL)
+    try:
+        words = ("worker", "--url", server.url, "--name", "bot", "--once", "--basedir", str(tmp_path))
+        done = lockstep(*words, LOCKSTEP_WORKER_PASSWORD="wrong")
+        assert done.returncode == 4
+        assert "password is wrong" in done.stderr
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--url", "http://x", "--name", "bot"), "There is no password."),
+        (("--url", "http://x", "--name", "bot", "--password-file", "nix"), "cannot be read"),
+        (("--url", "http://x", "--name", "bot", "--lease", "0"), "--lease must be at least"),
+        (("--name", "bot"), "--url"),
+    ],
+)
+def test_a_worker_with_wrong_options_is_wrong_use(words: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    done = lockstep("worker", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_the_demo_shows_waiting_and_running_builds_and_leaves_nothing(tmp_path: Path) -> None:
+    demo = Running(tmp_path, "", "demo", "--basedir", str(tmp_path / "farm"))
+    try:
+        assert ("Subversion is not installed" in demo.out) == (shutil.which("svnadmin") is None)
+        until(lambda: len(demo.json("builds", "--running")) >= 6, "running builds")
+        until(lambda: [lock for lock in demo.json("locks") if lock["waiting"]], "somebody who waits for a lock")
+        until(lambda: [b for b in demo.json("builds") if b["complete"] and b["results"] == 0], "a build that succeeds")
+        workers = [pid for pid, words in _processes() if str(tmp_path) in words and "lockstep.worker" in words]
+        assert len(workers) >= 4
+    finally:
+        assert demo.stop(signal.SIGINT) == 0
+    assert "Stopped." in demo.err
+    assert [words for _, words in _processes() if str(tmp_path) in words] == []
+
+
+def _processes() -> list[tuple[int, str]]:
+    """Every process and its command line."""
+    found = []
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if entry.isdigit():
+            try:
+                words = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            found.append((int(entry), words))
+    return found
