@@ -180,18 +180,14 @@ def test_L24_an_exception_in_a_renderable_names_the_place(load: Load) -> None:
 def test_L24a_hooks_make_a_need_that_is_asked_for(load: Load) -> None:
     config = load("""\
     c['workers'] = [worker.Worker("w", "pw")]
-    c['prioritizeBuilders'] = lambda master, builders: builders
     c['builders'] = [util.BuilderConfig(name="x", workername="w", factory=util.BuildFactory(),
                                         nextWorker=lambda b, ws, r: ws[0]),
-                     util.BuilderConfig(name="y", workername="w", factory=util.BuildFactory(),
-                                        nextBuild=lambda b, rs: rs[0])]
+                     util.BuilderConfig(name="y", workername="w", factory=util.BuildFactory())]
     """)
     x, y = config.setup().builders
     assert x.need is None
     assert y.need is not None
     assert callable(config.next_worker("x"))
-    assert callable(config.prioritizeBuilders)
-    assert callable(config.builders["y"].nextBuild)
 
 
 def test_ports_keys_and_notes(load: Load) -> None:

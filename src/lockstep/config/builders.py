@@ -18,7 +18,7 @@ _OLD_NAMES = {
     "nextSlave": "nextWorker",
     "mergeRequests": "collapseRequests",
 }
-_HOOKS = ("nextWorker", "nextBuild", "canStartBuild")
+_HOOKS = ("nextWorker", "canStartBuild")
 _KEYWORDS = (
     "name",
     "workername",
@@ -49,7 +49,7 @@ class BuilderConfig:
     """One builder: a name, workers, a factory, and how its builds are started.
 
     `locks` is a list of locks and accesses, or a renderable, claimed with the worker's slot (L21, L24).
-    `canStartBuild`, `nextWorker` and `nextBuild` are asked by the master, outside of decisions (L24a).
+    `canStartBuild` and `nextWorker` are asked by the master, outside of decisions (L24a).
     """
 
     def __init__(self, name: Any = None, workername: Any = None, workernames: Any = None, **settings: Any) -> None:
@@ -94,8 +94,11 @@ class BuilderConfig:
                 self._wrong(f"{name} must be a function, not {hooks[name]!r}")
                 hooks[name] = None
         self.nextWorker: Callable[..., Any] | None = hooks["nextWorker"]
-        self.nextBuild: Callable[..., Any] | None = hooks["nextBuild"]
         self.canStartBuild: Callable[..., Any] | None = hooks["canStartBuild"]
+        if given.get("nextBuild") is not None:
+            self._wrong(
+                "nextBuild is not supported yet", "requests start by priority, then in the order of their coming"
+            )
 
     def _wrong(self, text: str, hint: str = "") -> None:
         """Report a mistake of this builder."""

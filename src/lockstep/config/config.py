@@ -38,7 +38,6 @@ class Config:
     change_sources: Mapping[str, Any]
     secretsProviders: tuple[Any, ...]
     collapseRequests: bool | None
-    prioritizeBuilders: Any
     select_next_worker: Any
     properties: Mapping[str, Any]
     logMaxSize: int | None

@@ -34,7 +34,6 @@ class Draft:
     change_sources: list[Any] = field(default_factory=list)
     secretsProviders: list[Any] = field(default_factory=list)
     collapseRequests: bool | None = None
-    prioritizeBuilders: Any = None
     select_next_worker: Any = None
     properties: dict[str, Any] = field(default_factory=dict)
     logMaxSize: int | None = None

@@ -204,8 +204,8 @@ class BuildRun:
                 accesses=accesses,
                 rendered=encode_prepared(prepared),
                 result=result,
-                summary="skipped" if prepared.skip else "",
-                hidden=False,
+                summary=prepared.summary,
+                hidden=prepared.hidden,
             )
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from lockstep.config.config import Config
+from lockstep.config.needs import NeedError
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core.calls import LogType, Stream
@@ -19,11 +20,13 @@ from lockstep.core.records import Build
 from lockstep.core.values import Change, Properties, SourceStamp
 from lockstep.master.agents import Agents
 from lockstep.master.builds import BuildRun
+from lockstep.master.hooks import Hooks
 from lockstep.master.logs import LogFile, Observer
 from lockstep.master.loop import Loop
 from lockstep.master.stored import stored_changes, stored_text
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared
+from lockstep.steps.private import private_values
 from lockstep.storage.batch import LogPart
 from lockstep.storage.queries import Queries
 
@@ -67,6 +70,7 @@ class House:
             x.ArmTimer: self._arm,
             x.DisarmTimer: self._disarm,
         }
+        self.hooks = Hooks(self)
         loop.part_listeners.append(self._part_stored)
 
     # --- effects
@@ -199,13 +203,15 @@ class House:
         try:
             own = {**buildset.properties, **request.properties}
             rendered = await self.config.need_for(request.builder, own, None, stamps)
+            need = await self.hooks.choose(request, own, rendered.need)
         except Exception as exc:
-            error = f"locks= of builder '{request.builder}' could not be rendered: {type(exc).__name__}: {exc}"
+            what = str(exc) if isinstance(exc, NeedError) else f"{type(exc).__name__}: {exc}"
+            error = f"The locks and workers of builder '{request.builder}' cannot be found out: {what}"
             self.loop.post(e.NeedRendered(brid=brid, error=error))
             return
         if rendered.unknown:
             self.loop.post(e.LocksSeen(locks=rendered.unknown))
-        self.loop.post(e.NeedRendered(brid=brid, need=rendered.need))
+        self.loop.post(e.NeedRendered(brid=brid, need=need))
 
     def check_step_locks(self, record: Build | None, prepared: Prepared) -> Prepared:
         """L25: a lock that the build holds cannot be claimed by its step. Tells the core of locks it does not know."""
@@ -235,8 +241,9 @@ class House:
         return os.path.join(self.config.basedir, os.path.expanduser(path))
 
     def secret(self, name: str) -> str:
-        """The value of a secret. Raises KeyError."""
-        return self.config.secret(name)
+        """The value of a secret, or of a password that stands in clear in a step's arguments. Raises KeyError."""
+        private = private_values().get(name)
+        return self.config.secret(name) if private is None else private
 
     # --- logs
 

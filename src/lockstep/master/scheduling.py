@@ -13,7 +13,7 @@ from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.errors import RefusedError
 from lockstep.core.nouns import Result
-from lockstep.core.values import SourceStamp
+from lockstep.core.values import Patch, SourceStamp
 from lockstep.master import clock
 from lockstep.schedulers.base import BaseScheduler, EndedBuildset, Move
 
@@ -145,6 +145,7 @@ class Scheduling:
                 project=row["project"],
                 branch=row["branch"],
                 revision=row["revision"],
+                patch=_patch(row["patch"]),
                 changes=tuple(c["changeid"] for c in reads.changes_of_sourcestamp(row["ssid"])),
             )
             for row in rows
@@ -184,6 +185,18 @@ class Scheduling:
             await self._take(scheduler, scheduler.on_timer(self._memory(scheduler), clock.wall()))
 
         self._queue.put_nowait(due)
+
+
+def _patch(row: dict[str, Any] | None) -> Patch | None:
+    if row is None:
+        return None
+    return Patch(
+        body=row["body"].encode(),
+        level=row["level"],
+        subdir=row["subdir"],
+        author=row["author"] or "",
+        comment=row["comment"] or "",
+    )
 
 
 def _key(name: str) -> str:

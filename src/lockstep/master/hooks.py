@@ -1,0 +1,111 @@
+"""The hooks of a configuration that choose among workers: `canStartBuild` and `nextWorker` (L24a).
+
+They are asked here, outside of every decision, and give a filter and an order of a request's alternatives. They are
+asked again when workers come and go and builds end, since what they look at may have changed then.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lockstep.config.builders import BuilderConfig
+from lockstep.config.rendering import resolve
+from lockstep.core import effects as x
+from lockstep.core import facts as f
+from lockstep.core.nouns import Alternative, Need
+from lockstep.core.records import Request
+from lockstep.core.values import Properties
+
+if TYPE_CHECKING:
+    from lockstep.master.house import House
+
+_PERHAPS: tuple[type[f.Fact], ...] = (f.WorkerUp, f.WorkerDown, f.WorkerPaused, f.BuildStarted, f.BuildEnded)
+"""After these facts a hook may answer otherwise."""
+
+_PAUSE = 0.05
+"""Seconds in which such facts are gathered."""
+
+
+class HookWorker:
+    """A worker for a builder, as hooks see it: `.worker.workername` and `.workername`."""
+
+    def __init__(self, name: str, config: Any, info: dict[str, Any]) -> None:
+        self.workername = name
+        self.name = name
+        self.properties = getattr(config, "properties", {})
+        self.info = info
+
+    @property
+    def worker(self) -> "HookWorker":
+        """Itself (Buildbot has two objects here)."""
+        return self
+
+
+class HookBuilder:
+    """A builder, as hooks see it."""
+
+    def __init__(self, config: BuilderConfig) -> None:
+        self.name = config.name
+        self.config = config
+
+
+class HookRequest:
+    """A request, as hooks see it."""
+
+    def __init__(self, request: Request, properties: Properties) -> None:
+        self.id = request.brid
+        self.bsid = request.bsid
+        self.buildername = request.builder
+        self.priority = request.priority
+        self.submittedAt = request.submitted_at
+        self.properties = {name: value for name, (value, _source) in properties.items()}
+
+
+class Hooks:
+    """Asks the hooks of the configuration in force."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+        self._again: asyncio.TimerHandle | None = None
+        house.loop.listeners.append(self._told)
+
+    async def choose(self, request: Request, properties: Properties, need: Need) -> Need:
+        """The alternatives that the hooks allow now, in their order. What a hook raises goes through."""
+        config = self._house.config.builders[request.builder]
+        next_worker = self._house.config.next_worker(request.builder)
+        if config.canStartBuild is None and next_worker is None:
+            return need
+        builder, asked = HookBuilder(config), HookRequest(request, properties)
+        kept: list[tuple[Alternative, HookWorker]] = []
+        for alternative in need.alternatives:
+            worker = self._worker(alternative.worker)
+            can = config.canStartBuild
+            if can is None or await resolve(can(builder, worker, asked)):
+                kept.append((alternative, worker))
+        if next_worker is not None:
+            here = [worker for _, worker in kept if self._connected(worker.name)]
+            chosen = await resolve(next_worker(builder, here, asked)) if here else None
+            kept.sort(key=lambda pair: pair[1] is not chosen)
+        return Need(tuple(alternative for alternative, _ in kept))
+
+    def _worker(self, name: str) -> HookWorker:
+        record = self._house.loop.state.workers.get(name)
+        return HookWorker(name, self._house.config.workers.get(name), record.info if record is not None else {})
+
+    def _connected(self, name: str) -> bool:
+        record = self._house.loop.state.workers.get(name)
+        return record is not None and record.state == "connected" and not record.paused
+
+    def _told(self, facts: Sequence[f.Numbered]) -> None:
+        if self._again is None and any(isinstance(numbered.fact, _PERHAPS) for numbered in facts):
+            self._again = asyncio.get_running_loop().call_later(_PAUSE, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._again = None
+        builders = self._house.config.builders
+        for request in list(self._house.loop.state.requests.values()):
+            config = builders.get(request.builder)
+            if config is None or request.state != "waiting":
+                continue
+            if config.canStartBuild is not None or self._house.config.next_worker(request.builder) is not None:
+                self._house.perform(x.RenderNeed(request.brid))
