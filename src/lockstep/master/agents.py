@@ -235,7 +235,7 @@ class Agents:
         event = e.WorkerConnected(
             worker=session.name,
             resumes=session.dialect == SUBPROTOCOL,
-            lease=hello.lease,
+            lease=self._lease(session.name, hello.lease),
             known=known,
             gone=tuple(sorted(connection.gone)),
             info={
@@ -254,6 +254,12 @@ class Agents:
             return
         if connection.closed:
             self._say_lost(connection)
+
+    def _lease(self, name: str, announced: float) -> float:
+        """Seconds after which what ran on a lost worker has ended: announced by it, or assumed by a person (L61)."""
+        worker = self.house.config.workers.get(name)
+        assumed = worker.assumeDeadAfter if worker is not None else None
+        return announced or float(assumed or 0.0)
 
     def _drop(self, connection: Connection) -> None:
         """Close a connection whose agent has made a new one."""

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from lockstep.core import events as e
 from lockstep.core.decide import Outcome, decide
 from lockstep.core.effects import Effect, Reply
@@ -19,6 +21,7 @@ from lockstep.core.state import State
 from lockstep.master import clock
 from lockstep.master.limits import COMMIT_DELAY, MAX_INBOX
 from lockstep.storage.batch import Batch, CommandProgress, LogPart
+from lockstep.storage.errors import StoreError
 from lockstep.storage.writer import Writer
 
 
@@ -84,8 +87,19 @@ class Loop:
         try:
             while self._inbox:
                 self._take(decide(self.state, self._inbox.popleft(), clock.wall()))
+        except Exception as exc:
+            # The state may be half changed: nothing of it may be stored or told any more. A new process starts from
+            # the store, which is whole.
+            self._give_up(f"Lockstep itself is at fault: {type(exc).__name__}: {exc}")
+            raise
         finally:
             self._busy = False
+
+    def _give_up(self, reason: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self._inbox.clear()
+            self._fatal(reason)
 
     def _take(self, outcome: Outcome) -> None:
         self._batch.facts.extend(outcome.facts)
@@ -104,8 +118,8 @@ class Loop:
         Raises:
             RefusedError: with the reason, as a sentence.
         """
-        import msgspec
-
+        if self.closed:
+            raise RefusedError("The server is stopping.")
         token = next(self._tokens)
         future = self._loop.create_future()
         self._replies[token] = future
@@ -153,8 +167,13 @@ class Loop:
         if not batch and not self._flights:
             self._done(batch, effects, after)
             return
+        if self.closed:
+            return
         self._flights.append((batch, effects, after))
-        self._writer.put(batch, self._stored)
+        try:
+            self._writer.put(batch, self._stored)
+        except StoreError as exc:
+            self._give_up(str(exc))
 
     def _stored(self, error: str) -> None:
         """Called by the writer's thread after the commit of the oldest batch, or with the reason of its failure."""
@@ -162,8 +181,7 @@ class Loop:
 
     def _landed(self, error: str) -> None:
         if error:
-            self.closed = True
-            self._fatal(error)
+            self._give_up(error)
             return
         self._done(*self._flights.popleft())
 

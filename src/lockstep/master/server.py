@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 DEFAULT_PORT = 8010
 DEFAULT_STORE = "sqlite:///lockstep.sqlite"
 
+FULL_PASS_PERIOD = 60.0
+"""Seconds between two looks at all claims (L31)."""
+
 LOCAL_PERIOD = 5.0
 """Seconds between two looks at whether the local workers still run."""
 
@@ -96,6 +99,7 @@ class Server:
         await self.polling.start()
         await self._start_local(config)
         self.house.spawn(self._keep_local())
+        self.house.spawn(self._full_passes())
 
     def web_app(self) -> Any:
         """The application that serves pages and API."""
@@ -127,9 +131,18 @@ class Server:
             await asyncio.sleep(LOCAL_PERIOD)
             await self._start_local(self.house.config)
 
+    async def _full_passes(self) -> None:
+        """Look at everything again from time to time; it changes nothing if all is well (L31)."""
+        while True:
+            await asyncio.sleep(FULL_PASS_PERIOD)
+            before = self.loop.state.last_fact
+            self.loop.post(e.FullPass())
+            if self.loop.state.last_fact != before:
+                log.error("a full pass found something to decide (facts %s to %s)", before, self.loop.state.last_fact)
+
     def _fatal(self, reason: str) -> None:
         self.failure = reason
-        log.critical("the store failed: %s", reason)
+        log.critical("%s; the server ends, and a new one goes on from the store", reason)
         self.stopped.set()
 
     async def reload(self) -> list[str]:
