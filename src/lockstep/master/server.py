@@ -180,6 +180,8 @@ class Server:
         await self.polling.stop()
         await self.agents.close()
         await self.listening.stop()
+        if not self.failure:
+            await self.loop.settle()
         await self.house.close()
         await asyncio.to_thread(self.writer.close)
         self.reads.close()
