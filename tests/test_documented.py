@@ -1,0 +1,111 @@
+"""Undocumented is unfinished (law 9): every command, option, key, step, scheduler, name and endpoint has a page.
+
+The pages that are drawn from the code (`tools/reference.py`) are current.
+"""
+
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from lockstep.cli.main import GROUPS, program
+from lockstep.compat import names
+from lockstep.config import keys
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@cache
+def drawing() -> ModuleType:
+    """`tools/reference.py`."""
+    spec = importlib.util.spec_from_file_location("lockstep_reference", ROOT / "tools" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def reference(name: str = "") -> str:
+    """The text of one page of the reference, or of all of them."""
+    if name:
+        return (REFERENCE / name).read_text()
+    return "\n".join(path.read_text() for path in sorted(REFERENCE.glob("*.md")))
+
+
+def missing(wanted: list[str], text: str) -> list[str]:
+    """What is named nowhere as code."""
+    return [name for name in wanted if not re.search(rf"`[^`\n]*(?<![\w.]){re.escape(name)}(?!\w)[^`\n]*`", text)]
+
+
+@pytest.mark.parametrize("path", drawing().PAGES)
+def test_a_page_that_is_drawn_from_the_code_is_current(path: str) -> None:
+    assert (ROOT / path).read_text() == drawing().page(path), "run: python tools/reference.py"
+
+
+def test_a_page_that_is_not_current_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lockstep.core import tables
+
+    monkeypatch.setitem(tables.CALL, ("ended", "again"), "started")
+    path = "docs/explanation/state-machines.md"
+    assert (ROOT / path).read_text() != drawing().page(path)
+
+
+def test_every_command_and_option_has_its_page() -> None:
+    text = reference("command-line.md")
+    context = click.Context(program)
+    for group in GROUPS.values():
+        for name in group:
+            assert f"### `lockstep {name}`" in text
+            command = program.get_command(context, name)
+            assert command is not None
+            for parameter in command.params:
+                assert not isinstance(parameter, click.Option) or parameter.opts[0] in text
+
+
+def test_every_exit_code_is_explained() -> None:
+    from lockstep.cli import codes
+
+    text = reference("exit-codes.md")
+    values = [value for name, value in vars(codes).items() if name.isupper() and isinstance(value, int)]
+    assert len(values) >= 7
+    assert [value for value in values if f"\n| {value} | " not in text] == []
+
+
+def test_every_key_of_the_configuration_has_a_line() -> None:
+    text = reference("configuration.md")
+    wanted = [*keys.READERS, *keys.NO_EFFECT, *keys.NOT_YET]
+    assert missing(wanted, text) == []
+
+
+@pytest.mark.parametrize("space", ["steps", "schedulers", "changes", "util", "worker", "secrets"])
+def test_every_name_of_the_vocabulary_has_a_line(space: str) -> None:
+    assert missing(sorted(names.there(space)), reference()) == []
+
+
+def test_every_endpoint_has_a_line() -> None:
+    from lockstep.web import rest, rpc
+
+    paths = [re.sub(r"\{(\w+):\w+\}", "", path) for path in (*rest.ROUTES, *rpc.METHODS)]
+    words = sorted({word for path in paths for word in path.split("/") if word})
+    methods = sorted({method for methods in rpc.METHODS.values() for method in methods})
+    assert missing([*words, *methods], reference("api.md")) == []
+
+
+def test_what_is_not_mentioned_is_found() -> None:
+    assert missing(["buildrs", "force"], "Use `force`, and builders.") == ["buildrs"]
+
+
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=lambda p: p.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    targets = [target for target in LINK.findall(page.read_text()) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
