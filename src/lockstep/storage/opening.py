@@ -246,10 +246,6 @@ def migrate(database: Database, folder: Path = MIGRATIONS) -> None:
 def _let_sqlite_roll_back_tables(engine: Engine) -> None:
     """Begin transactions ourselves: the driver would commit before each change of a table."""
 
-    @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-
     @event.listens_for(engine, "begin")
     def _begun(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

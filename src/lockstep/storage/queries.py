@@ -208,7 +208,7 @@ class Queries:
             with self._reader() as reader:
                 rows: Any = reader.rows(_CHUNK, (logid, logid, at))
             piece = next((text for _, text in lines_of(rows, at, left)), None)
-            if piece is None:
+            if piece is None or b"\n" not in piece:
                 return
             text = piece.decode("utf-8", "replace")
             yield at, text
