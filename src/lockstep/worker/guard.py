@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from lockstep.worker import trees
+from lockstep.worker.clock import boottime
 from lockstep.worker.limits import KILL_PATIENCE, KILL_PAUSE
 
 
@@ -58,8 +59,8 @@ def _wait(child: int) -> int:
 
 def _kill_the_rest() -> None:
     """Kill all descendants, until there are none (or `KILL_PATIENCE` seconds are over)."""
-    deadline = time.monotonic() + KILL_PATIENCE
-    while trees.kill_once(_descendants) and time.monotonic() < deadline:
+    deadline = boottime() + KILL_PATIENCE
+    while trees.kill_once(_descendants) and boottime() < deadline:
         time.sleep(KILL_PAUSE)
         _reap()
     _reap()

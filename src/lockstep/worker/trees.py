@@ -13,9 +13,10 @@ import contextlib
 import ctypes
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
+
+from lockstep.worker.clock import boottime, wall
 
 MARKER: Final = "LOCKSTEP_COMMAND"
 """The environment variable that marks a command's processes: the agent's home, a slash, the command's id."""
@@ -64,7 +65,7 @@ def boot_id() -> str:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
     except OSError:
-        return str(int(time.time() - time.monotonic()) // 60)  # no better name without Linux
+        return str(int(wall() - boottime()) // 60)  # no better name without Linux
 
 
 def look(pid: int) -> Proc | None:
