@@ -60,6 +60,10 @@ class Load:
         self.ticket = 0
         self.steps: list[float] = []
         declare(self.allocator, needs, limits)
+        for need in needs:  # every kind of build has been asked for before
+            self.ticket += 1
+            self.allocator.submit(Claim(self.ticket, need, self.ticket))
+            self.allocator.cancel(self.ticket)
         for _ in range(waiting):
             self.arrive()
         self.decide()

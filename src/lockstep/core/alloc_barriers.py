@@ -5,10 +5,11 @@ when, is `allocation.py`; who waits for whom is `alloc_waits.py`.
 """
 
 from bisect import insort
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Final
+from typing import Final, cast
 
-from lockstep.core.alloc_board import WHOLE, Access, Board, ClaimClass, Lane, Lock
+from lockstep.core.alloc_board import NO_BARRIER, WHOLE, Access, Board, ClaimClass, Lane, Lock, Watch
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
@@ -88,23 +89,32 @@ class Barriers:
                 heapreplace(late, entry)
             else:
                 continue
-            lane.threshold = late[0]
-            if lane.ages and lane.ages[0][0] < lane.threshold:
+            threshold = lane.threshold = late[0]
+            if lane.ages and lane.ages[0][0] < threshold:
                 self.age(lane)
+            for band in lane.bands:
+                if threshold > band.threshold:
+                    band.threshold = threshold
+                    if band.ages and band.ages[0][0] < threshold:
+                        self.age(band)
 
-    def age(self, lane: Lane) -> None:
-        """Take out the classes whose first claim has become due in this lane."""
-        ages = lane.ages
-        while ages and ages[0][0] < lane.threshold:
+    def age(self, watch: Watch) -> None:
+        """Take out the classes whose first claim has become due in this lane or band."""
+        ages = watch.ages
+        while ages and ages[0][0] < watch.threshold:
             key, serial, c = ages[0]
-            if c.gone or lane in c.taken:
+            regular = watch in c.watches
+            if c.gone or watch in c.taken or not (regular or watch in c.extra):
                 heappop(ages)
-            elif c.ticket and key < c.since:
+            elif c.ticket and key < c.since and (regular or c.pin >= 0 or c.pending):
                 heapreplace(ages, (c.since, serial, c))
             else:
                 heappop(ages)
-                c.taken[lane] = None
-                if c.ticket:
+                if regular:
+                    c.taken[watch] = None
+                else:
+                    c.extra.pop(cast(Lane, watch))
+                if c.ticket and c.since < watch.threshold:
                     self.note_due(c)
 
     def note_due(self, c: ClaimClass) -> None:
@@ -117,25 +127,33 @@ class Barriers:
     def watch(self, c: ClaimClass, earlier: bool) -> None:
         """A class has a new first claim: find the locks where it is due, now and later."""
         since = c.since
-        due = False
-        taken: dict[Lane, None] = {}
-        for lane in c.taken:
-            if since < lane.threshold:
-                due = True
-                taken[lane] = None
+        c.pending = False
+        taken: dict[Watch, None] = {}
+        for watch in c.watches if earlier else c.taken:
+            if since < watch.threshold:
+                taken[watch] = None
             else:
-                lane.watch(c)
-        if earlier:
-            for lane in {lane: None for each in c.alts for _, _, lane in each}:
-                if lane not in c.taken:
-                    if since < lane.threshold:
-                        due = True
-                        taken[lane] = None
-                    else:
-                        lane.watch(c)
+                watch.add(c)
         c.taken = taken
-        if due:
+        if taken:
             self.board.to_pin[c] = None
+
+    def watch_closely(self, c: ClaimClass, lanes: Iterable[Lane]) -> None:
+        """Find out when the first claim becomes due in one of these very lanes."""
+        for lane in lanes:
+            if lane not in c.watches and lane not in c.extra and c.since >= lane.threshold:
+                c.extra[lane] = None
+                lane.add(c)
+
+    def settle_watches(self, lock: Lock) -> None:
+        """The lock remembers another number of tickets: who is due must be found anew."""
+        for lane in lock.lane_list:
+            lane.set_k(lock.k)
+            for band in lane.bands:
+                band.settle()
+        for c in self.board.lock_classes(lock):
+            self.watch(c, True)
+            self.watch_closely(c, c.lanes() if c.pin < 0 else [lane for _, _, lane in c.pinned])
 
     # --- pins (L42)
 
@@ -185,7 +203,8 @@ class Barriers:
         if c.special and c.needs_free:
             self.weighed_always[c] = None
         board.set_rank(c, self.rank(c))
-        board.reopen(c)
+        board.rise(c)
+        self.watch_closely(c, [lane for _, _, lane in c.pinned])
         board.to_weigh[c] = None
         self.stir()
 
@@ -209,14 +228,14 @@ class Barriers:
         c.pinned = ()
         c.on = []
         self.weighed_always.pop(c, None)
-        board.set_rank(c, self.rank(c))
+        board.set_rank(c, c.plain)
         self.stir()
 
     def rank(self, c: ClaimClass) -> int:
         """L40: barriers by ticket; then steps of running builds, then others by priority; then by ticket."""
         if c.pin >= 0:
             return c.ticket
-        return ((STEP_LEVEL + 1 - c.level) << 128) + c.ticket
+        return (STEP_LEVEL + 1 - c.level) * NO_BARRIER + c.ticket
 
     def settle_pins(self, out: list[Decision]) -> None:
         """Before anything is granted: pins that events touched are kept or dropped, and who is due is pinned (L42b)."""
@@ -231,6 +250,9 @@ class Barriers:
             for ticket, c in fresh:
                 index = self.choose(c)
                 if index < 0:
+                    if c.taken:
+                        c.pending = True
+                        self.watch_closely(c, c.lanes())
                     continue
                 locks = tuple(lock.key for lock, _, lane in c.alts[index] if c.since < lane.threshold)
                 self.set_pin(c, index)

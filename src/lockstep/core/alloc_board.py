@@ -22,6 +22,12 @@ FOREVER: Final = 1 << 127
 HEAP_START: Final = 256
 """A lazy heap is cleared of stale entries when it has this many, and then when it has doubled."""
 
+NO_BARRIER: Final = 1 << 64
+"""Ranks of barriers are less than this, others are not."""
+
+BAND_SIZE: Final = 8
+"""A class watches the lanes of more alternatives than this together, as a band."""
+
 IDLE_CLASSES: Final = 4096
 """So many classes without a waiting claim are kept for the next arrival of their kind."""
 
@@ -32,22 +38,67 @@ ParkEntry = tuple[int, "ClaimClass", int, int]
 Access = tuple["Lock", int, "Lane"]
 
 
-class Lane:
-    """One lock at one level: the K latest granted tickets as that level counts them, and who may become due next.
+class Parked(list[ParkEntry]):
+    """The classes that wait at a lock with one need: a heap by rank.
 
-    A claim of this level is due at the lock if it began to wait before `threshold` (L42, L45). `ages` is lazy: an
-    entry's key is never later than the `since` of its class's first claim, unless another entry is.
+    Each class is in it with its rank as no barrier, and if it is one, with that rank too. It is lazy: entries with a
+    stale stamp or of a former barrier are dropped where they are met, other ranks are mended (they only grow).
     """
 
-    __slots__ = ("ages", "ages_limit", "k", "late", "level", "lock", "threshold", "users")
+    __slots__ = ("limit",)
 
-    def __init__(self, lock: "Lock", level: int, k: int, late: list[int]) -> None:
-        self.lock = lock
-        self.level = level
-        self.late = late
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit = HEAP_START
+
+    def clear_stale(self) -> None:
+        """Drop what is not parked here any more."""
+        self[:] = [
+            (rank, c, index, stamp)
+            for rank, c, index, stamp in self
+            if c.stamps[index] == stamp and (rank >= NO_BARRIER or rank == c.rank)
+        ]
+        heapify(self)
+        self.limit = max(HEAP_START, 2 * len(self))
+
+
+class Watch:
+    """Finds the classes whose first claim began to wait before `threshold`, when that grows.
+
+    `ages` is lazy: an entry's key is never later than the `since` of its class's first claim, unless another entry is.
+    """
+
+    __slots__ = ("ages", "ages_limit", "threshold", "users")
+
+    def __init__(self) -> None:
+        self.threshold = 0
         self.ages: list[tuple[int, int, ClaimClass]] = []
         self.ages_limit = HEAP_START
         self.users = 0
+
+    def add(self, c: "ClaimClass") -> None:
+        """Let this class be found."""
+        heappush(self.ages, (c.since, c.serial, c))
+        if len(self.ages) > self.ages_limit:
+            self.ages = [entry for entry in self.ages if not entry[2].gone]
+            heapify(self.ages)
+            self.ages_limit = max(HEAP_START, 2 * len(self.ages))
+
+
+class Lane(Watch):
+    """One lock at one level: the K latest granted tickets as that level counts them.
+
+    A claim of this level is due at the lock if it began to wait before `threshold` (L42, L45).
+    """
+
+    __slots__ = ("bands", "k", "late", "level", "lock")
+
+    def __init__(self, lock: "Lock", level: int, k: int, late: list[int]) -> None:
+        super().__init__()
+        self.lock = lock
+        self.level = level
+        self.late = late
+        self.bands: list[Band] = []
         self.set_k(k)
 
     def set_k(self, k: int) -> None:
@@ -56,13 +107,20 @@ class Lane:
         self.late = sorted(self.late)[max(0, len(self.late) - k) :]
         self.threshold = FOREVER if k == 0 else self.late[0] if len(self.late) == k else 0
 
-    def watch(self, c: "ClaimClass") -> None:
-        """Let this class be found when its first claim becomes due here."""
-        heappush(self.ages, (c.since, c.serial, c))
-        if len(self.ages) > self.ages_limit:
-            self.ages = [entry for entry in self.ages if not entry[2].gone]
-            heapify(self.ages)
-            self.ages_limit = max(HEAP_START, 2 * len(self.ages))
+
+class Band(Watch):
+    """The lanes of one kind of lock on many workers: a claim is due at one of them if it is older than the greatest."""
+
+    __slots__ = ("lanes",)
+
+    def __init__(self, lanes: frozenset[Lane]) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.settle()
+
+    def settle(self) -> None:
+        """The threshold anew, after its lanes have changed otherwise than by a grant."""
+        self.threshold = max(lane.threshold for lane in self.lanes)
 
 
 class Lock:
@@ -83,7 +141,6 @@ class Lock:
         "lane_list",
         "lanes",
         "limit",
-        "park_limits",
         "parked",
         "per_worker",
         "pins",
@@ -104,8 +161,7 @@ class Lock:
         self.holds: dict[int, int] = {}
         self.lanes: dict[int, Lane] = {}
         self.lane_list: list[Lane] = []
-        self.parked: dict[int, list[ParkEntry]] = {}
-        self.park_limits: dict[int, int] = {}
+        self.parked: dict[int, Parked] = {}
         self.bars: list[tuple[int, int, ClaimClass]] = []
         self.barred = 0
         self.pins: list[tuple[int, ClaimClass, Lane]] = []
@@ -139,16 +195,21 @@ class Lock:
         """Whether so many units could ever be served (L5)."""
         return units <= self.limit or (units == WHOLE and self.limit > 0)
 
-    def park(self, key: int, entry: ParkEntry) -> None:
+    def park(self, c: "ClaimClass", index: int, units: int, stamp: int) -> None:
         """Let a class wait here with one of its alternatives."""
+        key = -units if c.special else units
         heap = self.parked.get(key)
         if heap is None:
-            heap = self.parked[key] = []
-        heappush(heap, entry)
-        if len(heap) > self.park_limits.get(key, HEAP_START):
-            heap[:] = [each for each in heap if each[1].stamps[each[2]] == each[3]]
-            heapify(heap)
-            self.park_limits[key] = max(HEAP_START, 2 * len(heap))
+            heap = self.parked[key] = Parked()
+        heappush(heap, (c.rank, c, index, stamp))
+        if c.pin >= 0:
+            heappush(heap, (c.plain, c, index, stamp))
+        if len(heap) > heap.limit:
+            heap.clear_stale()
+
+
+NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
+"""Where an alternative is parked that never was."""
 
 
 class Shape:
@@ -172,14 +233,20 @@ class Shape:
 class ClaimClass:
     """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
 
+    `plain` is the rank of the first claim as if it were no barrier.
     `ticket`, `since`, `owner` and `rank` are those of the first claim (`ticket` 0: nobody waits). `open` are the
     alternatives that are not parked; `stamps` tell valid parkings from stale ones (0: not parked; the last one is for
-    the common accesses). `pin` is an index, or -1; `on` says for each access of the pin whether it reserves now.
+    the common accesses), `where` is the lock and need of each, `dormant` are parkings that were met while nobody
+    waited. `pin` is an index, or -1; `on` says for each access of the pin whether it reserves now. `watches` find out
+    when the first claim becomes due, but those `taken` where it is; `extra` are single lanes watched besides, for a pin
+    or (`pending`) because no alternative could be pinned.
     """
 
     __slots__ = (
         "alts",
         "common",
+        "dormant",
+        "extra",
         "free",
         "gone",
         "level",
@@ -190,8 +257,10 @@ class ClaimClass:
         "open",
         "own",
         "owner",
+        "pending",
         "pin",
         "pinned",
+        "plain",
         "queue",
         "rank",
         "serial",
@@ -202,6 +271,8 @@ class ClaimClass:
         "stamps",
         "taken",
         "ticket",
+        "watches",
+        "where",
     )
 
     def __init__(self, serial: int, shape: Shape, level: int, special: bool) -> None:
@@ -211,7 +282,7 @@ class ClaimClass:
         self.special = special
         self.queue: list[int] = []
         self.live = 0
-        self.ticket = self.since = self.owner = self.rank = 0
+        self.ticket = self.since = self.owner = self.rank = self.plain = 0
         self.alts: list[tuple[Access, ...]] = [
             tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.alternatives
         ]
@@ -219,6 +290,7 @@ class ClaimClass:
         self.common = shape.common
         self.open = set(range(len(self.alts)))
         self.stamps = [0] * (len(self.alts) + 1)
+        self.dormant: list[int] = []
         self.sources: list[tuple[Lock, int]] = []
         self.offered = False
         self.gone = False
@@ -227,12 +299,20 @@ class ClaimClass:
         self.on: list[bool] = []
         self.free = False
         self.needs_free = False
-        self.taken: dict[Lane, None] = {lane: None for each in self.alts for _, _, lane in each}
-        for lane in self.taken:
+        self.where: list[tuple[Lock, int]] = [NOWHERE] * len(self.stamps)
+        self.watches: dict[Watch, None] = {}
+        self.taken: dict[Watch, None] = {}
+        self.extra: dict[Lane, None] = {}
+        self.pending = False
+        for lane in self.lanes():
             lane.users += 1
 
     def __lt__(self, other: "ClaimClass") -> bool:
         return self.serial < other.serial
+
+    def lanes(self) -> dict[Lane, None]:
+        """All lanes of all alternatives."""
+        return {lane: None for each in self.alts for _, _, lane in each}
 
     def servable(self, index: int) -> bool:
         """Whether this alternative could be served as the limits are (L5)."""
@@ -245,17 +325,19 @@ class Board:
     What is still to be looked at, between an event and the end of the decision: `dirty` locks have more room than
     when somebody was parked there; `moved` ones have other holds or bars, which may concern suspended reservations;
     `to_pin` became due; `to_weigh` are barriers whose reservations must be weighed again; `carried` lost their pin by
-    an event and may keep it; `suspects` may have closed a ring.
+    an event and may keep it; `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave.
     """
 
     def __init__(self) -> None:
         self.clock = 0
         self.next_hold = 1
+        self.band_size = BAND_SIZE
         self.serial = 0
         self.stamp = 0
         self.locks: dict[LockKey, Lock] = {}
         self.shapes: dict[Need, Shape] = {}
         self.classes: dict[ClaimClass, None] = {}
+        self.bands: dict[frozenset[Lane], Band] = {}
         self.idle = 0
         self.holds: dict[int, Hold] = {}
         self.hold_locks: dict[int, tuple[tuple[Lock, int], ...]] = {}
@@ -277,6 +359,7 @@ class Board:
         self.limits_moved: dict[Lock, None] = {}
         self.leaving: dict[Lock, None] = {}
         self.suspects: dict[int, None] = {}
+        self.unbroken: dict[int, None] = {}
         self.stirred = False
 
     # --- finding and forgetting
@@ -321,6 +404,7 @@ class Board:
         """A new class, without a claim so far."""
         self.serial += 1
         c = ClaimClass(self.serial, shape, level, special)
+        self._add_watches(c)
         self.classes[c] = None
         self.idle += 1
         shape.users += 1
@@ -330,12 +414,39 @@ class Board:
             shape.classes[level] = c
         return c
 
+    def _add_watches(self, c: ClaimClass) -> None:
+        kinds: dict[tuple[str, str], list[Lane]] = {}
+        for lane in c.lanes():
+            kinds.setdefault((lane.lock.key.kind, lane.lock.key.name), []).append(lane)
+        for lanes in kinds.values():
+            if len(lanes) > self.band_size:
+                c.watches[self._band(frozenset(lanes))] = None
+            else:
+                c.watches.update(dict.fromkeys(lanes))
+        c.taken = dict(c.watches)
+
+    def _band(self, lanes: frozenset[Lane]) -> Band:
+        band = self.bands.get(lanes)
+        if band is None:
+            band = self.bands[lanes] = Band(lanes)
+            for lane in lanes:
+                lane.bands.append(band)
+        band.users += 1
+        return band
+
     def forget_class(self, c: ClaimClass) -> None:
         """Let go of a class without claims. Its entries in heaps become stale."""
         c.gone = True
         c.stamps = [0] * len(c.stamps)
-        for lane in {lane: None for each in c.alts for _, _, lane in each}:
+        for lane in c.lanes():
             lane.users -= 1
+        for watch in c.watches:
+            if isinstance(watch, Band):
+                watch.users -= 1
+                if not watch.users:
+                    del self.bands[watch.lanes]
+                    for lane in watch.lanes:
+                        lane.bands.remove(watch)
         del self.classes[c]
         self.idle -= 1
         self.barred.pop(c, None)
@@ -381,8 +492,42 @@ class Board:
     def reopen(self, c: ClaimClass) -> None:
         """Look at all alternatives of this class again: its rank is better than when they were parked."""
         c.stamps = [0] * len(c.stamps)
+        c.dormant = []
         c.open = set(range(len(c.alts)))
         self.offer(c)
+
+    def rise(self, c: ClaimClass) -> None:
+        """This class's rank is better than when it was parked: park it by that, and open what it may now pass."""
+        self.wake(c)
+        rank, stamps, where = c.rank, c.stamps, c.where
+        last = len(c.alts)
+        for index, stamp in enumerate(stamps):
+            if not stamp:
+                continue
+            lock, units = where[index]
+            if not lock.has_room(units):
+                heap = lock.parked[-units if c.special else units]
+                heappush(heap, (rank, c, index if index < last else -1, stamp))
+                if len(heap) > heap.limit:
+                    heap.clear_stale()
+                continue
+            stamps[index] = 0
+            if index < last:
+                c.open.add(index)
+        self.offer(c)
+
+    def wake(self, c: ClaimClass) -> None:
+        """Somebody waits in this class again: what was parked is parked still, where it has not become free."""
+        if c.dormant:
+            dormant, c.dormant = c.dormant, []
+            self.stamp += 1
+            for index in dormant:
+                lock, units = c.where[index]
+                if not lock.has_room(units):
+                    c.stamps[index] = self.stamp
+                    lock.park(c, index, units, self.stamp)
+                elif index >= 0:
+                    c.open.add(index)
 
     def add_owner(self, claim: Claim) -> None:
         """Note that this owner waits."""

@@ -125,7 +125,9 @@ class LockState(Struct, frozen=True):
 
 
 class AllocatorSnapshot(Struct, frozen=True):
-    """Everything that the allocator knows. `pins` are (ticket, index, or -1 if it is lost); `parents` are (child's ticket, waiting owner).
+    """Everything that the allocator knows. `parents` are (child's ticket, waiting owner).
+
+    `pins` are (ticket, index); the index is -1 for a pin that the next decision will say to be lost.
 
     `gone` are the last fences of locks that exist no more: a fence is never used twice.
     """

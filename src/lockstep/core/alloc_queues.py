@@ -102,11 +102,13 @@ class Queues:
         c.since = since
         c.owner = claim.owner
         rank = self.barriers.rank(c)
-        better = rank < c.rank
+        better = rank < c.plain
+        c.plain = rank
         self.board.set_rank(c, rank)
         if c.taken or earlier:
             self.barriers.watch(c, earlier)
+        self.board.wake(c)
         if better:
-            self.board.reopen(c)
+            self.board.rise(c)
         elif c.open:
             self.board.offer(c)

@@ -8,8 +8,8 @@ will be looked at first. What fits is decided in `alloc_barriers.py`.
 
 from heapq import heappop, heapreplace
 
-from lockstep.core.alloc_barriers import BARRED, Barriers
-from lockstep.core.alloc_board import Board, ClaimClass, Lock
+from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
+from lockstep.core.alloc_board import NO_BARRIER, Board, ClaimClass, Lock, Parked
 from lockstep.core.alloc_facts import Decision, Granted, Hold
 from lockstep.core.alloc_queues import Queues
 
@@ -59,31 +59,41 @@ class Search:
         return None
 
     def _pull(self, lock: Lock, key: int) -> None:
-        """Offer the first class that is parked here with this need, if there is room for it."""
+        """Offer the first class that is parked here with this need, if it fits here.
+
+        If holds refuse it, or only bars and it is neither step nor child, they refuse all that come after it here.
+        """
         heap = lock.parked[key]
         while heap:
             rank, c, index, stamp = heap[0]
             if c.stamps[index] != stamp:
                 heappop(heap)
-            elif not c.ticket:
-                heappop(heap)
-                self._open(c, index)
-            elif rank != c.rank:
-                heapreplace(heap, (c.rank, c, index, stamp))
-            else:
-                if lock.has_room(abs(key)):
+            elif rank != c.rank and rank < c.plain:
+                if rank < NO_BARRIER:
                     heappop(heap)
-                    self._open(c, index)
+                elif c.ticket:
+                    heapreplace(heap, (c.plain, c, index, stamp))
+                else:
+                    self._doze(c, index, heap)
+            elif not c.ticket:
+                self._doze(c, index, heap)
+            else:
+                refusal = self.barriers.refusal(c, lock, abs(key))
+                if refusal == FITS or (refusal == BARRED and c.special):
+                    heappop(heap)
+                    c.stamps[index] = 0
+                    if index >= 0:
+                        c.open.add(index)
                     c.sources.append((lock, key))
                     self.board.offer(c)
                 return
         del lock.parked[key]
-        lock.park_limits.pop(key, None)
 
-    def _open(self, c: ClaimClass, index: int) -> None:
+    def _doze(self, c: ClaimClass, index: int, heap: Parked) -> None:
+        """Nobody waits in this class: its parking goes on when somebody does."""
+        heappop(heap)
         c.stamps[index] = 0
-        if index >= 0:
-            c.open.add(index)
+        c.dormant.append(index)
 
     def _park(self, c: ClaimClass, index: int, lock: Lock, units: int, refusal: int) -> None:
         """Let the class wait at the lock that refuses it. If only a bar does, a special one waits for any change."""
@@ -93,18 +103,20 @@ class Search:
             return
         board.stamp += 1
         c.stamps[index] = board.stamp
+        c.where[index] = (lock, units)
         if index >= 0:
             c.open.discard(index)
-        lock.park(-units if c.special else units, (c.rank, c, index, board.stamp))
+        lock.park(c, index, units, board.stamp)
 
     def look(self, c: ClaimClass, out: list[Decision]) -> None:
         """Grant the first open alternative that fits, or park; then let the next of the same needs come."""
         sources, c.sources = c.sources, []
         self.board.barred.pop(c, None)
         stopped: list[tuple[Lock, int]] = []
-        if not c.stamps[-1] and self._fits_all(c, -1, c.common, stopped):
-            for index in sorted(c.open):
-                if self._fits_all(c, index, c.own[index], stopped):
+        if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common, stopped)):
+            own = c.own
+            for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
+                if self._fits_all(c, index, own[index], stopped):
                     self._grant(c, index, out)
                     break
         for source in sources:

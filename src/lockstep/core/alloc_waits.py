@@ -77,7 +77,11 @@ class Waits:
     # --- rings (L52)
 
     def find_ring(self, suspects: list[int]) -> tuple[RingLink, ...]:
-        """A true ring that one of these owners closed, and that can be broken; empty if there is none."""
+        """A true ring that one of these owners closed and that can be broken: the oldest, or nothing.
+
+        Who is stuck in one that cannot be broken is remembered: when it gets smaller, another may come to light.
+        """
+        rings: list[tuple[RingLink, ...]] = []
         for suspect in suspects:
             concerned = self._ring_closure(suspect)
             if suspect not in concerned:
@@ -85,8 +89,10 @@ class Waits:
             stuck, freed = self._stuck(concerned)
             ring = self._core(stuck, freed)
             if ring:
-                return ring
-        return ()
+                rings.append(ring)
+            elif suspect in stuck:
+                self.board.unbroken[suspect] = None
+        return min(rings, key=lambda ring: ring[0].owner, default=())
 
     def youngest(self, ring: tuple[RingLink, ...]) -> int:
         """The youngest build of the ring that may be retried, or 0."""

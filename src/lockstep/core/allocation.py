@@ -59,12 +59,7 @@ class Allocator:
 
     def _set_k(self, lock: Lock, k: int) -> None:
         lock.k = k
-        for lane in lock.lane_list:
-            lane.set_k(k)
-            for c in self.board.lock_classes(lock):
-                if lane not in c.taken and any(lane is each for alt in c.alts for _, _, each in alt):
-                    lane.watch(c)
-            self.barriers.age(lane)
+        self.barriers.settle_watches(lock)
         self.board.limits_moved[lock] = None
         self.barriers.stir()
 
@@ -205,6 +200,9 @@ class Allocator:
         """Grant and reserve until nothing moves. A second call decides nothing (L31, L43)."""
         out: list[Decision] = []
         board = self.board
+        if board.unbroken:
+            board.suspects.update(board.unbroken)
+            board.unbroken.clear()
         while True:
             self.search.settle(out)
             c = self.search.best()
