@@ -130,7 +130,11 @@ def request_added(state: State, fact: f.RequestAdded, at: float) -> None:
     state.claims[fact.ticket] = ("request", fact.brid, 0, 0)
     if fact.collapse_key is not None:
         state.collapsible[fact.collapse_key] = fact.brid
-    if not fact.render:
+    if fact.render:
+        state.allocator.tick(fact.ticket)
+        if fact.parent:
+            state.allocator.child_waits(fact.parent, fact.ticket)
+    else:
         state.allocator.submit(state.request_claim(request))
 
 

@@ -1,0 +1,228 @@
+"""From one integer to a world: which machines, locks, builders, steps and faults exist is a matter of chance (swarm).
+
+A child that is waited for never needs what the builds that wait for it hold: lending (L53) is later work, so locks,
+workers and builders fall into two families, parents and others. Only steps that trigger nobody use both families' locks.
+"""
+
+from random import Random
+from typing import Final
+
+from lockstep.core.nouns import Access, Alternative, LockKey, Need
+from lockstep.core.state import slot_key
+from lockstep.core.values import BuilderSetup, LockSetup, StepPlan, WorkerSetup
+from lockstep.sim.scenario import (
+    Act,
+    Builder,
+    Call,
+    Command,
+    Ending,
+    Faults,
+    Give,
+    Machine,
+    More,
+    Nap,
+    Note,
+    Op,
+    Scenario,
+    Script,
+    Take,
+)
+
+HEAL: Final = 1200.0
+_ENDINGS: Final[tuple[Ending, ...]] = ("failure", "warnings", "exception", "skip", "retry once")
+
+
+class _Draw:
+    """One world being drawn."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.r = Random(seed)
+        self.machines: list[Machine] = []
+        self.locks: list[LockSetup] = []
+        self.scripts: dict[str, Script] = {}
+        self.builders: list[Builder] = []
+        self.triggers = self.r.random() < 0.35
+        self.takes = self.r.random() < 0.4
+        self.step_locks = self.r.random() < 0.6
+        self.rendered = self.r.random() < 0.25
+        self.collapse = self.r.random() < 0.3
+
+    def scenario(self) -> Scenario:
+        families = ("p", "c") if self.triggers else ("c",)
+        for family in families:
+            self._machines(family)
+            self._locks(family)
+        for family in reversed(families):
+            for index in range(self.r.randint(1, 3)):
+                self._builder(family, f"{family}-build{index}")
+        return Scenario(
+            seed=self.seed,
+            machines=tuple(self.machines),
+            locks=tuple(self.locks),
+            builders=tuple(self.builders),
+            scripts=self.scripts,
+            acts=tuple(sorted(self._acts(), key=lambda act: act.at)),
+            faults=self._faults(),
+            heal=HEAL,
+        )
+
+    # --- what there is
+
+    def _machines(self, family: str) -> None:
+        for index in range(self.r.randint(1, 3)):
+            lease = 0.0 if self.r.random() < 0.25 else self.r.choice((30.0, 60.0))
+            setup = WorkerSetup(name=f"{family}-bot{index}", max_builds=self.r.choice((None, 1, 2, 3)))
+            self.machines.append(Machine(setup, lease))
+
+    def _locks(self, family: str) -> None:
+        for index in range(self.r.randint(1, 3)):
+            overtakes = self.r.choice((0, 1, 2, 8))
+            limit = self.r.choice((1, 1, 1, 2, 3, 4))
+            if self.r.random() < 0.3:
+                for machine in self._of(family):
+                    key = LockKey("worker", f"{family}-cpu{index}", machine)
+                    self.locks.append(LockSetup(key, limit, overtakes))
+            else:
+                self.locks.append(LockSetup(LockKey("master", f"{family}-lock{index}"), limit, overtakes))
+
+    def _of(self, family: str) -> list[str]:
+        return [m.setup.name for m in self.machines if m.setup.name.startswith(family)]
+
+    def _accesses(self, family: str, most: int, worker: str = "", names: list[str] | None = None) -> list[Access]:
+        """Some accesses of the family's locks: on this worker, or (empty) master locks only."""
+        found = [k for k in self.locks if k.key.name.startswith(family) and k.key.kind != "builddir"]
+        if names is None:
+            names = sorted({k.key.name for k in found if worker or k.key.kind == "master"})
+            names = self.r.sample(names, min(len(names), self.r.randint(0, most)))
+        result = []
+        for lock in found:
+            if lock.key.name in names and lock.key.worker in ("", worker):
+                if self.r.random() < 0.4:
+                    result.append(Access(lock.key, "exclusive"))
+                else:
+                    result.append(Access(lock.key, "counting", self.r.randint(1, lock.limit)))
+        return result
+
+    # --- builders and steps
+
+    def _builder(self, family: str, name: str) -> None:
+        workers = self._of(family)
+        workers = self.r.sample(workers, self.r.randint(1, len(workers)))
+        own = self._accesses(family, 2, workers[0])
+        names = [access.lock.name for access in own]
+        alternatives = []
+        for worker in workers:
+            place = LockKey("builddir", name, worker)
+            self.locks.append(LockSetup(place, 1))
+            accesses = self._accesses(family, 0, worker, names)
+            accesses += [Access(slot_key(worker)), Access(place, "exclusive")]
+            alternatives.append(Alternative(worker, tuple(accesses)))
+        need = Need(tuple(alternatives))
+        rendered = self.rendered and self.r.random() < 0.6
+        setup = BuilderSetup(
+            name=name, workers=tuple(workers), need=None if rendered else need, collapse=self.collapse
+        )
+        steps = tuple(self._script(family, f"{name}.{index}", names) for index in range(self.r.randint(1, 3)))
+        self.builders.append(Builder(setup, steps, need, rendered))
+
+    def _script(self, family: str, name: str, held: list[str], added: bool = False) -> str:
+        calls = family == "p" and not added and self.r.random() < 0.5
+        accesses: list[Access] = []
+        takes: list[Access] = []
+        if not calls:
+            other = self.r.choice(("p", "c")) if self.triggers and family == "p" else family
+            if self.step_locks and self.r.random() < 0.6:
+                accesses = [a for a in self._accesses(other, 2) if a.lock.name not in held]
+            if self.takes and self.r.random() < 0.5:
+                used = {*held, *(a.lock.name for a in accesses)}
+                takes = [a for a in self._accesses(other, 1) if a.lock.name not in used]
+        ops = [self._call()] if calls else self._ops(family, name, held, takes, added)
+        chance = self.r.random
+        plan = StepPlan(
+            name=name,
+            haltOnFailure=chance() < 0.3,
+            flunkOnFailure=chance() < 0.8,
+            warnOnFailure=chance() < 0.2,
+            alwaysRun=chance() < 0.25,
+            replayable=chance() < 0.92,
+            step_class=name,
+        )
+        ending: Ending = "success" if chance() < 0.75 else self.r.choice(_ENDINGS)
+        self.scripts[name] = Script(plan, tuple(accesses), tuple(ops), ending)
+        return name
+
+    def _call(self) -> Op:
+        others = [b.setup.name for b in self.builders if b.setup.name.startswith("c")]
+        names = self.r.sample(others, self.r.randint(1, min(2, len(others))))
+        return Call(tuple(names), self.r.random() < 0.75)
+
+    def _ops(self, family: str, name: str, held: list[str], takes: list[Access], added: bool) -> list[Op]:
+        ops: list[Op] = [self._command() for _ in range(self.r.randint(0, 2))]
+        if self.r.random() < 0.3:
+            ops.append(Note())
+        if self.r.random() < 0.2:
+            ops.append(Nap(self.r.uniform(1, 60)))
+        if takes:
+            ops += [Take(tuple(takes)), self._command()]
+            if self.r.random() < 0.5:
+                ops += [Give(), self._command()]
+        if not added and self.r.random() < 0.15:
+            where = self.r.choice(("after-current", "after-last"))
+            more = self._script(family, f"{name}+", held, added=True)
+            ops.append(More(more, "after-current" if where == "after-current" else "after-last"))
+        return ops
+
+    def _command(self) -> Command:
+        count = 2 if self.r.random() < 0.15 else 1
+        seconds = tuple(round(self.r.uniform(1, 60), 1) for _ in range(count))
+        return Command(seconds, 1 if self.r.random() < 0.15 else 0)
+
+    # --- what happens
+
+    def _acts(self) -> list[Act]:
+        r = self.r
+        acts = []
+        builders = [b.setup.name for b in self.builders]
+        calm = r.random() < 0.15
+        for _ in range(r.randint(3, 25)):
+            acts.append(Act(self._when(0.8), "force", r.choice(builders), r.choice((0, 0, 0, 5, 9))))
+        wishes = [what for what in ("cancel", "stop", "priority", "pause", "limit", "reload") if r.random() < 0.5]
+        for what in wishes if not calm else ():
+            for _ in range(r.randint(1, 4)):
+                acts += self._wish(what)
+        faults = [what for what in ("crash", "cut", "restart", "die", "false") if r.random() < 0.5]
+        for what in faults if not calm else ():
+            for _ in range(r.randint(1, 4)):
+                acts.append(Act(self._when(0.95), what, r.choice(self.machines).setup.name, r.randint(0, 99)))
+        return acts
+
+    def _wish(self, what: str) -> list[Act]:
+        r, at = self.r, self._when(0.9)
+        if what == "pause":
+            bot = r.choice(self.machines).setup.name
+            return [Act(at, "pause", bot), Act(at + r.uniform(5, 200), "unpause", bot)]
+        if what == "limit":
+            lock = r.choice([k for k in self.locks if k.key.kind != "builddir"])
+            return [Act(at, "limit", lock.key.name, r.randint(0, lock.limit + 1))]
+        if what == "reload":
+            names = [m.setup.name for m in self.machines] + [b.setup.name for b in self.builders]
+            names += [k.key.name for k in self.locks if k.key.kind != "builddir"]
+            return [Act(at, "reload", r.choice(names)), Act(at + r.uniform(5, 200), "reload")]
+        return [Act(at, what, "", r.randint(0, 99))]
+
+    def _when(self, until: float) -> float:
+        return round(self.r.uniform(1, HEAL * until) ** 1.0, 1)
+
+    def _faults(self) -> Faults:
+        r = self.r
+
+        def some() -> float:
+            return r.choice((0.0, 0.0, 0.05, 0.3))
+
+        return Faults(doubled=some(), late=some(), again=some(), slow_disk=some(), slow_render=some())
+
+
+def draw(seed: int) -> Scenario:
+    """The world of this seed: always the same."""
+    return _Draw(seed).scenario()

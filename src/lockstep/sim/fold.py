@@ -1,0 +1,225 @@
+"""Facts, one after another, folded into the rows that have not ended: a second opinion on what `core/apply.py` does.
+
+It knows no allocator and decides nothing. Builds and steps are in `fold_builds.py`.
+"""
+
+import copy
+from typing import Any
+
+from lockstep.core import facts as f
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
+from lockstep.core.records import Buildset, Counters, Request, Stamp, Worker
+from lockstep.core.saved import Saved, SavedClaim, SavedLock
+from lockstep.core.values import Setup
+from lockstep.sim.fold_builds import BuildFold
+
+
+class Fold(BuildFold):
+    """The rows, as a store would have them after the facts that were put in."""
+
+    def __init__(self, installation: str) -> None:
+        super().__init__()
+        self.installation = installation
+        self.last_fact = 0
+        self.last_hold = 0
+        self.setup: Setup | None = None
+        self.ids: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        self.stamps: dict[int, Stamp] = {}
+        self.workers: dict[str, Worker] = {}
+        self.locks: dict[LockKey, SavedLock] = {}
+        self.claims: dict[int, SavedClaim] = {}
+        self.memories: dict[str, tuple[Any, int]] = {}
+
+    def put(self, one: f.Numbered) -> None:
+        """One more fact. Facts come without gaps."""
+        assert one.number == self.last_fact + 1, f"fact {one.number} after {self.last_fact}"
+        self.last_fact = one.number
+        rule = getattr(self, f"on_{type(one.fact).__name__}", None)
+        if rule is not None:
+            rule(one.fact, one.at)
+
+    def saved(self) -> Saved:
+        """What a process that starts now gets to see: copies, nobody changes the rows through them."""
+        live = [b for b in self.buildsets.values() if b.state == "pending" or self.is_awaited(b)]
+        pending = [b for b in live if b.state == "pending"]
+        stamps = []
+        for ssid in sorted({ssid for b in pending for ssid in b.ssids}):
+            users = {b.bsid for b in pending if ssid in b.ssids}
+            stamps.append(Stamp(ssid=ssid, stamp=self.stamps[ssid].stamp, users=users))
+        saved = Saved(
+            installation=self.installation,
+            last_fact=self.last_fact,
+            last_hold=self.last_hold,
+            counters=Counters(**self.counts),
+            setup=self.setup,
+            builder_ids=self.ids[0],
+            worker_ids=self.ids[1],
+            build_numbers=self.build_numbers,
+            buildsets=live,
+            stamps=stamps,
+            requests=list(self.requests.values()),
+            builds=list(self.builds.values()),
+            commands=list(self.commands.values()),
+            workers=list(self.workers.values()),
+            locks=list(self.locks.values()),
+            claims=[claim for claim in self.claims.values() if claim.hold or claim.pin >= 0],
+            memories=self.memories,
+        )
+        return copy.deepcopy(saved)
+
+    # --- configuration
+
+    def on_SetupChanged(self, fact: f.SetupChanged, _at: float) -> None:  # noqa: N802
+        self.setup = fact.setup
+        self.ids = (fact.builder_ids, fact.worker_ids)
+        self.seen("builderid", *fact.builder_ids.values())
+        self.seen("workerid", *fact.worker_ids.values())
+        wanted = {worker.name: worker for worker in fact.setup.workers}
+        for name, worker in wanted.items():
+            row = self.workers.setdefault(name, Worker(name=name, workerid=fact.worker_ids[name]))
+            row.configured, row.max_builds = True, worker.max_builds
+        for name, row in self.workers.items():
+            row.configured = name in wanted
+        self._forget_workers()
+
+    def _forget_workers(self) -> None:
+        used = {build.worker for build in self.builds.values()}
+        for name, row in list(self.workers.items()):
+            if not row.configured and row.state == "absent" and name not in used:
+                del self.workers[name]
+
+    def on_LimitChanged(self, fact: f.LimitChanged, _at: float) -> None:  # noqa: N802
+        row = self._lock(fact.key)
+        row.limit, row.max_overtakes, row.removed = fact.limit, fact.max_overtakes, fact.removed
+
+    def _lock(self, key: LockKey) -> SavedLock:
+        fresh = SavedLock(key=key, limit=-1, max_overtakes=DEFAULT_MAX_OVERTAKES)
+        return self.locks.setdefault(key, fresh)
+
+    def on_MemoryKept(self, fact: f.MemoryKept, _at: float) -> None:  # noqa: N802
+        memory, cursor = self.memories.get(fact.owner, (None, 0))
+        self.memories[fact.owner] = (
+            memory if fact.memory is None else fact.memory,
+            cursor if fact.cursor is None else fact.cursor,
+        )
+
+    def on_ChangeAdded(self, fact: f.ChangeAdded, _at: float) -> None:  # noqa: N802
+        self.seen("changeid", fact.change.changeid)
+
+    def on_StampAdded(self, fact: f.StampAdded, _at: float) -> None:  # noqa: N802
+        self.seen("ssid", fact.ssid)
+        self.stamps[fact.ssid] = Stamp(ssid=fact.ssid, stamp=fact.stamp)
+
+    # --- requests
+
+    def on_BuildsetAdded(self, fact: f.BuildsetAdded, at: float) -> None:  # noqa: N802
+        self.seen("bsid", fact.bsid)
+        asked = fact.submission
+        self.buildsets[fact.bsid] = Buildset(
+            bsid=fact.bsid,
+            reason=asked.reason,
+            scheduler=asked.scheduler,
+            ssids=fact.ssids,
+            properties=asked.properties,
+            submitted_at=at,
+            external_id=asked.external_id,
+            rebuilt_buildid=asked.rebuilt_buildid,
+            parent_call=fact.parent_call,
+            waited_for=fact.waited_for,
+        )
+
+    def on_RequestAdded(self, fact: f.RequestAdded, at: float) -> None:  # noqa: N802
+        self.seen("brid", fact.brid)
+        self.seen("clock", fact.ticket)
+        self.buildsets[fact.bsid].open_requests.add(fact.brid)
+        self.requests[fact.brid] = Request(
+            brid=fact.brid,
+            bsid=fact.bsid,
+            builder=fact.builder,
+            priority=fact.priority,
+            ticket=fact.ticket,
+            since=fact.ticket,
+            submitted_at=at,
+            properties=fact.properties,
+            collapse_key=fact.collapse_key,
+            parent=fact.parent,
+            state="rendering" if fact.render else "waiting",
+        )
+
+    def on_NeedSet(self, fact: f.NeedSet, _at: float) -> None:  # noqa: N802
+        row = self.requests[fact.brid]
+        row.need, row.state = fact.need, "waiting"
+
+    def on_PrioritySet(self, fact: f.PrioritySet, _at: float) -> None:  # noqa: N802
+        self.requests[fact.brid].priority = fact.priority
+
+    def on_RequestPutBack(self, fact: f.RequestPutBack, _at: float) -> None:  # noqa: N802
+        self.seen("clock", fact.since)
+        row = self.requests[fact.brid]
+        row.state, row.since, row.put_back, row.buildid = "waiting", fact.since, True, 0
+
+    def on_RequestEnded(self, fact: f.RequestEnded, _at: float) -> None:  # noqa: N802
+        row = self.requests.pop(fact.brid)
+        buildset = self.buildsets[row.bsid]
+        buildset.open_requests.remove(fact.brid)
+        if not fact.into:
+            buildset.result = worse(buildset.result, fact.result)
+
+    def on_BuildsetEnded(self, fact: f.BuildsetEnded, _at: float) -> None:  # noqa: N802
+        self.buildsets[fact.bsid].state = "complete"
+
+    # --- claims
+
+    def on_ClaimGranted(self, fact: f.ClaimGranted, at: float) -> None:  # noqa: N802
+        self.last_hold = max(self.last_hold, fact.hold)
+        self.claims[fact.ticket] = SavedClaim(
+            ticket=fact.ticket,
+            owner=fact.owner,
+            hold=fact.hold,
+            alternative=fact.alternative,
+            fences=fact.fences,
+        )
+        for position, access in enumerate(fact.alternative.accesses):
+            row = self._lock(access.lock)
+            row.fence, row.memory = fact.fences[position], fact.memories[position]
+        self.step_granted(fact, at)
+
+    def on_ClaimPinned(self, fact: f.ClaimPinned, _at: float) -> None:  # noqa: N802
+        self.claims[fact.ticket] = SavedClaim(ticket=fact.ticket, pin=fact.alternative)
+
+    def on_ClaimDropped(self, fact: f.ClaimDropped, _at: float) -> None:  # noqa: N802
+        row = self.claims.get(fact.ticket)
+        if row is not None and not row.hold:
+            del self.claims[fact.ticket]
+
+    def on_HoldEnded(self, fact: f.HoldEnded, _at: float) -> None:  # noqa: N802
+        row = self.claims.get(fact.ticket)
+        if row is not None and row.hold == fact.hold:
+            del self.claims[fact.ticket]
+
+    # --- workers
+
+    def on_WorkerUp(self, fact: f.WorkerUp, _at: float) -> None:  # noqa: N802
+        self.seen("session", fact.session)
+        row = self.workers[fact.worker]
+        row.state, row.session, row.resumes, row.lease, row.info = (
+            "connected",
+            fact.session,
+            fact.resumes,
+            fact.lease,
+            fact.info,
+        )
+
+    def on_WorkerDown(self, fact: f.WorkerDown, _at: float) -> None:  # noqa: N802
+        self.workers[fact.worker].state = "unreachable" if fact.busy else "absent"
+        self._forget_workers()
+
+    def on_WorkerGivenUp(self, fact: f.WorkerGivenUp, _at: float) -> None:  # noqa: N802
+        self.workers[fact.worker].state = "absent"
+        self._forget_workers()
+
+    def on_WorkerPaused(self, fact: f.WorkerPaused, _at: float) -> None:  # noqa: N802
+        row = self.workers[fact.worker]
+        row.paused, row.pause_reason = fact.paused, fact.reason
+
+

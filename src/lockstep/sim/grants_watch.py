@@ -1,0 +1,156 @@
+"""What is checked of each grant, from facts alone: capacity, exclusivity, all or nothing, fences, overtaking, idleness.
+
+A model with plain dictionaries; everything is counted anew each time. See `watch.py`.
+"""
+
+from msgspec import Struct
+
+from lockstep.core import facts as f
+from lockstep.core.nouns import Access, LockKey, Need
+from lockstep.core.state import State
+from lockstep.sim.faults import demand
+
+
+class Held(Struct, frozen=True):
+    """A hold that has not ended."""
+
+    id: int
+    ticket: int
+    owner: int
+    accesses: tuple[Access, ...]
+
+
+class Wait(Struct, frozen=True):
+    """A claim that waits. `special`: its owner holds something already, or somebody waits for it."""
+
+    ticket: int
+    owner: int
+    level: int
+    need: Need
+    special: bool
+
+
+class GrantsWatch:
+    """Holds, waiting claims and limits, as the facts have them."""
+
+    def __init__(self) -> None:
+        self.holds: dict[int, Held] = {}
+        self.waiting: dict[int, Wait] = {}
+        self.limits: dict[LockKey, int] = {}
+        self.overtakes: dict[LockKey, int] = {}
+        self.removed: set[LockKey] = set()
+        self.levels: dict[int, int] = {}
+        self.since: dict[int, int] = {}
+        self.put_back: set[int] = set()
+        self.fences: dict[LockKey, int] = {}
+        self.later: dict[LockKey, list[int]] = {}
+        self.last_hold = 0
+        self.clock = 0
+
+    def see_number(self, number: int) -> None:
+        """A ticket, or the beginning of a new wait."""
+        self.clock = max(self.clock, number)
+
+    def wait(self, wait: Wait) -> None:
+        """A claim begins to wait, or waits for something else."""
+        self.waiting[wait.ticket] = wait
+
+    # --- facts
+
+    def on_ClaimGranted(self, fact: f.ClaimGranted) -> None:  # noqa: N802
+        wait = self.waiting.get(fact.ticket)
+        demand(wait is not None, f"claim {fact.ticket} is granted and does not wait")
+        assert wait is not None
+        demand(fact.owner == wait.owner, f"claim {fact.ticket} has another owner")
+        wanted = [set(each.accesses) for each in wait.need.alternatives if each.worker == fact.alternative.worker]
+        demand(set(fact.alternative.accesses) in wanted, f"claim {fact.ticket} is granted what it did not ask for")
+        for access in fact.alternative.accesses:
+            demand(self.has_room(access, {}), f"claim {fact.ticket} is granted {access} beside {self._users(access)}")
+        self._overtakes(wait, fact)
+        demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
+        self.last_hold = fact.hold
+        for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
+            last = self.fences.get(access.lock, 0)
+            demand(fence > last, f"fence {fence} of {access.lock} comes after {last} (L62)")
+            self.fences[access.lock] = fence
+        del self.waiting[fact.ticket]
+        self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.owner, fact.alternative.accesses)
+
+    def on_ClaimDropped(self, fact: f.ClaimDropped) -> None:  # noqa: N802
+        demand(fact.ticket in self.waiting, f"claim {fact.ticket} is dropped and does not wait")
+        del self.waiting[fact.ticket]
+
+    def on_HoldEnded(self, fact: f.HoldEnded) -> None:  # noqa: N802
+        hold = self.holds.pop(fact.hold, None)
+        demand(hold is not None, f"hold {fact.hold} ends twice, or never was")
+        assert hold is not None
+        demand(hold.ticket == fact.ticket, f"hold {fact.hold} ends for another claim")
+
+    # --- arithmetic (L1, L2)
+
+    def _users(self, access: Access) -> list[tuple[int, Access]]:
+        return [(h.owner, a) for h in self.holds.values() for a in h.accesses if a.lock == access.lock]
+
+    def has_room(self, access: Access, free: dict[int, Held]) -> bool:
+        """Whether an access fits beside what is held, but for the holds in `free`."""
+        users = [a for h in self.holds.values() if h.id not in free for a in h.accesses if a.lock == access.lock]
+        limit = self.limits.get(access.lock, 0)
+        if access.mode == "exclusive":
+            return not users and limit >= 1
+        return all(a.mode == "counting" for a in users) and sum(a.count for a in users) + access.count <= limit
+
+    def can_be_served(self, wait: Wait) -> bool:
+        """Whether the limits allow it at all (L5)."""
+        return any(
+            all(self.limits.get(access.lock, 0) >= access.count for access in each.accesses)
+            for each in wait.need.alternatives
+        )
+
+    def is_stuck(self, wait: Wait, free: dict[int, Held]) -> bool:
+        """Whether a claim that could be served lacks something in each alternative, but for the holds in `free`."""
+        return self.can_be_served(wait) and not any(
+            all(self.has_room(access, free) for access in each.accesses) for each in wait.need.alternatives
+        )
+
+    # --- nothing idle that fits (L43)
+
+    def nothing_idle(self, state: State) -> None:
+        """No claim waits that fits beside what is held, where nobody has reserved anything."""
+        reasons = state.allocator.reasons
+        for wait in self.waiting.values():
+            for each in wait.need.alternatives:
+                fits = all(self.has_room(access, {}) for access in each.accesses)
+                if fits and not any(access.lock in self.removed for access in each.accesses):
+                    barred = any(reasons.reservations(access.lock) for access in each.accesses)
+                    demand(barred, f"claim {wait.ticket} waits, and {each} is free")
+
+    # --- overtaking (L42)
+
+    def _overtakes(self, wait: Wait, fact: f.ClaimGranted) -> None:
+        """A plain claim never takes what an earlier, due and servable one then no longer fits beside.
+
+        Looked at: claims with one alternative that are the first of those that need the same, and locks without a
+        worker. Grants to steps, to children and to requests that were put back may be spared (L46): not looked at.
+        """
+        plain = not wait.special and wait.ticket not in self.put_back
+        for access in fact.alternative.accesses:
+            if plain and not access.lock.worker:
+                for other in list(self.waiting.values()):
+                    if other.ticket != wait.ticket:
+                        self._passes(other, fact.ticket, access)
+            self.later.setdefault(access.lock, []).append(fact.ticket)
+
+    def _passes(self, other: Wait, ticket: int, taken: Access) -> None:
+        if len(other.need.alternatives) != 1 or ticket < other.ticket or not self.can_be_served(other):
+            return
+        wanted = [a for a in other.need.alternatives[0].accesses if a.lock == taken.lock]
+        equal = [w.ticket for w in self.waiting.values() if (w.level, w.need) == (other.level, other.need)]
+        if not wanted or min(equal) < other.ticket:
+            return
+        passed = [each for each in self.later.get(taken.lock, ()) if each > self.since[other.ticket]]
+        if len(passed) < self.overtakes.get(taken.lock, 8):
+            return
+        used = sum(a.count for _, a in self._users(taken)) + taken.count
+        alone = wanted[0].mode == "counting" and taken.mode == "counting"
+        fits = alone and used + wanted[0].count <= self.limits.get(taken.lock, 0)
+        demand(fits, f"claim {ticket} takes {taken} before claim {other.ticket}, passed {len(passed)} times (L42)")

@@ -1,0 +1,150 @@
+"""What a simulated world is made of, as values: machines, locks, builders with scripted steps, what happens when.
+
+A scenario is drawn from a seed (`draw.py`), made smaller (`shrink.py`) and played (`world.py`). Nothing runs here.
+"""
+
+from typing import Literal
+
+from msgspec import Struct, structs
+
+from lockstep.core.nouns import Access, Alternative, Need
+from lockstep.core.values import BuilderSetup, LockSetup, Setup, StepPlan, WorkerSetup
+
+
+class Command(Struct, frozen=True, tag=True):
+    """Run commands side by side, each so many seconds long, and wait for all. `rc` is their exit code."""
+
+    seconds: tuple[float, ...]
+    rc: int = 0
+
+
+class Note(Struct, frozen=True, tag=True):
+    """Set a property, open a log and ask for the time: calls that end at once."""
+
+
+class Take(Struct, frozen=True, tag=True):
+    """`Acquire` inside the step; `Give` puts back what the last `Take` got."""
+
+    accesses: tuple[Access, ...]
+
+
+class Give(Struct, frozen=True, tag=True):
+    """Release what the last `Take` of this step acquired."""
+
+
+class Nap(Struct, frozen=True, tag=True):
+    """Sleep."""
+
+    seconds: float
+
+
+class Call(Struct, frozen=True, tag=True):
+    """Trigger builders, and wait for their builds or not."""
+
+    builders: tuple[str, ...]
+    wait: bool
+
+
+class More(Struct, frozen=True, tag=True):
+    """Add a step of this script to the build."""
+
+    script: str
+    where: Literal["after-current", "after-last"] = "after-current"
+
+
+Op = Command | Note | Take | Give | Nap | Call | More
+
+Ending = Literal["success", "failure", "warnings", "exception", "skip", "retry once"]
+
+
+class Script(Struct, frozen=True):
+    """A step: its flags, the locks that it claims, what it does, how it ends."""
+
+    plan: StepPlan
+    accesses: tuple[Access, ...] = ()
+    ops: tuple[Op, ...] = ()
+    ending: Ending = "success"
+
+
+class Machine(Struct, frozen=True):
+    """A worker. `lease` 0: one like `buildbot-worker`, that forgets its commands with its connection."""
+
+    setup: WorkerSetup
+    lease: float
+
+
+class Builder(Struct, frozen=True):
+    """A builder and the names of its steps' scripts. `rendered`: its need is rendered for each request."""
+
+    setup: BuilderSetup
+    steps: tuple[str, ...]
+    need: Need
+    rendered: bool = False
+
+
+class Act(Struct, frozen=True):
+    """Something that happens at a time: a person's wish, a fault.
+
+    `what`: force, cancel, stop, priority, pause, unpause, limit, reload, declare (people); crash, cut, restart, die,
+    false (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the requests.
+    """
+
+    at: float
+    what: str
+    who: str = ""
+    number: int = 0
+
+
+class Faults(Struct, frozen=True):
+    """Which faults exist at all, and how often: chances between 0 and 1."""
+
+    doubled: float = 0.0
+    late: float = 0.0
+    again: float = 0.0
+    """An effect is performed twice."""
+    slow_disk: float = 0.0
+    slow_render: float = 0.0
+
+
+class Scenario(Struct, frozen=True):
+    """A whole world. After `heal` no fault happens any more, and everything must end."""
+
+    seed: int
+    machines: tuple[Machine, ...]
+    locks: tuple[LockSetup, ...]
+    builders: tuple[Builder, ...]
+    scripts: dict[str, Script]
+    acts: tuple[Act, ...]
+    faults: Faults
+    heal: float
+
+    def setup(self, limits: dict[str, int] | None = None, without: str = "") -> Setup:
+        """The configuration, with other limits for some locks (by name), and without one builder or worker or lock."""
+        builders = []
+        for builder in self.builders:
+            if builder.setup.name != without:
+                need = None if builder.rendered else self.need(builder.setup.name, without)
+                builders.append(structs.replace(builder.setup, need=need))
+        changed = limits or {}
+        locks = tuple(
+            LockSetup(lock.key, changed.get(lock.key.name, lock.limit), lock.max_overtakes)
+            for lock in self.locks
+            if not without or lock.key.name != without
+        )
+        return Setup(
+            workers=tuple(machine.setup for machine in self.machines if machine.setup.name != without),
+            builders=tuple(builders),
+            locks=locks,
+        )
+
+    def need(self, name: str, without: str = "") -> Need:
+        """What a builder needs, but for one lock."""
+        alternatives = []
+        for each in self.builder(name).need.alternatives:
+            accesses = tuple(access for access in each.accesses if access.lock.name != without or not without)
+            alternatives.append(Alternative(each.worker, accesses))
+        return Need(tuple(alternatives))
+
+    def builder(self, name: str) -> Builder:
+        """The builder of that name."""
+        return next(builder for builder in self.builders if builder.setup.name == name)

@@ -1,0 +1,269 @@
+"""The checkers that look at every decision: they know only the facts, and hold them against LOCKS.md.
+
+They keep a model of their own, simpler and slower than the allocator's. What is checked of a single grant is in
+`grants_watch.py`; what needs the state or the disk is in `checks.py`.
+"""
+
+from collections.abc import Iterable
+
+from lockstep.core import facts as f
+from lockstep.core.calls import Acquire
+from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need
+from lockstep.core.state import NO_NEED, State, slot_key
+from lockstep.sim.faults import Ledger, demand
+from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
+
+Where = tuple[str, int, int, int]
+
+
+class Watch(GrantsWatch):
+    """What the facts so far add up to, as far as locks are concerned."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+        self.needs: dict[str, Need | None] = {}
+        self.configured: set[str] = set()
+        self.slots: dict[str, tuple[bool, bool, int]] = {}
+        self.requests: dict[int, int] = {}
+        self.builders: dict[int, str] = {}
+        self.own_need: dict[int, Need | None] = {}
+        self.bsets: dict[int, tuple[int, int, int]] = {}
+        self.bset_of: dict[int, int] = {}
+        self.builds: dict[int, int] = {}
+        self.brids: dict[int, int] = {}
+        self.steps: dict[int, tuple[int, bool]] = {}
+        self.calls: dict[tuple[int, int, int], bool] = {}
+        self.where: dict[int, Where] = {}
+        self.ended_requests: set[int] = set()
+        self.commands: dict[str, int] = {}
+
+    def see(self, facts: Iterable[f.Numbered], state: State | None) -> None:
+        """A decision's facts, and (if given) the state after them."""
+        for one in facts:
+            rule = getattr(self, f"on_{type(one.fact).__name__}", None)
+            if rule is not None:
+                rule(one.fact)
+        self._owners_live()
+        if state is not None:
+            self._agrees(state)
+            self.nothing_idle(state)
+
+    # --- after each decision
+
+    def _owners_live(self) -> None:
+        """Every hold's and every waiting claim's owner is alive (L30)."""
+        tickets = {ticket: buildid for buildid, ticket in self.builds.items()}
+        for hold in self.holds.values():
+            demand(hold.owner in tickets, f"hold {hold.id} of {hold.owner} lives on after its build")
+            if hold.ticket != hold.owner:
+                kind, buildid, step, _ = self.where[hold.ticket]
+                demand(self.steps.get(buildid) == (step, True), f"hold {hold.id} of a {kind} lives on after its step")
+        for wait in self.waiting.values():
+            if wait.level == STEP_LEVEL:
+                demand(wait.owner in tickets, f"claim {wait.ticket} waits on after its build")
+            else:
+                brid = self.where[wait.ticket][1]
+                demand(brid in self.requests, f"claim {wait.ticket} waits on after its request")
+
+    def _agrees(self, state: State) -> None:
+        """The allocator knows what the facts say: no ghost waits, no unit is lost, none appears."""
+        waiting, holds = set(state.allocator.waiting), set(state.allocator.holds)
+        demand(waiting == set(self.waiting), f"claims {waiting ^ set(self.waiting)} wait for nobody or are forgotten")
+        demand(holds == set(self.holds), f"holds {holds ^ set(self.holds)} are nobody's or are forgotten")
+        for key in {access.lock for hold in self.holds.values() for access in hold.accesses} | set(state.locks):
+            used = sum(access.count for hold in self.holds.values() for access in hold.accesses if access.lock == key)
+            known = state.allocator.reasons.used(key)
+            demand(known == used or self.is_whole(key), f"{known} units of {key} are used, the holds have {used}")
+        for buildid in state.builds:
+            demand(buildid in self.builds, f"build {buildid} has ended")
+
+    # --- the configuration
+
+    def on_SetupChanged(self, fact: f.SetupChanged) -> None:  # noqa: N802
+        self.needs = {builder.name: builder.need for builder in fact.setup.builders}
+        sizes = {worker.name: worker.max_builds for worker in fact.setup.workers}
+        for name in {*sizes, *self.slots}:
+            connected, paused, _ = self.slots.get(name, (False, False, 0))
+            size = sizes.get(name, 0)
+            self._slot(name, connected, paused, 1 << 40 if size is None else size)
+        self.configured = set(sizes)
+        self._forget_workers()
+        for ticket in list(self.waiting):
+            kind, brid, _, _ = self.where[ticket]
+            if kind == "request":
+                self._waits(brid)
+
+    def on_LimitChanged(self, fact: f.LimitChanged) -> None:  # noqa: N802
+        self.limits[fact.key] = fact.limit
+        self.overtakes[fact.key] = fact.max_overtakes
+        self.removed.discard(fact.key)
+        if fact.removed:
+            self.removed.add(fact.key)
+
+    def _forget_workers(self) -> None:
+        """A worker that is not configured, not here and not in use is forgotten, and that it was paused."""
+        for name, (connected, _, _) in list(self.slots.items()):
+            used = any(a.lock == slot_key(name) for hold in self.holds.values() for a in hold.accesses)
+            if name not in self.configured and not connected and not used:
+                del self.slots[name]
+                self.limits[slot_key(name)] = 0
+
+    def _slot(self, name: str, connected: bool, paused: bool, size: int) -> None:
+        self.slots[name] = (connected, paused, size)
+        self.limits[slot_key(name)] = size if connected and not paused else 0
+
+    def on_WorkerUp(self, fact: f.WorkerUp) -> None:  # noqa: N802
+        _, paused, size = self.slots[fact.worker]
+        self._slot(fact.worker, True, paused, size)
+
+    def on_WorkerDown(self, fact: f.WorkerDown) -> None:  # noqa: N802
+        _, paused, size = self.slots[fact.worker]
+        self._slot(fact.worker, False, paused, size)
+        self._forget_workers()
+
+    def on_WorkerGivenUp(self, _fact: f.WorkerGivenUp) -> None:  # noqa: N802
+        self._forget_workers()
+
+    def on_WorkerPaused(self, fact: f.WorkerPaused) -> None:  # noqa: N802
+        connected, _, size = self.slots[fact.worker]
+        self._slot(fact.worker, connected, fact.paused, size)
+
+    # --- requests
+
+    def on_BuildsetAdded(self, fact: f.BuildsetAdded) -> None:  # noqa: N802
+        if fact.parent_call is not None and fact.waited_for:
+            self.bsets[fact.bsid] = fact.parent_call
+
+    def on_RequestAdded(self, fact: f.RequestAdded) -> None:  # noqa: N802
+        self.see_number(fact.ticket)
+        self.requests[fact.brid] = fact.ticket
+        self.builders[fact.brid] = fact.builder
+        self.bset_of[fact.brid] = fact.bsid
+        self.own_need[fact.brid] = None
+        self.levels[fact.ticket] = fact.priority
+        self.where[fact.ticket] = ("request", fact.brid, 0, 0)
+        self.put_back.discard(fact.ticket)
+        self.since[fact.ticket] = fact.ticket
+        if not fact.render:
+            self._waits(fact.brid)
+
+    def _waits(self, brid: int) -> None:
+        ticket = self.requests[brid]
+        need = self.own_need[brid] or self.needs.get(self.builders[brid]) or NO_NEED
+        self.wait(Wait(ticket, ticket, self.levels[ticket], need, brid in self.parents()))
+
+    def parents(self) -> dict[int, int]:
+        """Requests that a running call waits for, and the builds that wait."""
+        found = {}
+        for brid, bsid in self.bset_of.items():
+            call = self.bsets.get(bsid)
+            if call is not None and brid in self.requests and self.calls.get(call):
+                found[brid] = call[0]
+        return found
+
+    def on_NeedSet(self, fact: f.NeedSet) -> None:  # noqa: N802
+        self.own_need[fact.brid] = fact.need
+        self._waits(fact.brid)
+
+    def on_PrioritySet(self, fact: f.PrioritySet) -> None:  # noqa: N802
+        ticket = self.requests[fact.brid]
+        self.levels[ticket] = fact.priority
+        if ticket in self.waiting:
+            self._waits(fact.brid)
+
+    def on_RequestPutBack(self, fact: f.RequestPutBack) -> None:  # noqa: N802
+        self.see_number(fact.since)
+        ticket = self.requests[fact.brid]
+        self.put_back.add(ticket)
+        self.since[ticket] = fact.since
+        self._waits(fact.brid)
+
+    def on_RequestEnded(self, fact: f.RequestEnded) -> None:  # noqa: N802
+        demand(fact.brid not in self.ended_requests, f"request {fact.brid} ends twice")
+        self.ended_requests.add(fact.brid)
+        ticket = self.requests.pop(fact.brid)
+        demand(ticket not in self.waiting, f"request {fact.brid} has ended and claim {ticket} still waits")
+
+    # --- builds and steps
+
+    def on_BuildStarted(self, fact: f.BuildStarted) -> None:  # noqa: N802
+        demand(fact.hold in self.holds, f"build {fact.buildid} has no hold")
+        demand(self.requests.get(fact.brid) == fact.ticket, f"build {fact.buildid} has another ticket than its request")
+        self.builds[fact.buildid] = fact.ticket
+        self.brids[fact.buildid] = fact.brid
+
+    def on_BuildEnded(self, fact: f.BuildEnded) -> None:  # noqa: N802
+        left = self.ledger.of_step(fact.buildid, 0) if fact.buildid in self.builds else []
+        demand(not left, f"build {fact.buildid} ends and its commands {left} still run")
+        own = [hold.id for hold in self.holds.values() if hold.owner == self.builds[fact.buildid]]
+        demand(len(own) == 1, f"build {fact.buildid} ends and holds {own}")
+        del self.builds[fact.buildid]
+        self.steps.pop(fact.buildid, None)
+
+    def on_StepStarted(self, fact: f.StepStarted) -> None:  # noqa: N802
+        before = self.steps.get(fact.buildid)
+        demand(before is None or not before[1], f"build {fact.buildid} starts a step beside another")
+        self.steps[fact.buildid] = (fact.number, True)
+        if fact.ticket:
+            self._claims(fact.ticket, fact.buildid, fact.number, 0, fact.accesses)
+
+    def _claims(self, ticket: int, buildid: int, step: int, call: int, accesses: tuple[Access, ...]) -> None:
+        self.see_number(ticket)
+        self.where[ticket] = ("call" if call else "step", buildid, step, call)
+        self.since[ticket] = ticket
+        need = Need((Alternative("", accesses),))
+        self.wait(Wait(ticket, self.builds[buildid], STEP_LEVEL, need, True))
+
+    def on_StepEnded(self, fact: f.StepEnded) -> None:  # noqa: N802
+        left = self.ledger.of_step(fact.buildid, fact.number)
+        demand(not left, f"step {fact.number} of build {fact.buildid} ends and its commands {left} still run")
+        demand(self.steps[fact.buildid] == (fact.number, True), f"step {fact.number} ends and did not run")
+        waits = [t for t in self.waiting if self.where[t][1:3] == (fact.buildid, fact.number) and t in self.where]
+        waits = [ticket for ticket in waits if self.where[ticket][0] != "request"]
+        demand(not waits, f"step {fact.number} of build {fact.buildid} ends and its claims {waits} wait")
+        self.ending_step(fact.buildid, fact.number)
+
+    def ending_step(self, buildid: int, number: int) -> None:
+        """A step has ended: its holds must end in the same decision (seen by `_owners_live`)."""
+        self.steps[buildid] = (number, False)
+        for key in [key for key in self.calls if key[:2] == (buildid, number)]:
+            self.calls[key] = False
+
+    def on_CallStarted(self, fact: f.CallStarted) -> None:  # noqa: N802
+        where = (fact.buildid, fact.step, fact.number)
+        demand(where not in self.calls, f"call {where} is made twice")
+        self.calls[where] = True
+        if fact.command:
+            demand(fact.command not in self.commands, f"command {fact.command} has the id of another")
+            self.commands[fact.command] = fact.buildid
+        if fact.ticket and isinstance(fact.call, Acquire):
+            self._claims(fact.ticket, *where, fact.call.accesses)
+
+    def on_CallEnded(self, fact: f.CallEnded) -> None:  # noqa: N802
+        self.calls[fact.buildid, fact.step, fact.number] = False
+
+    # --- rings (L52)
+
+    def on_RingBroken(self, fact: f.RingBroken) -> None:  # noqa: N802
+        """Let every owner finish that can: those left are rings, and the doomed one is in one of them."""
+        left = set(self.builds.values())
+        children = {(self.builds[p], self.requests[b]) for b, p in self.parents().items() if p in self.builds}
+        free: dict[int, Held] = {}
+        left |= {child for _, child in children}
+        moved = True
+        while moved:
+            moved = False
+            for owner in sorted(left):
+                if any(child in left for parent, child in children if parent == owner):
+                    continue
+                if any(self.is_stuck(wait, free) for wait in self.waiting.values() if wait.owner == owner):
+                    continue
+                left.discard(owner)
+                free |= {hold.id: hold for hold in self.holds.values() if hold.owner == owner}
+                moved = True
+        demand(fact.ticket in left, f"build {fact.ticket} is put back without a true ring: {fact.text}")
+
+    def is_whole(self, key: LockKey) -> bool:
+        """Whether somebody has the whole lock."""
+        return any(a.mode == "exclusive" and a.lock == key for hold in self.holds.values() for a in hold.accesses)

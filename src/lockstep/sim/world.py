@@ -1,0 +1,257 @@
+"""A whole simulated world: it plays a scenario, lets its faults happen, heals, and then everything must end.
+
+The parts are in their own files; what must hold is said by `watch.py` and `checks.py`, which are called from here.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core.decide import Outcome
+from lockstep.core.nouns import Access, Result
+from lockstep.core.state import State
+from lockstep.core.values import RequestWish, Setup, SourceStamp, Submission
+from lockstep.sim import checks
+from lockstep.sim.disk import Disk, Group, MemoryDisk
+from lockstep.sim.faults import Ledger, Violation, demand
+from lockstep.sim.machines import Host
+from lockstep.sim.master import START, Master
+from lockstep.sim.scenario import Act, Faults, Scenario
+from lockstep.sim.timeline import Timeline
+from lockstep.sim.tracing import Tracer
+from lockstep.sim.watch import Watch
+
+MAX_STEPS = 20_000
+MAX_SECONDS = 200_000.0
+LOOK_AGAIN = 0.2
+"""How often, per event, everything is looked at again from scratch."""
+
+
+class World:
+    """One world. `play` it; it raises Violation, or whatever the core raises."""
+
+    def __init__(self, scenario: Scenario, disk: Disk | None = None, tracer: Tracer | None = None) -> None:
+        self.scenario = scenario
+        self.random = Random(scenario.seed * 7919 + 1)
+        self.timeline = Timeline()
+        self.faults = scenario.faults
+        self.disk: Disk = disk or MemoryDisk()
+        self.tracer = tracer
+        limits = {str(lock.key): lock.limit for lock in scenario.locks}
+        self.ledger = Ledger(limits)
+        self.limits: dict[str, int] = {}
+        self.without = ""
+        self.healed = False
+        self.watch = Watch(self.ledger)
+        self.master: Master | None = None
+        self.hosts = {
+            machine.setup.name: Host(machine, self.timeline, self.random, self.ledger, lambda: self.master)
+            for machine in scenario.machines
+        }
+        self.decisions = 0
+
+    def setup(self) -> Setup:
+        """The configuration as it is now."""
+        return self.scenario.setup(self.limits, self.without)
+
+    def make_known(self, post: Callable[[e.Event], None], state: State, accesses: tuple[Access, ...]) -> None:
+        """A step claims locks that a reload has removed: the core learns their limits anew (L6)."""
+        wanted = {access.lock for access in accesses if access.lock not in state.locks}
+        locks = tuple(lock for lock in self.scenario.setup(self.limits).locks if lock.key in wanted)
+        if locks:
+            post(e.LocksSeen(locks=locks))
+
+    def chance(self, fault: str) -> bool:
+        """Whether a fault of this kind happens now."""
+        return self.random.random() < getattr(self.faults, fault)
+
+    # --- playing
+
+    def play(self) -> None:
+        """From the first start to the end of the last request."""
+        self._start()
+        for host in self.hosts.values():
+            host.connect()
+        for act in self.scenario.acts:
+            self.timeline.after(act.at, lambda act=act: self._act(act))  # type: ignore[misc]
+        self.timeline.after(self.scenario.heal, self._heal)
+        while self.timeline.step():
+            if self.healed and self._is_done():
+                break
+            late = self.timeline.steps > MAX_STEPS or self.timeline.now > MAX_SECONDS
+            demand(not late, f"the world does not come to rest: {self._open()}")
+        demand(self._is_done(), f"nothing more happens, but {self._open()}")
+        checks.at_the_end(self)
+
+    def _is_done(self) -> bool:
+        master = self.master
+        return (
+            master is not None
+            and not master.state.requests
+            and not master.committing
+            and not master.groups
+            and not self.ledger.running
+        )
+
+    def _open(self) -> str:
+        master = self.master
+        if master is None:
+            return "there is no master"
+        requests = {r.brid: (r.builder, r.state) for r in master.state.requests.values()}
+        return f"these requests are open: {requests}, these commands run: {sorted(self.ledger.running)}"
+
+    def _start(self) -> None:
+        self.master = Master(self)
+        checks.after_a_start(self)
+        self.master.start()
+
+    def _crash(self) -> None:
+        master = self.master
+        if master is None:
+            return
+        master.crash()
+        self.master = None
+        self.watch = Watch(self.ledger)
+        for group in self.disk.groups:
+            self.watch.see(group, None)
+        if self.tracer is not None:
+            self.tracer.crash()
+        self.timeline.after(self.random.uniform(0.1, 120), lambda: self.master or self._start())
+
+    def _heal(self) -> None:
+        """No fault happens from now on, and everything that was taken away is back."""
+        self.healed = True
+        self.faults = Faults()
+        self.limits, self.without = {}, ""
+        if self.master is None:
+            self._start()
+        assert self.master is not None
+        for host in self.hosts.values():
+            host.revive()
+            self.master.post(e.WorkerPauseAsked(worker=host.name, paused=False))
+        self.master.post(e.Configured(setup=self.setup()))
+
+    # --- what the master tells
+
+    def decided(self, master: Master, event: e.Event | None, outcome: Outcome) -> None:
+        """A decision was made; its facts hold in the state already."""
+        self.decisions += 1
+        if self.tracer is not None:
+            self.tracer.decided(master.wall(), event, outcome)
+        try:
+            self.watch.see(outcome.facts, master.state)
+        except Violation as error:
+            raise Violation(f"after {event}: {error}") from None
+        if self.random.random() < LOOK_AGAIN:
+            checks.second_look(master)
+        if self.random.random() < LOOK_AGAIN / 10:
+            checks.same_after_restart(self, master)
+
+    def stored(self, master: Master, groups: list[Group]) -> None:
+        """A commit."""
+        self.disk.append(groups)
+        if self.tracer is not None:
+            self.tracer.stored()
+
+    def leaves(self, master: Master, effect: x.Effect, needs: int) -> None:
+        """An errand is about to leave the house."""
+        demand(self.disk.last_fact >= needs, f"{effect} leaves the house before fact {needs} is stored")
+
+    # --- what happens
+
+    def _act(self, act: Act) -> None:
+        if act.what in ("crash", "cut", "restart", "die", "false"):
+            if not self.healed:
+                self._fault(act)
+        elif self.master is not None:
+            self._wish(self.master, act)
+
+    def _fault(self, act: Act) -> None:
+        host = self.hosts[act.who]
+        if act.what == "crash":
+            self._crash()
+        elif act.what == "cut":
+            if host.link is not None:
+                host.link.cut()
+        elif act.what == "restart":
+            host.crash(self.random.uniform(1, 90))
+        elif act.what == "die":
+            host.crash(None)
+            self.timeline.after(self.random.uniform(10, 200), lambda: self._declare(host))
+        elif self.master is not None:
+            self._false(self.master, act)
+
+    def _declare(self, host: Host) -> None:
+        """A person has looked: the machine is off."""
+        if not host.up and self.master is not None:
+            self.master.post(e.WorkerDeclaredDead(worker=host.name, who="somebody"))
+
+    def _wish(self, master: Master, act: Act) -> None:
+        state = master.state
+        requests, builds = sorted(state.requests), sorted(state.builds)
+        match act.what:
+            case "force":
+                self._force(master, act)
+            case "cancel" if requests:
+                master.tell(e.CancelAsked(brid=requests[act.number % len(requests)], who="somebody"))
+            case "stop" if builds:
+                master.tell(e.StopAsked(buildid=builds[act.number % len(builds)], who="somebody"))
+            case "priority" if requests:
+                master.tell(e.PriorityAsked(brid=requests[act.number % len(requests)], priority=act.number % 11))
+            case "pause" | "unpause":
+                paused = act.what == "pause" and not self.healed
+                master.tell(e.WorkerPauseAsked(worker=act.who, paused=paused))
+            case "limit" if not self.healed:
+                self.limits[act.who] = act.number
+                for lock in self.scenario.locks:
+                    if lock.key.name == act.who:
+                        known = self.ledger.limits[str(lock.key)]
+                        self.ledger.limits[str(lock.key)] = max(known, act.number)
+                master.post(e.Configured(setup=self.setup()))
+            case "reload" if not self.healed:
+                self.without = act.who
+                master.post(e.Configured(setup=self.setup()))
+
+    def _force(self, master: Master, act: Act) -> None:
+        stamps = (SourceStamp(branch="main", changes=(1,)),) if act.number else (SourceStamp(),)
+        wish = RequestWish(builder=act.who, priority=act.number)
+        submission = Submission(requests=(wish,), reason="forced", sourcestamps=stamps, collapse=bool(act.number))
+        master.post(e.SchedulerMoved(owner="sim", submissions=(submission,), memory={"at": act.at}, cursor=1))
+
+    def _false(self, master: Master, act: Act) -> None:
+        """Something that is not so, or not so any more."""
+        state = master.state
+        builds = sorted(state.builds) or [1]
+        build = builds[act.number % len(builds)]
+        current = state.builds[build].current if build in state.builds else 1
+        old = sorted(self.ledger.ever - set(state.commands)) or ["nonsense"]
+        result = checks.A_RESULT
+        lies: list[e.Event] = [
+            e.CommandEnded(command=old[act.number % len(old)], result=result),
+            e.TimerFired(timer=f"sleep:{build}.{current}.1"),
+            e.TimerFired(timer=f"lease:0:{act.who}"),
+            e.StepFinished(buildid=build, number=current + 1, result=Result.FAILURE),
+            e.StepFinished(buildid=build, number=max(1, current - 1), result=Result.FAILURE),
+            e.StepPrepared(buildid=build, number=current + 2, name="never"),
+            e.WorkerDisconnected(worker=act.who, session=0),
+            e.WorkerDeclaredDead(worker="nobody"),
+            e.CancelAsked(brid=987654),
+            e.StopAsked(buildid=987654),
+            e.PriorityAsked(brid=987654, priority=3),
+            e.NeedRendered(brid=987654),
+            e.BuildPlanned(buildid=build, plans=(), properties={}),
+        ]
+        lie = lies[act.number % len(lies)]
+        if isinstance(lie, e.TimerFired) and lie.timer.startswith("sleep"):
+            step = state.step(build, current)
+            if step is not None and any(record.due and record.state == "started" for record in step.calls.values()):
+                return  # it would be true
+        if isinstance(lie, e.StepFinished) and lie.number == current:
+            return
+        if isinstance(lie, e.BuildPlanned) and build in state.builds and state.builds[build].state == "starting":
+            return
+        master.post(lie)
+
+
+__all__ = ["START", "World"]
