@@ -4,13 +4,10 @@ Litestar is loaded then, in a thread, so that the server is up sooner and the ev
 """
 
 import asyncio
-import logging
 from typing import Any
 
 from lockstep.web.door import Door
-from lockstep.web.guard import App, Guard, Receive, Scope, Send
-
-log = logging.getLogger(__name__)
+from lockstep.web.guard import Guard, Receive, Rights, Scope, Send
 
 
 class WebApp:
@@ -32,13 +29,14 @@ class WebApp:
         """Load everything that serving needs."""
         async with self._making:
             if self._guard is None:
-                self._guard = Guard(self._door, await asyncio.to_thread(_make, self._door))
+                self._guard = await asyncio.to_thread(_make, self._door)
 
 
-def _make(door: Door) -> App:
+def _make(door: Door) -> Guard:
     from lockstep.web.site import make_site
 
-    return make_site(door)
+    rights = Rights(door)
+    return Guard(door, rights, make_site(door, rights))
 
 
 def create_app(door: Door) -> Any:

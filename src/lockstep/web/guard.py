@@ -101,11 +101,28 @@ def token_of(headers: Mapping[bytes, bytes]) -> str:
     return cookie[TOKEN_COOKIE].value if TOKEN_COOKIE in cookie else ""
 
 
+class Rights:
+    """Who may change something on one server."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def may_change(self, scope: Scope) -> bool:
+        """Whether whoever sent this may change anything."""
+        return is_local(scope) or self.right(token_of(headers_of(scope)))
+
+    def right(self, given: str) -> bool:
+        """Whether this is the server's token. A server without one knows no right token."""
+        token = self._door.site.token
+        return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+
+
 class Guard:
     """Lets requests in, or answers them itself."""
 
-    def __init__(self, door: Door, app: App) -> None:
+    def __init__(self, door: Door, rights: Rights, app: App) -> None:
         self._door = door
+        self._rights = rights
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,18 +151,10 @@ class Guard:
         if scope["method"] in SAFE_METHODS:
             return
         self._check_origin(scope, headers)
-        if scope["path"] != "/signin" and not self.may_change(scope, headers):
+        if scope["path"] != "/signin" and not self._rights.may_change(scope):
             if self._door.site.token:
                 raise Refusal(401, "From another machine this needs the server's token: Authorization: Bearer TOKEN.")
             raise Refusal(403, "Only this machine may change anything: the server has no token for others.")
-
-    def may_change(self, scope: Scope, headers: Mapping[bytes, bytes] | None = None) -> bool:
-        """Whether whoever sent this may change anything."""
-        if is_local(scope):
-            return True
-        token = self._door.site.token
-        given = token_of(headers if headers is not None else headers_of(scope))
-        return bool(token) and hmac.compare_digest(given.encode(), token.encode())
 
     def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
         """Another site's name that was pointed at this machine must not reach it (DNS rebinding)."""

@@ -34,3 +34,18 @@ SHOWN_LINES: Final = 1_000
 
 LOG_PIECE: Final = 5_000
 """Lines of a log that are read at once for whoever follows it."""
+
+SHOWN_ROWS: Final = 50
+"""Lines of a table on a page; how many more there are is said."""
+
+SHOWN_BUILDS: Final = 12
+"""Ended builds on the first page."""
+
+TAIL_LINES: Final = 20
+"""Lines of a running or failed step that a build's page shows."""
+
+PAGE_SHARE: Final = 0.1
+"""The part of the time that drawing one live page again may take."""
+
+MAX_FORM_FIELDS: Final = 500
+"""Fields of a form that is sent from a page."""

@@ -61,24 +61,29 @@ def sse(data: str, event: str = "", id_: str = "") -> str:
 
 
 class Queue:
-    """What one listener has not taken yet. `overflow` is set when it is too slow; then its stream ends."""
+    """What one listener has not taken yet. `ended` is set when it is too slow; then its stream ends."""
 
     def __init__(self) -> None:
         self._items: deque[Any] = deque()
         self._wake = asyncio.Event()
-        self.overflow = False
+        self.ended = False
 
     def put(self, item: Any) -> None:
         """Add something, or give the listener up."""
         if len(self._items) >= STREAM_BACKLOG:
-            self.overflow = True
+            self.ended = True
         else:
             self._items.append(item)
         self._wake.set()
 
+    def end(self) -> None:
+        """Nothing more comes."""
+        self.ended = True
+        self._wake.set()
+
     async def take(self, seconds: float) -> list[Any]:
         """All that has come; waits for it at most so many seconds."""
-        if not self._items and not self.overflow:
+        if not self._items and not self.ended:
             try:
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
@@ -208,7 +213,7 @@ async def fact_stream(hub: Hub, door: Door, kinds: tuple[type[Fact], ...], after
             if not stored:
                 break
         wanted = set(kinds)
-        while not queue.overflow:
+        while not queue.ended:
             items = await queue.take(PAGE_BREATH)
             if not items:
                 yield ": still here\n\n"

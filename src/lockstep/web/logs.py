@@ -43,20 +43,20 @@ class Lines:
         self._hub.enter()
         queue, end = self._hub.log(self._logid)
         try:
-            while not queue.overflow:
+            while not queue.ended:
                 complete = await self._complete()
                 async for piece in self._stored():
                     yield piece
                 if complete:
                     return
-                ended = False
-                while not ended and not queue.overflow:
+                again = False
+                while not again and not queue.ended:
                     items = await queue.take(PAGE_BREATH)
                     if not items:
                         yield None
                     for item in items:
                         if item is None or item[0] > self.at:
-                            ended = True  # or lines are missing: look into the store
+                            again = True  # or lines are missing: look into the store
                             break
                         fresh = self._fresh(*item)
                         if fresh is not None:

@@ -203,7 +203,7 @@ def _running_builds(reads: Queries, params: Params, asked: Asked) -> Answer:
 _buildset: Final = _by_id("buildsets", "build set", "buildset")
 _stamp: Final = _by_id("sourcestamps", "source stamp", "stamp")
 _step: Final = _by_id("steps", "step", "step")
-_log: Final = _by_id("logs", "log", "log")
+log: Final = _by_id("logs", "log", "log")
 _change: Final = _by_id("changes", "change", "change")
 _source: Final = _by_id("changesources", "change source", "source")
 
@@ -225,7 +225,7 @@ STEP_PATHS: Final[dict[str, Finder]] = {
     **{f"{path}/steps/{{step:str}}": _step_of(find) for path, find in BUILD_PATHS.items()},
 }
 LOG_PATHS: Final[dict[str, Finder]] = {
-    "logs/{log:str}": _log,
+    "logs/{log:str}": log,
     **{f"{path}/logs/{{slug:str}}": _log_of(find) for path, find in STEP_PATHS.items()},
 }
 

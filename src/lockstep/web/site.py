@@ -12,32 +12,39 @@ from lockstep.storage.filters import QueryError
 from lockstep.web import api
 from lockstep.web.asking import MissingError
 from lockstep.web.door import Door
-from lockstep.web.guard import App
+from lockstep.web.drawing import Painter, load_assets
+from lockstep.web.guard import App, Rights
 from lockstep.web.limits import MAX_BODY
 from lockstep.web.live import Hub
+from lockstep.web.pages import Pages
 
 log = logging.getLogger(__name__)
 
 
-def make_site(door: Door) -> App:
+def make_site(door: Door, rights: Rights) -> App:
     """All routes of a server."""
     hub = Hub(door)
+    painter = Painter(door, load_assets())
+    if not painter.alive:
+        log.warning("the pages' assets are missing: pages can be read, but are not live; see docs/reference/api.md")
+    pages = Pages(door, hub, painter, rights)
+
+    def failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        """An error: to programs as JSON, to people as a page."""
+        path = request.url.path
+        status, text = sentence_of(error, path)
+        if status == 500:
+            log.error("%s %s failed", request.method, path, exc_info=error)
+        return api.reply({"error": text}, status) if path.startswith("/api/") else pages.failed(request, status, text)
+
     site: Any = Litestar(
-        [*api.routes(door, hub)],
+        [*api.routes(door, hub), *pages.routes()],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
-        exception_handlers={Exception: _failed},
+        exception_handlers={Exception: failed},
     )
     return site  # type: ignore[no-any-return]
-
-
-def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """An error as JSON."""
-    status, text = sentence_of(error, request.url.path)
-    if status == 500:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return api.reply({"error": text}, status)
 
 
 def sentence_of(error: Exception, path: str) -> tuple[int, str]:
@@ -49,7 +56,7 @@ def sentence_of(error: Exception, path: str) -> tuple[int, str]:
     if isinstance(error, StoreError):
         return 503, str(error)
     if isinstance(error, NotFoundException):
-        return 404, f"There is nothing at '{path[:200]}'; {api.BASE}/application.spec lists what the API has."
+        return 404, f"There is nothing at '{path[:200]}'; the page / and {api.BASE}/application.spec lead on."
     if isinstance(error, HTTPException):
         return error.status_code, error.detail or type(error).__name__
     return 500, "A fault of Lockstep itself; the server's log says more."
