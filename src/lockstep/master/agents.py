@@ -38,7 +38,9 @@ ASK_PERIOD = 10.0
 
 
 class Connection:
-    """One accepted WebSocket. `number` is the core's session number, 0 until the core has welcomed it."""
+    """One accepted WebSocket. `number` is the core's session number, 0 until the core has welcomed it; what the core
+    wants before that is kept in `early`: effects of one decision are performed in one go.
+    """
 
     def __init__(self, session: Session, peer: str) -> None:
         self.session = session
@@ -47,6 +49,7 @@ class Connection:
         self.unresolved: set[str] = set()
         self.gone: set[str] = set()
         self.announced = False
+        self.early: list[Callable[[], None]] = []
         self.outbox: asyncio.Event = asyncio.Event()
         self.closed = False
 
@@ -252,6 +255,8 @@ class Agents:
             session.refuse(str(exc))
             connection.pump()
             return
+        for errand in connection.early:
+            errand()
         if connection.closed:
             self._say_lost(connection)
 
@@ -421,7 +426,10 @@ class Agents:
         """Have a command run there. If the worker is away, the core asks again when it is back."""
         connection = self._connections.get(worker)
         found = self._call(name)
-        if connection is None or not connection.number or found is None:
+        if connection is None or found is None:
+            return
+        if not connection.number:
+            connection.early.append(lambda: self.send_command(worker, name))
             return
         _command, call = found
         self._of(name)
@@ -452,7 +460,9 @@ class Agents:
     def interrupt(self, worker: str, name: str, reason: str) -> None:
         """Have a command ended."""
         connection = self._connections.get(worker)
-        if connection is not None and connection.number:
+        if connection is not None and not connection.number:
+            connection.early.append(lambda: self.interrupt(worker, name, reason))
+        elif connection is not None:
             connection.session.interrupt(name, reason)
             connection.pump()
 
