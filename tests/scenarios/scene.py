@@ -109,6 +109,11 @@ class Scene:
 
     def start(self) -> None:
         """Start the server, and wait until it listens."""
+        self.launch()
+        self.ready()
+
+    def launch(self) -> None:
+        """Start the server's process."""
         self.base.mkdir(exist_ok=True)
         out = self.folder / "out.txt"
         words = [str(PROGRAM), "run", str(self.file), "--basedir", str(self.base), "--port", str(self.port)]
@@ -116,7 +121,11 @@ class Scene:
             self.process = subprocess.Popen(
                 words, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=self.env, start_new_session=True
             )
-        process = self.process
+
+    def ready(self) -> None:
+        """Wait until the server listens."""
+        process, out = self.process, self.folder / "out.txt"
+        assert process is not None
         until(lambda: b"\n" in out.read_bytes() or process.poll() is not None, "the server", self._told)
         assert process.poll() is None, f"the server did not start\n{self._told()}"
         if self._reads is None:

@@ -1,0 +1,16 @@
+#!/bin/sh
+# guard.sh FOLDER LINES: an outside guard of something that one alone may use. It notes in FOLDER/faults if somebody
+# else is inside, or if it has seen this fence or a later one before (L62); inside, it says numbered lines.
+inside=$1/inside
+mkdir "$inside" 2>/dev/null || echo "$LOCKSTEP_COMMAND came in beside $(cat "$inside/who")" >> "$1/faults"
+echo "$LOCKSTEP_COMMAND" > "$inside/who"
+last=$(cat "$1/last" 2>/dev/null || echo 0)
+[ "$LOCKSTEP_FENCE_DATABASE" -gt "$last" ] || echo "fence $LOCKSTEP_FENCE_DATABASE after $last" >> "$1/faults"
+echo "$LOCKSTEP_FENCE_DATABASE" > "$1/last"
+line=0
+while [ "$line" -lt "$2" ]; do
+    line=$((line + 1))
+    echo "line $line"
+    sleep 0.02
+done
+rm -r "$inside"
