@@ -38,9 +38,7 @@ ASK_PERIOD = 10.0
 
 
 class Connection:
-    """One accepted WebSocket. `number` is the core's session number, 0 until the core has welcomed it; what the core
-    wants before that is kept in `early`: effects of one decision are performed in one go.
-    """
+    """One accepted WebSocket. `number` is the core's session number, 0 before its welcome; `early` waits for that."""
 
     def __init__(self, session: Session, peer: str) -> None:
         self.session = session
