@@ -89,7 +89,8 @@ def _request(draft: Draft, bsid: int, submission: Submission, wish: RequestWish,
     brid = state.counters.brid + 1
     ticket, priority = state.counters.clock + 1, wish.priority
     merged = state.requests.get(state.collapsible.get(key, 0)) if key is not None else None
-    if merged is not None and merged.state in ("rendering", "waiting") and not merged.put_back:
+    mergeable = merged is not None and merged.bsid != bsid and not merged.put_back
+    if merged is not None and mergeable and merged.state in ("rendering", "waiting"):
         # The newer request takes the place of the older one, or a stream of changes would starve the builder.
         ticket, priority = merged.ticket, max(priority, merged.priority)
         end_waiting(draft, merged, Result.SKIPPED, f"merged into request {brid}", into=brid)
@@ -152,7 +153,11 @@ def cancel_asked(draft: Draft, event: e.CancelAsked) -> None:
 def cancel(draft: Draft, request: Request, reason: str, who: str) -> None:
     """End a waiting request, or stop its build (L33)."""
     if request.state == "building":
-        decide_builds.stop_build(draft, draft.state.builds[request.buildid], reason, who)
+        build = draft.state.builds.get(request.buildid)
+        if build is not None:
+            decide_builds.stop_build(draft, build, reason, who)
+        else:  # it was about to go back to the queue
+            end(draft, request, Result.CANCELLED, reason)
     else:
         end_waiting(draft, request, Result.CANCELLED, reason)
 
