@@ -49,7 +49,7 @@ KINDS = [
     Kind(20, 12, WORKERS),
     Kind(8, 20, WORKERS[:8]),
     Kind(8, 15, WORKERS[8:]),
-    Kind(6, 8, WORKERS, (Access(DB),)),
+    Kind(7, 8, WORKERS, (Access(DB),)),
     Kind(4, 10, WORKERS, (Access(DB, "counting", 2),)),
     Kind(1, 8, WORKERS, (Access(DB, "exclusive"),)),
     Kind(7, 15, WORKERS, (Access(LICENCE),)),
@@ -63,7 +63,7 @@ def simulate(k: int, days: float, seed: int) -> tuple[float, float, float]:
     """Use of the slots, mean and worst wait in minutes."""
     chance = random.Random(seed)
     allocator = Allocator()
-    limits = {DB: 8, LICENCE: 8, DEPLOY: 1}
+    limits = {DB: 12, LICENCE: 8, DEPLOY: 1}
     for worker in WORKERS:
         limits[LockKey("slot", "", worker)] = SLOTS
         limits[LockKey("worker", "disk", worker)] = 2

@@ -9,7 +9,7 @@ will be looked at first. What fits is decided in `alloc_barriers.py`.
 from heapq import heappop, heapreplace
 
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
-from lockstep.core.alloc_board import NO_BARRIER, Board, ClaimClass, Lock, Parked
+from lockstep.core.alloc_board import NO_BARRIER, WHOLE, Board, ClaimClass, Lock, Parked
 from lockstep.core.alloc_facts import Decision, Granted, Hold
 from lockstep.core.alloc_queues import Queues
 
@@ -31,8 +31,10 @@ class Search:
             self.barriers.refresh()
         if board.dirty:
             for lock in board.dirty:
+                room = lock.limit - lock.used if lock.used else WHOLE
                 for key in list(lock.parked):
-                    self._pull(lock, key)
+                    if -room <= key <= room:
+                        self._pull(lock, key)
             board.dirty.clear()
         if board.stirred:
             board.stirred = False
