@@ -19,6 +19,7 @@ from lockstep.web.door import ForceForm, Site
 
 if TYPE_CHECKING:
     from lockstep.master.server import Server
+    from lockstep.web.app import WebApp
 
 
 class ServerDoor:
@@ -100,4 +101,12 @@ def make_app(server: "Server") -> Any:
     """The web application of a server."""
     from lockstep.web.app import create_app
 
-    return create_app(ServerDoor(server))
+    app = create_app(ServerDoor(server))
+    server.house.spawn(_close(server, app))
+    return app
+
+
+async def _close(server: "Server", app: "WebApp") -> None:
+    """Event streams end before the ports do, or every open page would hold the server up."""
+    await server.stopped.wait()
+    app.close()

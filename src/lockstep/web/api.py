@@ -174,6 +174,7 @@ def _raw(door: Door, finder: rest.Finder, *, inline: bool) -> Endpoint:
 
 def _follow(door: Door, hub: Hub, finder: rest.Finder) -> Endpoint:
     async def endpoint(request: Asking) -> Response[Any]:
+        hub.room()
         asked = query_of(request)
         log = await actions.find(door, finder, params_of(request))
         last = request.headers.get("last-event-id", "")
@@ -189,6 +190,7 @@ def _follow(door: Door, hub: Hub, finder: rest.Finder) -> Endpoint:
 
 def _events(door: Door, hub: Hub) -> Endpoint:
     async def endpoint(request: Asking) -> Response[Any]:
+        hub.room()
         asked = query_of(request, "after", "kinds")
         text = request.headers.get("last-event-id") or asked.extra.get("after")
         if text is not None and not (text.isascii() and text.isdigit()):

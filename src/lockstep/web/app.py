@@ -4,10 +4,10 @@ Litestar is loaded then, in a thread, so that the server is up sooner and the ev
 """
 
 import asyncio
-from typing import Any
 
 from lockstep.web.door import Door
 from lockstep.web.guard import Guard, Receive, Rights, Scope, Send
+from lockstep.web.live import Hub
 
 
 class WebApp:
@@ -15,6 +15,7 @@ class WebApp:
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._hub = Hub(door)
         self._guard: Guard | None = None
         self._making = asyncio.Lock()
 
@@ -29,16 +30,20 @@ class WebApp:
         """Load everything that serving needs."""
         async with self._making:
             if self._guard is None:
-                self._guard = await asyncio.to_thread(_make, self._door)
+                self._guard = await asyncio.to_thread(_make, self._door, self._hub)
+
+    def close(self) -> None:
+        """The server stops: end all event streams."""
+        self._hub.close()
 
 
-def _make(door: Door) -> Guard:
+def _make(door: Door, hub: Hub) -> Guard:
     from lockstep.web.site import make_site
 
     rights = Rights(door)
-    return Guard(door, rights, make_site(door, rights))
+    return Guard(door, rights, make_site(door, hub, rights))
 
 
-def create_app(door: Door) -> Any:
+def create_app(door: Door) -> WebApp:
     """The web application of a server, as ASGI."""
     return WebApp(door)

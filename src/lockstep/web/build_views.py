@@ -8,6 +8,7 @@ from typing import Any, Final
 from markupsafe import Markup, escape
 
 from lockstep.core.records import Build, Step
+from lockstep.storage.filters import Filter
 from lockstep.storage.queries import Queries
 from lockstep.web import rest
 from lockstep.web.asking import Item, equals
@@ -36,6 +37,15 @@ def lines_html(text: str, type_: str) -> Markup:
     """Stored text of a log, line by line."""
     lines = text.removesuffix("\n").split("\n") if text else []
     return Markup("").join(line_html(line, type_) for line in lines)
+
+
+def fresh_html(text: str, type_: str) -> Markup:
+    """Lines that have just come; of very many only the last."""
+    lines = text.count("\n")
+    if lines <= SHOWN_LINES:
+        return lines_html(text, type_)
+    gap = Markup('<span class="gap">… {} lines are not shown here …\n</span>').format(lines - SHOWN_LINES)
+    return gap + lines_html(text.split("\n", lines - SHOWN_LINES)[-1], type_)
 
 
 def _coloured(line: str) -> Markup:
@@ -106,7 +116,8 @@ async def build(door: Door, ids: Ids) -> View:
         "waits": why is not None and why.kind not in ("running", "preparing"),
         "fences": running.fences if running is not None else {},
     }
-    return View("build.html", f"{row['builder']} #{row['number']}", shown, live=running is not None)
+    writing = [log["logid"] for step in stored.steps for log in step["logs"] if not log["complete"]]
+    return View("build.html", f"{row['builder']} #{row['number']}", shown, live=running is not None, logs=writing)
 
 
 def _planned(build: Build) -> list[Item]:
@@ -169,8 +180,6 @@ class _Stored:
 
 
 def _logs_of(reads: Queries, stepids: Sequence[int]) -> dict[int, list[Item]]:
-    from lockstep.storage.filters import Filter
-
     found: dict[int, list[Item]] = {}
     for start in range(0, len(stepids), 500):
         some = tuple(stepids[start : start + 500])

@@ -1,12 +1,13 @@
 """What happens, as it is stored: one ear at the door, and everybody who listens behind it.
 
-`Hub` gives facts to event streams of the API and a signal to live pages; `sse` writes server-sent events. Which page is
+`Hub` gives facts to event streams of the API and a beat to live pages; `sse` writes server-sent events. Which page is
 drawn is not known here.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -95,85 +96,115 @@ class Queue:
         return items
 
 
+class Pulse:
+    """Says that something has happened that a page may show; `logs` are those whose lines it shows."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.logs: Collection[int] = ()
+
+
 class Hub:
     """Everybody who listens to one server."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._queues: set[Queue] = set()
-        self._log_queues: dict[int, set[Queue]] = {}
-        self._pulses: set[asyncio.Event] = set()
+        self._facts_to: set[Queue] = set()
+        self._lines_to: dict[int, set[Queue]] = {}
+        self._pulses: set[Pulse] = set()
+        self._open: set[Queue] = set()
         self._ends: list[Callable[[], None]] = []
-        self.streams = 0
         self.closed = False
 
-    def _begin(self) -> None:
-        if not self._ends:
+    def room(self) -> None:
+        """Raises RefusedError if there can be no more streams."""
+        if self.closed:
+            raise RefusedError("The server is stopping.")
+        if len(self._open) >= MAX_STREAMS:
+            raise RefusedError(f"There are {MAX_STREAMS} event streams already. Close some, or come back later.")
+
+    def close(self) -> None:
+        """The server stops: all streams end, so that nothing waits for them."""
+        self.closed = True
+        for end in self._ends:
+            end()
+        for queue in self._open:
+            queue.end()
+        for pulse in self._pulses:
+            pulse.event.set()
+
+    @contextmanager
+    def queue(self) -> Iterator[Queue]:
+        """A queue for one stream; it ends when the server stops."""
+        if not self._ends and not self.closed:
             self._ends = [self._door.listen(self._facts), self._door.listen_logs(self._lines)]
+        queue = Queue()
+        queue.ended = self.closed
+        self._open.add(queue)
+        try:
+            yield queue
+        finally:
+            self._open.discard(queue)
 
     def _facts(self, facts: Sequence[Numbered]) -> None:
         for pulse in self._pulses:
-            pulse.set()
-        for queue in self._queues:
+            pulse.event.set()
+        for queue in self._facts_to:
             for numbered in facts:
                 queue.put(numbered)
-        if self._log_queues and any(isinstance(n.fact, f.LogClosed | f.StepEnded | f.BuildEnded) for n in facts):
-            for queues in self._log_queues.values():
+        if self._lines_to and any(isinstance(n.fact, f.LogClosed | f.StepEnded | f.BuildEnded) for n in facts):
+            for queues in self._lines_to.values():
                 for queue in queues:
                     queue.put(None)
 
     def _lines(self, logid: int, first: int, text: str) -> None:
-        for queue in self._log_queues.get(logid, ()):
+        for queue in self._lines_to.get(logid, ()):
             queue.put((first, text))
+        for pulse in self._pulses:
+            if logid in pulse.logs:
+                pulse.event.set()
 
-    def enter(self) -> None:
-        """One more stream. Raises RefusedError if there are too many; `leave` must follow otherwise."""
-        if self.streams >= MAX_STREAMS:
-            raise RefusedError(f"There are {MAX_STREAMS} event streams already. Close some, or come back later.")
-        self._begin()
-        self.streams += 1
+    @contextmanager
+    def facts(self) -> Iterator[Queue]:
+        """All facts from now on."""
+        with self.queue() as queue:
+            self._facts_to.add(queue)
+            try:
+                yield queue
+            finally:
+                self._facts_to.discard(queue)
 
-    def leave(self) -> None:
-        """One stream less."""
-        self.streams -= 1
-
-    # --- facts
-
-    def facts(self) -> tuple[Queue, Callable[[], None]]:
-        """All facts from now on, and what ends it."""
-        queue = Queue()
-        self._queues.add(queue)
-        return queue, lambda: self._queues.discard(queue)
-
-    def log(self, logid: int) -> tuple[Queue, Callable[[], None]]:
+    @contextmanager
+    def log(self, logid: int) -> Iterator[Queue]:
         """The stored lines of a log from now on, as (first line, text); None when it may have ended."""
-        queue = Queue()
-        self._log_queues.setdefault(logid, set()).add(queue)
+        with self.queue() as queue:
+            queues = self._lines_to.setdefault(logid, set())
+            queues.add(queue)
+            try:
+                yield queue
+            finally:
+                queues.discard(queue)
+                if not queues and self._lines_to.get(logid) is queues:
+                    del self._lines_to[logid]
 
-        def end() -> None:
-            queues = self._log_queues.get(logid, set())
-            queues.discard(queue)
-            if not queues:
-                self._log_queues.pop(logid, None)
-
-        return queue, end
-
-    async def changes(self) -> AsyncIterator[None]:
-        """Yields when something has happened, not too often; and now and then although nothing has."""
-        pulse = asyncio.Event()
+    @contextmanager
+    def pulse(self) -> Iterator[Pulse]:
+        """Is set when something has happened."""
+        pulse = Pulse()
         self._pulses.add(pulse)
         try:
-            while True:
-                yield
-                await asyncio.sleep(PAGE_PAUSE)
-                try:
-                    async with asyncio.timeout(PAGE_BREATH):
-                        await pulse.wait()
-                except TimeoutError:
-                    pass
-                pulse.clear()
+            yield pulse
         finally:
             self._pulses.discard(pulse)
+
+
+async def next_beat(pulse: Pulse) -> None:
+    """Wait until something has happened, not too shortly; and now and then although nothing has."""
+    await asyncio.sleep(PAGE_PAUSE)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PAGE_BREATH):
+            await pulse.event.wait()
+    pulse.event.clear()
 
 
 def kinds_of(text: str) -> tuple[type[Fact], ...]:
@@ -200,11 +231,9 @@ def fact_event(numbered: Numbered) -> str:
 
 async def fact_stream(hub: Hub, door: Door, kinds: tuple[type[Fact], ...], after: int | None) -> AsyncIterator[str]:
     """Facts as server-sent events: stored ones after number `after` first, then those that come."""
-    hub.enter()
-    queue, end = hub.facts()
-    try:
+    with hub.facts() as queue:
         yield ": facts follow\n\n"
-        last = door.state.last_fact if after is None else after
+        last = 0 if after is None else after
         while after is not None:
             stored = await asyncio.to_thread(door.reads.facts_after, last, kinds)
             for numbered in stored:
@@ -221,6 +250,3 @@ async def fact_stream(hub: Hub, door: Door, kinds: tuple[type[Fact], ...], after
                 if numbered.number > last and type(numbered.fact) in wanted:
                     yield fact_event(numbered)
                     last = numbered.number
-    finally:
-        end()
-        hub.leave()

@@ -40,9 +40,7 @@ class Lines:
 
     async def follow(self) -> AsyncIterator[tuple[int, str] | None]:
         """(number of first line, text) until the log is complete; None now and then while nothing comes."""
-        self._hub.enter()
-        queue, end = self._hub.log(self._logid)
-        try:
+        with self._hub.log(self._logid) as queue:
             while not queue.ended:
                 complete = await self._complete()
                 async for piece in self._stored():
@@ -51,19 +49,17 @@ class Lines:
                     return
                 again = False
                 while not again and not queue.ended:
+                    first, texts = self.at, []
                     items = await queue.take(PAGE_BREATH)
-                    if not items:
-                        yield None
                     for item in items:
                         if item is None or item[0] > self.at:
                             again = True  # or lines are missing: look into the store
                             break
-                        fresh = self._fresh(*item)
-                        if fresh is not None:
-                            yield fresh
-        finally:
-            end()
-            self._hub.leave()
+                        texts.append(self._fresh(*item))
+                    if any(texts):
+                        yield first, "".join(texts)
+                    elif not items:
+                        yield None
 
     async def _complete(self) -> bool:
         log = await asyncio.to_thread(self._door.reads.get, "logs", self._logid)
@@ -81,16 +77,14 @@ class Lines:
     def _read(self) -> list[tuple[int, str]]:
         return list(self._door.reads.log_lines(self._logid, self.at, LOG_PIECE))
 
-    def _fresh(self, first: int, text: str) -> tuple[int, str] | None:
+    def _fresh(self, first: int, text: str) -> str:
         """What of a piece is new."""
         lines = text.count("\n")
         if first + lines <= self.at:
-            return None
-        if first < self.at:
-            text = text.split("\n", self.at - first)[-1]
-            first = self.at
-        self.at = first + text.count("\n")
-        return first, text
+            return ""
+        text = text.split("\n", self.at - first)[-1]
+        self.at = first + lines
+        return text
 
 
 async def follow_events(lines: Lines, draw: Callable[[int, str], str] | None = None) -> AsyncIterator[str]:

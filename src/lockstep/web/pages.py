@@ -5,6 +5,7 @@ A page and its renewals are drawn by the same template. With `?live` an address 
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -22,8 +23,10 @@ from lockstep.web.drawing import Painter
 from lockstep.web.forms import FORMS, Act
 from lockstep.web.guard import TOKEN_COOKIE, Rights, is_local
 from lockstep.web.limits import MAX_FORM_FIELDS, PAGE_BREATH, PAGE_SHARE
-from lockstep.web.live import Hub, Queue, sse
+from lockstep.web.live import Hub, Queue, next_beat, sse
 from lockstep.web.views import View
+
+log = logging.getLogger(__name__)
 
 Draw = Callable[[Door, Mapping[str, str]], Awaitable[View]]
 
@@ -57,48 +60,49 @@ class Renewals:
         self, key: Any, draw: Callable[[], Awaitable[View]], more: Mapping[str, Any]
     ) -> AsyncIterator[str]:
         """The `main` block of a page, now and whenever it has changed; the last event is `done`."""
-        self._hub.enter()
-        queue = Queue()
-        watching = self._watching.setdefault(key, set())
-        watching.add(queue)
-        try:
-            yield ": this page renews itself\n\n"
-            if key in self._tasks:
-                yield sse(await self._draw(draw, more))
-            else:
-                self._tasks[key] = asyncio.create_task(self._renew(key, draw, more))
-            while not queue.ended:
-                for html in (await queue.take(PAGE_BREATH))[-1:]:
-                    if html is None:
-                        yield sse("", "done")
-                        return
-                    yield sse(html)
-        finally:
-            watching.discard(queue)
-            self._hub.leave()
-
-    async def _draw(self, draw: Callable[[], Awaitable[View]], more: Mapping[str, Any]) -> str:
-        view = await draw()
-        return self._painter.main(view.template, {**view.shown, **more})
+        with self._hub.queue() as queue:
+            watching = self._watching.setdefault(key, set())
+            watching.add(queue)
+            try:
+                yield ": this page renews itself\n\n"
+                if key in self._tasks:
+                    view = await draw()
+                    yield sse(self._painter.main(view.template, {**view.shown, **more}))
+                else:
+                    self._tasks[key] = asyncio.create_task(self._renew(key, draw, more))
+                while not queue.ended:
+                    items = await queue.take(PAGE_BREATH)
+                    for html in items[-1:]:
+                        if html is None:
+                            yield sse("", "done")
+                            return
+                        yield sse(html)
+                    if not items:
+                        yield ": still here\n\n"
+            finally:
+                watching.discard(queue)
 
     async def _renew(self, key: Any, draw: Callable[[], Awaitable[View]], more: Mapping[str, Any]) -> None:
         """Draw for as long as somebody looks and something may change."""
         last = ""
         try:
-            async for _ in self._hub.changes():
-                if not self._watching.get(key):
-                    return
-                begun = self._door.now()
-                view = await draw()
-                html = self._painter.main(view.template, {**view.shown, **more})
-                if html != last:
-                    last = html
-                    self._tell(key, html)
-                if not view.live:
-                    self._tell(key, None)
-                    return
-                took = max(0.0, self._door.now() - begun)
-                await asyncio.sleep(min(PAGE_BREATH, took / PAGE_SHARE))
+            with self._hub.pulse() as pulse:
+                while self._watching.get(key) and not self._hub.closed:
+                    begun = self._door.now()
+                    view = await draw()
+                    pulse.logs = view.logs
+                    html = self._painter.main(view.template, {**view.shown, **more})
+                    if html != last:
+                        last = html
+                        self._tell(key, html)
+                    if not view.live:
+                        self._tell(key, None)
+                        return
+                    took = max(0.0, self._door.now() - begun)
+                    await asyncio.sleep(min(PAGE_BREATH, took / PAGE_SHARE))
+                    await next_beat(pulse)
+        except Exception:
+            log.exception("drawing %s failed", key)
         finally:
             for queue in self._watching.pop(key, ()):
                 queue.end()
@@ -155,6 +159,7 @@ class Pages:
         async def endpoint(request: Asking) -> Response[Any]:
             ids, more = params_of(request), self._more(request)
             if "live" in request.query_params:
+                self._hub.room()
                 key = (request.url.path, more["may_change"])
                 stream: Any = Stream(
                     self._renewals.stream(key, lambda: draw(self._door, ids), more),
@@ -187,11 +192,12 @@ class Pages:
 
     async def _lines(self, request: Asking) -> Response[Any]:
         """A log as it is written, for its page: each event is lines to add."""
-        log = await actions.find(self._door, rest.log, params_of(request))
+        self._hub.room()
+        item = await actions.find(self._door, rest.log, params_of(request))
         last = request.headers.get("last-event-id", "")
         first = int(last) if last.isascii() and last.isdigit() else query_of(request).offset
-        lines = logs.Lines(self._hub, self._door, log["logid"], first)
-        events = logs.follow_events(lines, lambda _first, text: build_views.lines_html(text, log["type"]))
+        lines = logs.Lines(self._hub, self._door, item["logid"], first)
+        events = logs.follow_events(lines, lambda _first, text: build_views.fresh_html(text, item["type"]))
         stream: Any = Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
         return stream  # type: ignore[no-any-return]
 

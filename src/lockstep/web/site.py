@@ -21,9 +21,8 @@ from lockstep.web.pages import Pages
 log = logging.getLogger(__name__)
 
 
-def make_site(door: Door, rights: Rights) -> App:
+def make_site(door: Door, hub: Hub, rights: Rights) -> App:
     """All routes of a server."""
-    hub = Hub(door)
     painter = Painter(door, load_assets())
     if not painter.alive:
         log.warning("the pages' assets are missing: pages can be read, but are not live; see docs/reference/api.md")

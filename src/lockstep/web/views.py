@@ -25,12 +25,16 @@ Ids = Mapping[str, str]
 
 
 class View(Struct):
-    """A page: its template, its title, and what the template shows. `live`: it changes by itself."""
+    """A page: its template, its title, and what the template shows. `live`: it changes by itself.
+
+    `logs` are those whose lines it shows while they are written.
+    """
 
     template: str
     title: str
     shown: dict[str, Any]
     live: bool = True
+    logs: Sequence[int] = ()
 
 
 def builder_path(door: Door, name: str) -> str:

@@ -2,6 +2,8 @@
 // Everything is readable without it.
 "use strict";
 
+const MAX_LINES = 5000;
+
 function span(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   if (whole < 60) return `${whole} s`;
@@ -31,6 +33,7 @@ function follow(log) {
     atEnd = window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 40;
   });
   new MutationObserver(() => {
+    if (atEnd) while (log.childElementCount > MAX_LINES) log.firstElementChild.remove();
     if (atEnd) window.scrollTo(0, document.documentElement.scrollHeight);
   }).observe(log, { childList: true });
   log.addEventListener("end", () => document.getElementById("writing")?.remove());
@@ -41,7 +44,7 @@ document.addEventListener("DOMContentLoaded", () => {
   tick();
   setInterval(tick, 1000);
   const main = document.getElementById("main");
-  if (main) new MutationObserver(tick).observe(main, { childList: true, subtree: true });
+  if (main && main.hasAttribute("hx-sse:connect")) new MutationObserver(tick).observe(main, { childList: true, subtree: true });
   const log = document.getElementById("log");
   if (log && log.hasAttribute("hx-sse:connect")) follow(log);
 });
