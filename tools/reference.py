@@ -15,6 +15,7 @@ import click
 
 from lockstep.cli.main import GROUPS, program
 from lockstep.compat import names
+from lockstep.config import keys
 from lockstep.core.tables import TABLES, Table
 from lockstep.steps.base import BuildStep
 from lockstep.steps.shell import SHELL_KEYWORDS
@@ -140,6 +141,23 @@ def vocabulary() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def idle_keys() -> str:
+    """Keys of a configuration that do nothing, or that are refused."""
+    refused = [*keys.NOT_YET, *(f"www: {name}" for name in keys._WWW_NOT_YET)]
+    rows = [f"| `{name}` | {why} |" for name, why in keys.NO_EFFECT.items()]
+    parts = [
+        "# Keys that do nothing, and keys that are refused",
+        "Keys of `BuildmasterConfig` that Buildbot knows and that are not in [Configuration](configuration.md).",
+        "## Accepted, without effect",
+        "`lockstep check` notes each of them.",
+        "| key | why |\n|---|---|\n" + "\n".join(rows),
+        "In `c['www']`: " + _words(keys._WWW_NO_EFFECT),
+        "## Refused",
+        "They would change what the server does, and are not there yet: " + _words(refused),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def _entry(name: str, thing: Any, common: set[str], program_words: set[str]) -> str:
     words = set(_own_keywords(thing))
     of_programs = bool(program_words) and program_words - {"workdir"} <= words
@@ -189,6 +207,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/steps.md": steps,
     "docs/reference/schedulers-and-sources.md": schedulers,
     "docs/reference/names.md": vocabulary,
+    "docs/reference/keys-without-effect.md": idle_keys,
 }
 
 
