@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lockstep.core import facts as f
+from lockstep.core.calls import RunCommand
 from lockstep.core.nouns import Access
 
 ENDLESS = 1 << 60
@@ -84,12 +85,15 @@ class Timeline:
         return [span for span in spans if not builders or span.fact.builder in builders]
 
     def steps(self, name: str, *builders: str) -> list[Span]:
-        """Steps while they ran: from the grant of their claim (if they had one) to their end."""
+        """Steps of that name, or that ran that command, while they ran: from the grant of their claim (if any)."""
         owner = {fact.buildid: fact.builder for fact in self.of("BuildStarted")}
         grants = {n.fact.ticket: n for n in self._by_kind.get("ClaimGranted", [])}
+        running = {fact.stepid for fact in self.of("CallStarted") if _command(fact) == name}
         found = []
-        for span in self._spans("StepStarted", "StepEnded", lambda fact: fact.stepid, name=name):
+        for span in self._spans("StepStarted", "StepEnded", lambda fact: fact.stepid):
             if builders and owner[span.fact.buildid] not in builders:
+                continue
+            if span.fact.name != name and span.fact.stepid not in running:
                 continue
             if span.fact.ticket:
                 granted = grants.get(span.fact.ticket)
@@ -114,6 +118,12 @@ class Timeline:
         names = {fact.stepid: fact.name for fact in self.of("StepStarted")}
         spans = self._spans("CallStarted", "CommandOver", lambda fact: fact.command)
         return [s for s in spans if s.fact.command and (not step or names[s.fact.stepid] == step)]
+
+
+def _command(fact: Any) -> str:
+    """What a call runs, as one line."""
+    command = fact.call.args.get("command", "") if isinstance(fact.call, RunCommand) else ""
+    return command if isinstance(command, str) else " ".join(map(str, command))
 
 
 def _has(fact: Any, fields: dict[str, Any]) -> bool:
