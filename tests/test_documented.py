@@ -14,6 +14,7 @@ import pytest
 
 from lockstep.cli.main import GROUPS, program
 from lockstep.compat import names
+from lockstep.compat.loading import load_config
 from lockstep.config import keys
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +100,15 @@ def test_every_endpoint_has_a_line() -> None:
 
 def test_what_is_not_mentioned_is_found() -> None:
     assert missing(["buildrs", "force"], "Use `force`, and builders.") == ["buildrs"]
+
+
+def test_the_example_on_the_first_screen_is_right(tmp_path: Path) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "master.cfg").write_text(example)
+    config = load_config(str(tmp_path / "master.cfg"))
+    assert (config.warnings, config.notes) == ((), ())
+    assert list(config.builders) == ["full-fast", "full-old"]
+    assert len([line for line in example.splitlines() if line]) <= 16
 
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
