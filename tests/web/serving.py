@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,55 +16,16 @@ import msgspec
 
 from lockstep.master.server import Server
 
-CONFIG = """
-from lockstep.plugins import *
-import os
-here = {here!r}
-c = BuildmasterConfig = {{}}
-c['title'] = 'Tests & <co>'
-c['workers'] = [worker.LocalWorker('w1'), worker.LocalWorker('w2', max_builds=2), worker.Worker('away', 'pass')]
-database = util.MasterLock('database')
-memory = util.MasterLock('memory', maxCount=4)
-
-def gate(name):
-    # A build that ends when the test says so.
-    path = os.path.join(here, name)
-    return steps.ShellCommand(name='gate', command=f'echo waiting for {{name}}; while [ ! -e {{path}} ]; do sleep 0.02; done; echo open')
-
-def factory(*steps):
-    return util.BuildFactory(list(steps))
-
-c['builders'] = [
-    util.BuilderConfig(name='hello', workernames=['w1'], tags=['quick'], description='says hello', factory=factory(
-        steps.ShellCommand(name='greet', command='echo "hello <b>&</b>"; echo oops >&2'),
-        steps.SetPropertyFromCommand(name='prop', command='echo 42', property='answer'))),
-    util.BuilderConfig(name='fails', workernames=['w1'], factory=factory(
-        steps.ShellCommand(name='bad', command='echo no; exit 3', haltOnFailure=True),
-        steps.ShellCommand(name='never', command='true'))),
-    util.BuilderConfig(name='holder', workernames=['w2'], locks=[database.access('exclusive')], factory=factory(gate('holder'))),
-    util.BuilderConfig(name='wanter', workernames=['w2'], locks=[database.access('exclusive')], collapseRequests=False, factory=factory(
-        steps.ShellCommand(command='true'))),
-    util.BuilderConfig(name='stepper', workernames=['w1'], factory=factory(
-        steps.ShellCommand(name='locked', command='echo in', locks=[database.access('exclusive')]))),
-    util.BuilderConfig(name='counter', workernames=['w2'], locks=[memory.access('counting', count=3)], factory=factory(gate('counter'))),
-    util.BuilderConfig(name='nobody', workernames=['away'], factory=factory(steps.ShellCommand(command='true'))),
-    util.BuilderConfig(name='talker', workernames=['w1'], factory=factory(
-        steps.ShellCommand(name='talk', command=f'echo first; while [ ! -e {{os.path.join(here, "talker")}} ]; do sleep 0.02; done; echo last'))),
-]
-c['schedulers'] = [
-    schedulers.ForceScheduler(name='force', builderNames=['hello', 'wanter'], properties=[
-        util.StringParameter(name='flavour', default='plain')]),
-]
-"""
+FARM = Path(__file__).with_name("farm.cfg")
 
 
 class Running:
     """A server in a thread. `http` asks it; its folder has the files that builds wait for."""
 
-    def __init__(self, folder: Path, config: str = CONFIG, host: str = "127.0.0.1", token: str = "") -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", token: str = "") -> None:
         self.folder = folder
         self.file = folder / "master.cfg"
-        self.file.write_text(config.format(here=str(folder)))
+        shutil.copy(FARM, self.file)
         self._host = host
         self._token = token
         self._loop = asyncio.new_event_loop()
@@ -87,8 +49,7 @@ class Running:
         basedir.mkdir(exist_ok=True)
         self.server = Server(str(self.file), str(basedir), host=self._host, port=0)
         await self.server.start()
-        if self._token:
-            self.server.token = self._token
+        self.server.token = self._token
 
     def start(self) -> None:
         """Start it, and wait until its workers are there."""

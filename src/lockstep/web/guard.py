@@ -160,7 +160,7 @@ class Guard:
         """Another site's name that was pointed at this machine must not reach it (DNS rebinding)."""
         host = headers.get(b"host", b"").decode("latin-1")
         name = host_name(host)
-        if not is_loopback_name(name) and name != (urlsplit(self._door.site.url).hostname or ""):
+        if not name or (not is_loopback_name(name) and name != urlsplit(self._door.site.url).hostname):
             raise Refusal(
                 403, f"This server does not answer to the name '{name[:100]}'. Use localhost, or set c['buildbotURL']."
             )
