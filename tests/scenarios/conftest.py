@@ -21,7 +21,9 @@ def _stage(folder: Callable[[], Path]) -> Iterator[Callable[..., Scene]]:
             stack.callback(scene.close)
             scene.start()
             for name in workers:
-                scene.agent(name)
+                scene.agent(name, wait=False)
+            for name in workers:
+                scene.fact("WorkerUp", worker=name)
             return scene
 
         yield make
