@@ -29,7 +29,7 @@ def setup_changed(state: State, fact: f.SetupChanged, _at: float) -> None:
         builder = state.builders.get(request.builder)
         after = builder.need if builder else None
         if request.state == "waiting" and request.need is None and before.get(request.builder) != after:
-            state.allocator.replace(request.ticket, state.request_claim(request).need)
+            state.claim_other(request.ticket, state.request_claim(request).need)
 
 
 def _configure_workers(state: State) -> None:
@@ -63,8 +63,10 @@ def _sync_slot(state: State, worker: Worker) -> None:
 def limit_changed(state: State, fact: f.LimitChanged, _at: float) -> None:
     if fact.removed:
         state.locks.pop(fact.key, None)
+        state.removed_locks[fact.key] = LockSetup(fact.key, fact.limit, fact.max_overtakes)
         state.allocator.forget_lock(fact.key)
     else:
+        state.removed_locks.pop(fact.key, None)
         state.locks[fact.key] = LockSetup(fact.key, fact.limit, fact.max_overtakes)
         state.allocator.set_lock(fact.key, fact.limit, fact.max_overtakes)
 
@@ -135,7 +137,7 @@ def request_added(state: State, fact: f.RequestAdded, at: float) -> None:
         if fact.parent:
             state.allocator.child_waits(fact.parent, fact.ticket)
     else:
-        state.allocator.submit(state.request_claim(request))
+        state.claim(state.request_claim(request))
 
 
 def need_set(state: State, fact: f.NeedSet, _at: float) -> None:
@@ -144,9 +146,9 @@ def need_set(state: State, fact: f.NeedSet, _at: float) -> None:
     request.state = move("request", fact.brid, request.state, "rendered")  # type: ignore[assignment]
     request.need = fact.need
     if first:
-        state.allocator.submit(state.request_claim(request))
+        state.claim(state.request_claim(request))
     else:
-        state.allocator.replace(request.ticket, state.request_claim(request).need)
+        state.claim_other(request.ticket, state.request_claim(request).need)
 
 
 def priority_set(state: State, fact: f.PrioritySet, _at: float) -> None:
@@ -163,7 +165,7 @@ def request_put_back(state: State, fact: f.RequestPutBack, _at: float) -> None:
     request.since = fact.since
     request.put_back = True
     state.counters.clock = max(state.counters.clock, fact.since)
-    state.allocator.submit(state.request_claim(request))
+    state.claim(state.request_claim(request))
 
 
 def request_ended(state: State, fact: f.RequestEnded, _at: float) -> None:

@@ -106,7 +106,7 @@ def step_started(state: State, fact: f.StepStarted, at: float) -> None:
     if fact.ticket:
         state.counters.clock = fact.ticket
         state.claims[fact.ticket] = ("step", fact.buildid, fact.number, 0)
-        state.allocator.submit(step_claim(build, step.ticket, step.accesses))
+        state.claim(step_claim(build, step.ticket, step.accesses))
     else:
         step.locks_acquired_at = at
 
@@ -148,7 +148,7 @@ def call_started(state: State, fact: f.CallStarted, _at: float) -> None:
     if fact.ticket:
         state.counters.clock = fact.ticket
         state.claims[fact.ticket] = ("call", fact.buildid, fact.step, fact.number)
-        state.allocator.submit(step_claim(build, fact.ticket, getattr(fact.call, "accesses", ())))
+        state.claim(step_claim(build, fact.ticket, getattr(fact.call, "accesses", ())))
 
 
 def call_ended(state: State, fact: f.CallEnded, _at: float) -> None:

@@ -344,11 +344,7 @@ def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
         draft.effect(x.DisarmTimer(lease_timer(worker)))
         draft.emit(f.WorkerGivenUp(worker=build.worker, reason=gone))
     if result is Result.RETRY:
-        clock = state.counters.clock + 1
-        draft.emit(f.RequestPutBack(brid=request.brid, since=clock, reason=build.stop_reason))
-        builder = state.builders.get(request.builder)
-        if builder is not None and builder.need is None:
-            draft.effect(x.RenderNeed(request.brid))
+        draft.put_back.append((request.brid, build.stop_reason))
     else:
         decide_requests.end(draft, request, result)
 

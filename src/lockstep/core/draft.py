@@ -19,6 +19,8 @@ class Draft:
         self.at = at
         self.facts: list[Numbered] = []
         self.effects: list[Effect] = []
+        self.put_back: list[tuple[int, str]] = []
+        """Requests that go back to the queue, and why: after those have been served whom their builds kept waiting."""
 
     def emit(self, fact: Fact) -> None:
         """Let a fact hold: apply it to the state and record it."""

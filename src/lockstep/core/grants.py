@@ -15,9 +15,28 @@ from lockstep.core.nouns import Result
 
 
 def settle(draft: Draft) -> None:
-    """Grant until nothing moves (L43)."""
-    while decisions := draft.state.allocator.decide():
-        record(draft, decisions)
+    """Grant until nothing moves (L43).
+
+    Who goes back to the queue joins it after those have been served whom its build kept waiting: with its old ticket it
+    could come before them, and close the same ring again (L52).
+    """
+    while True:
+        while decisions := draft.state.allocator.decide():
+            record(draft, decisions)
+        if not draft.put_back:
+            return
+        for brid, reason in draft.put_back:
+            if brid in draft.state.requests:
+                _put_back(draft, brid, reason)
+        draft.put_back.clear()
+
+
+def _put_back(draft: Draft, brid: int, reason: str) -> None:
+    state = draft.state
+    draft.emit(f.RequestPutBack(brid=brid, since=state.counters.clock + 1, reason=reason))
+    builder = state.builders.get(state.requests[brid].builder)
+    if builder is not None and builder.need is None:
+        draft.effect(x.RenderNeed(brid))
 
 
 def record(draft: Draft, decisions: Sequence[Decision]) -> None:

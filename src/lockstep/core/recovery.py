@@ -19,7 +19,7 @@ from lockstep.core.draft import Draft
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Claim, Result
 from lockstep.core.records import Build
 from lockstep.core.saved import Saved, SavedLock
-from lockstep.core.state import State, slot_key
+from lockstep.core.state import State, locks_of, slot_key
 from lockstep.core.values import LockSetup
 
 
@@ -46,6 +46,11 @@ def state_of(saved: Saved) -> State:
         lock.key: LockSetup(lock.key, lock.limit, lock.max_overtakes)
         for lock in saved.locks
         if not lock.removed and lock.key.kind != "slot"
+    }
+    state.removed_locks = {
+        lock.key: LockSetup(lock.key, lock.limit, lock.max_overtakes)
+        for lock in saved.locks
+        if lock.removed and lock.key.kind != "slot"
     }
     _index(state)
     state.allocator = Allocator.restore(_snapshot(state, saved))
@@ -97,7 +102,7 @@ def _snapshot(state: State, saved: Saved) -> AllocatorSnapshot:
     holds = _holds(state, saved)
     waiting = tuple(_waiting(state))
     used = {access.lock for hold in holds for access in hold.alternative.accesses}
-    used |= {access.lock for claim in waiting for each in claim.need.alternatives for access in each.accesses}
+    used |= {key for claim in waiting for key in locks_of(claim.need)}
     saved_locks = {lock.key: lock for lock in saved.locks}
     for worker in state.workers:
         saved_locks.setdefault(

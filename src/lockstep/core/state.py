@@ -18,6 +18,11 @@ ClaimRef = tuple[str, int, int, int]
 """Whose claim a ticket is: ("request", brid, 0, 0), ("step", buildid, step, 0) or ("call", buildid, step, call)."""
 
 
+def locks_of(need: Need) -> Iterator[LockKey]:
+    """Every lock that a need names."""
+    return (access.lock for each in need.alternatives for access in each.accesses)
+
+
 def slot_key(worker: str) -> LockKey:
     """The lock that a worker's `max_builds` is (L23)."""
     return LockKey("slot", "", worker)
@@ -44,6 +49,8 @@ class State:
         self.workers: dict[str, Worker] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
         self.locks: dict[LockKey, LockSetup] = {}
+        self.removed_locks: dict[LockKey, LockSetup] = {}
+        """What a reload has removed, with its last limit: who still claims it gets it (L6)."""
         self.claims: dict[int, ClaimRef] = {}
         self.collapsible: dict[tuple[Any, ...], int] = {}
         self.children: dict[int, set[int]] = {}
@@ -92,6 +99,29 @@ class State:
         step = self.step(call[0], call[1])
         record = step.calls.get(call[2]) if step is not None and step.state == "running" else None
         return record is not None and record.state == "started"
+
+    def claim(self, claim: Claim) -> None:
+        """A claim begins to wait. Locks that a reload has removed are there for it, with their last limit (L6)."""
+        back = self._bring_back(claim.need)
+        self.allocator.submit(claim)
+        self._let_go(back)
+
+    def claim_other(self, ticket: int, need: Need) -> None:
+        """A waiting claim has other alternatives."""
+        back = self._bring_back(need)
+        self.allocator.replace(ticket, need)
+        self._let_go(back)
+
+    def _bring_back(self, need: Need) -> list[LockKey]:
+        back = [key for key in locks_of(need) if key in self.removed_locks]
+        for key in back:
+            lock = self.removed_locks[key]
+            self.allocator.set_lock(key, lock.limit, lock.max_overtakes)
+        return back
+
+    def _let_go(self, keys: list[LockKey]) -> None:
+        for key in keys:
+            self.allocator.forget_lock(key)
 
     def waited_buildsets(self, call: tuple[int, int, int]) -> list[Buildset]:
         """The build sets that a call of a running step waits for."""
