@@ -167,7 +167,7 @@ def _raw(door: Door, finder: rest.Finder, *, inline: bool) -> Endpoint:
             headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
         kind = "text/html" if html else "text/plain"
         text = logs.in_thread(logs.raw(door.reads, log))
-        return Stream(text, media_type=f"{kind}; charset=utf-8", headers=headers)
+        return Stream(text, media_type=kind, headers=headers)
 
     return endpoint
 

@@ -114,7 +114,7 @@ class Renewals:
 
 
 def _html(text: str, status: int = 200) -> Response[Any]:
-    return Response(text, status_code=status, media_type="text/html; charset=utf-8", headers=NO_STORE)
+    return Response(text, status_code=status, media_type="text/html", headers=NO_STORE)
 
 
 def _see(path: str) -> Response[Any]:

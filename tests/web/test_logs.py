@@ -1,0 +1,109 @@
+"""Logs over HTTP: whole, in pieces, as they are written; and that no browser takes one for a page."""
+
+import threading
+from typing import Any
+
+import msgspec
+import pytest
+
+from .serving import Running
+
+
+@pytest.fixture(scope="module")
+def stdio(ci: Running) -> Any:
+    """The log of a build that has ended."""
+    build = ci.built(ci.force("hello"))
+    return ci.one(f"builds/{build['buildid']}/steps/greet/logs/stdio")
+
+
+def test_contents_have_prefixes_and_raw_has_none(ci: Running, stdio: Any) -> None:
+    chunk = ci.one(f"logs/{stdio['logid']}/contents")
+    lines = chunk["content"].splitlines()
+    assert len(lines) == stdio["num_lines"]
+    assert "ohello <b>&</b>" in lines
+    assert "eoops" in lines
+    part = ci.one(f"logs/{stdio['logid']}/contents", offset=1, limit=2)
+    assert (part["firstline"], part["content"].splitlines()) == (1, lines[1:3])
+    raw = ci.http.get(f"/api/v2/logs/{stdio['logid']}/raw")
+    assert raw.text.splitlines() == [line[1:] for line in lines]
+    assert "attachment" in raw.headers["content-disposition"]
+
+
+def test_a_log_is_text_whatever_it_says(ci: Running, stdio: Any) -> None:
+    for kind in ("raw", "raw_inline"):
+        response = ci.http.get(f"/api/v2/logs/{stdio['logid']}/{kind}")
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_html_log_is_shown_without_any_rights(ci: Running) -> None:
+    build = ci.built(ci.force("html"))
+    log = ci.one(f"builds/{build['buildid']}/steps/html/logs")
+    assert log["type"] == "h"
+    inline = ci.http.get(f"/api/v2/logs/{log['logid']}/raw_inline")
+    assert inline.headers["content-type"].startswith("text/html")
+    assert inline.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert ci.http.get(f"/api/v2/logs/{log['logid']}/raw").headers["content-type"].startswith("text/plain")
+    page = ci.http.get(f"/logs/{log['logid']}").text
+    assert "<iframe" in page
+    assert "<script>alert" not in page
+
+
+def test_a_log_is_followed_while_it_is_written(ci: Running) -> None:
+    ci.close_gate("talker")
+    brid = ci.force("talker")
+    build = ci.until("BuildStarted", brid=brid)
+    opened = ci.until("LogOpened", buildid=build["buildid"])
+    lines: list[str] = []
+    events: list[str] = []
+    said = threading.Event()
+
+    def follow() -> None:
+        with ci.http.stream("GET", f"/api/v2/logs/{opened['logid']}/follow", timeout=None) as response:
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    events.append(line[7:])
+                elif line.startswith("data: {"):
+                    data = msgspec.json.decode(line[6:])
+                    assert data["firstline"] == len(lines)
+                    lines.extend(data["content"].splitlines())
+                    if "owaiting for talker" in lines:
+                        said.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert said.wait(30), lines
+    assert "oopen" not in lines
+    ci.open_gate("talker")
+    thread.join(30)
+    assert events[-1] == "end"
+    assert "oopen" in lines
+    ci.built(brid)
+    assert lines == ci.one(f"logs/{opened['logid']}/contents")["content"].splitlines()
+
+
+def test_a_log_that_has_ended_is_followed_to_its_end(ci: Running, stdio: Any) -> None:
+    text = ci.http.get(f"/api/v2/logs/{stdio['logid']}/follow", params={"offset": 2}).text
+    assert "event: end" in text
+    assert f"id: {stdio['num_lines']}" in text
+    assert '"firstline":2' in text
+    again = ci.http.get(
+        f"/api/v2/logs/{stdio['logid']}/follow", headers={"last-event-id": str(stdio["num_lines"])}
+    ).text
+    assert "event: lines" not in again
+
+
+def test_events_are_told_again_from_any_number(ci: Running) -> None:
+    brid = ci.force("hello")
+    ci.built(brid)
+    seen = []
+    with ci.http.stream("GET", "/api/v2/events", params={"after": 0, "kinds": "BuildStarted,BuildEnded"}) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                seen.append(msgspec.json.decode(line[6:]))
+                if seen[-1]["event"] == "BuildEnded" and seen[-2]["fact"].get("brid") == brid:
+                    break
+    numbers = [event["number"] for event in seen]
+    assert numbers == sorted(set(numbers))
+    assert {event["event"] for event in seen} == {"BuildStarted", "BuildEnded"}

@@ -1,0 +1,151 @@
+"""The pages without a browser: each is drawn, escapes what it shows, and works without scripts."""
+
+import re
+import threading
+
+import pytest
+
+from lockstep.web.build_views import fresh_html, lines_html
+from lockstep.web.drawing import load_assets
+from lockstep.web.limits import SHOWN_LINES
+
+from .serving import Running
+
+
+@pytest.fixture(scope="module")
+def busy(ci: Running) -> Running:
+    ci.built(ci.force("hello"))
+    ci.built(ci.force("fails"))
+    return ci
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/", ["Running", "Waiting", "Ended lately", "Not connected"]),
+        ("/builders", ["hello", "says hello", "quick", "Force"]),
+        ("/builders/hello", ["Workers:", "flavour", "A plain build", "Ended"]),
+        ("/builders/1", ["says hello"]),
+        ("/builders/holder", ["database"]),
+        ("/builders/fails/builds/1", ["bad", "Rebuild", "failure"]),
+        ("/builds/1", ["greet", "stdio", "Properties"]),
+        ("/requests/1", ["Request 1", "hello #1"]),
+        ("/logs/1", ["hello &lt;b&gt;&amp;&lt;/b&gt;", "oops", "as text"]),
+        ("/locks", ["database", "memory", "0 of 4 in use"]),
+        ("/locks/cpu", ["cpu on w1", "on this worker"]),
+        ("/workers", ["w1", "connected", "not connected", "Pause"]),
+        ("/changes", ["No change was noticed yet"]),
+        ("/signin", ["From this machine nobody needs to sign in"]),
+    ],
+)
+def test_every_page_is_drawn(busy: Running, path: str, words: list[str]) -> None:
+    response = busy.http.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    for word in words:
+        assert word in response.text, word
+    assert "Tests &amp; &lt;co&gt;" in response.text
+    assert "style=" not in response.text
+    assert not re.search(r"<script(?! src=)|\son\w+=", response.text)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/builders/nope", "/builds/999", "/builds/x", "/requests/999", "/logs/999", "/locks/nope"]
+)
+def test_what_is_not_there_is_a_page_too(ci: Running, path: str) -> None:
+    response = ci.http.get(path)
+    assert response.status_code == 404
+    assert "There is no" in response.text
+    assert "<nav>" in response.text
+
+
+def test_names_that_are_markup_do_no_harm(ci: Running) -> None:
+    page = ci.http.get("/builders").text
+    assert "odd/name &amp; &lt;x&gt;" in page
+    (path,) = re.findall(r'href="(/builders/\d+)"', page)
+    assert "odd/name" in ci.http.get(path).text
+
+
+def test_forms_act_and_lead_on(ci: Running) -> None:
+    response = ci.http.post("/builders/hello/force", data={"branch": "b", "properties": "x=1\n\ny = 2 "})
+    assert response.status_code == 303
+    brid = int(response.headers["location"].removeprefix("/requests/"))
+    build = ci.built(brid)
+    properties = ci.one(f"builds/{build['buildid']}/properties")
+    assert (properties["x"][0], properties["y"][0], properties["branch"][0]) == ("1", "2", "b")
+    response = ci.http.post("/builders/hello/force/force", data={"flavour": "sour", "size": "big", "reason": "so"})
+    build = ci.built(int(response.headers["location"].removeprefix("/requests/")))
+    assert ci.one(f"builds/{build['buildid']}/properties")["flavour"][0] == "sour"
+    back = ci.http.post("/workers/w2/pause", headers={"referer": f"{ci.url}/workers"})
+    assert back.headers["location"] == "/workers"
+    assert ci.one("workers/w2")["paused"]
+    other = ci.http.post("/workers/w2/unpause", headers={"referer": "https://evil.example//x"})
+    assert other.headers["location"] == "/"
+    many = ci.http.post("/builders/hello/force", data={"count": "2"})
+    assert many.headers["location"] == "/builders/hello"
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "part"),
+    [
+        ("/builders/hello/force", {"count": "x"}, "&#39;count&#39; must be a whole number"),
+        ("/builders/hello/force", {"properties": "<x>"}, "&#39;&lt;x&gt;&#39; is no property"),
+        ("/builders/hello/force/force", {"size": "huge"}, "size"),
+        ("/builds/1/stop", {}, "nothing to stop"),
+        ("/requests/1/cancel", {}, "nothing to cancel"),
+        ("/requests/1/priority", {"priority": "x"}, "whole number"),
+        ("/workers/w1/dead", {}, "not out of reach"),
+    ],
+)
+def test_forms_refuse_in_a_sentence(busy: Running, path: str, form: dict[str, str], part: str) -> None:
+    response = busy.http.post(path, data=form)
+    assert response.status_code == 400
+    assert part in response.text
+
+
+def test_a_live_page_is_sent_again_when_it_changes_and_ends_with_its_build(ci: Running) -> None:
+    ci.close_gate("talker")
+    brid = ci.force("talker")
+    buildid = ci.until("BuildStarted", brid=brid)["buildid"]
+    said, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with ci.http.stream("GET", f"/builds/{buildid}?live=1", timeout=None) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            for line in response.iter_lines():
+                if "waiting for talker" in line and "echo" not in line:
+                    said.set()
+                if line == "event: done":
+                    done.set()
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert said.wait(30)
+    ci.open_gate("talker")
+    for thread in threads:
+        thread.join(30)
+    assert done.is_set()
+    assert ci.built(brid)["results"] == 0
+
+
+def test_terminals_colours_become_classes_and_nothing_else_gets_through() -> None:
+    assert lines_html("o\x1b[1;31mred\x1b[0m <i>\n", "s") == (
+        '<span class="o"><span class="ansi-bold ansi-red">red</span> &lt;i&gt;\n</span>'
+    )
+    assert lines_html('e\x1b]0;title\x07x\x1b[2K"\n', "s") == '<span class="e">x&#34;\n</span>'
+    assert lines_html("10%\r100%\n", "t") == '<span class="o">100%\n</span>'
+    assert lines_html("", "t") == ""
+
+
+def test_of_very_many_new_lines_only_the_last_are_drawn() -> None:
+    html = fresh_html("x\n" * (SHOWN_LINES + 5), "t")
+    assert html.count("\n") == SHOWN_LINES + 1
+    assert "5 lines are not shown" in html
+
+
+def test_assets_have_a_type_and_a_version() -> None:
+    assets = load_assets()
+    assert assets["style.css"].type == "text/css"
+    assert assets["page.js"].type in ("text/javascript", "application/javascript")
+    assert len({asset.version for asset in assets.values()}) == len(assets)
