@@ -1,11 +1,14 @@
 """The commands that ask a running server, each in a process of its own, against a real server and worker."""
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .lockstep_command import Running, lockstep, until
+from .lockstep_command import PROGRAM, Running, environment, lockstep, until
 
 
 def test_force_waits_and_tells_the_result(server: Running) -> None:
@@ -159,3 +162,46 @@ def test_without_a_server_each_command_says_so(command: str) -> None:
 
 def test_a_wrong_address_is_wrong_use() -> None:
     assert lockstep("builds", "--url", "ftp://x").returncode == 2
+
+
+def on_a_terminal(server: Running, *words: str, **env: str) -> str:
+    """What a command prints on a terminal."""
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, *words],
+        stdout=follower,
+        stderr=subprocess.DEVNULL,
+        env=environment(LOCKSTEP_URL=server.url, TERM="xterm-256color", COLUMNS="200", **env),
+    )
+    os.close(follower)
+    found = b""
+    try:
+        while piece := os.read(leader, 65536):
+            found += piece
+    except OSError:
+        pass  # Linux: the other end is closed
+    os.close(leader)
+    assert process.wait(60) == 0
+    return found.decode()
+
+
+def test_colours_are_for_terminals_that_want_them(server: Running) -> None:
+    server("force", "quick", "--wait")
+    assert "\x1b[32msuccess" in on_a_terminal(server, "builds", "quick")
+    assert "\x1b[32m" not in on_a_terminal(server, "builds", "quick", NO_COLOR="1")
+    assert "\x1b" not in server("builds", "quick").stdout
+
+
+def test_ctrl_c_while_waiting_is_130_and_the_build_goes_on(server: Running, tmp_path: Path) -> None:
+    words = ["force", "gated", "--property", f"gate={tmp_path / 'gate'}", "--wait"]
+    process = subprocess.Popen(
+        [*PROGRAM, *words], env=environment(LOCKSTEP_URL=server.url), stderr=subprocess.PIPE, text=True
+    )
+    until((tmp_path / "gate.began").exists, "the build to run")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    (tmp_path / "gate").touch()
+    until(lambda: not server.json("builds", "gated", "--running"), "the build's end")
+    assert server.json("builds", "gated", "-n", "1")[0]["results"] == 0

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -55,7 +56,8 @@ def command(port: int | None, basedir: str | None, verbose: bool) -> int:
 
         chosen = _port() if port is None else port
         file = str(folder / configs.NAME)
-        return serving.run_server(file, str(folder), "127.0.0.1", chosen, started, stop_workers=True)
+        farewell = f"The farm is kept in {folder}." if basedir else "The demo's folder is removed."
+        return serving.run_server(file, str(folder), "127.0.0.1", chosen, started, stop_workers=True, farewell=farewell)
     finally:
         if not basedir:
             shutil.rmtree(folder, ignore_errors=True)
@@ -144,16 +146,20 @@ async def _force(url: str) -> None:
 
 
 def _tell(server: "Server", folder: Path) -> None:
+    """Where to look, and what to try."""
     url = serving.address(server)
-    more = "" if server.port == PORT else f" --url {url.rstrip('/')}"
+    me = "lockstep" if shutil.which("lockstep") else os.path.relpath(sys.argv[0])
+    if server.port != PORT:
+        me = f"LOCKSTEP_URL={url.rstrip('/')} {me}"
     lines = [
         f"\nLockstep runs at {url}  <- open this in a browser",
-        f"  {configs.contents(server.house.config)}; everything is in {folder}",
-        "\nIn another terminal:",
-        f"  lockstep locks{more}                    who holds what, and who waits",
-        f"  lockstep requests{more}                 what waits; then: lockstep why NUMBER{more}",
-        f"  lockstep force full-old --wait{more}    ask for a build, and wait for it",
-        f"  commit and push in {os.path.join(folder, 'repositories', 'project')}: builds start by themselves",
+        f"  {configs.contents(server.house.config)}",
+        "\nWho holds what, and who waits; why request 6 waits; another build:",
+        f"  {me} locks",
+        f"  {me} why 6",
+        f"  {me} force full-old --wait",
+        "\nBuild a change: commit and push in",
+        f"  {folder / 'repositories' / 'project'}",
         "\nCtrl-C stops everything.",
     ]
     click.echo("\n".join(lines))

@@ -61,6 +61,7 @@ def run_server(
     started: Callable[["Server"], Any],
     *,
     stop_workers: bool = False,
+    farewell: str = "Everything is stored; what was running or waiting goes on at the next start.",
 ) -> int:
     """Run a server until it is told to stop. Returns the exit code; CliError if it cannot start or go on."""
     from lockstep.config.errors import ConfigErrors
@@ -87,7 +88,7 @@ def run_server(
             server.local.stop()
     if failure:
         raise CliError(CANNOT_RUN, f"The server had to stop: {failure}", "Mend that and start it again.")
-    click.echo("Stopped. Everything is stored; what was running or waiting goes on at the next start.", err=True)
+    click.echo(f"Stopped. {farewell}", err=True)
     return OK
 
 
