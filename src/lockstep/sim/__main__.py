@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("seeds", nargs="+", type=int, help="the seeds to play; with --count only the first is needed")
     parser.add_argument("--count", type=int, default=0, help="play so many seeds, from the first one on")
     parser.add_argument("--sql", action="store_true", help="on the real store instead of memory")
-    parser.add_argument("--shrink", action="store_true", help="make a failing world smaller, and say what is left of it")
+    parser.add_argument("--shrink", action="store_true", help="make a failing world smaller and say what is left")
     parser.add_argument("--trace", type=Path, help="write the trace of the (shrunk) world to this file")
     options = parser.parse_args()
     seeds = range(options.seeds[0], options.seeds[0] + options.count) if options.count else options.seeds

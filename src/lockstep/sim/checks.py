@@ -149,7 +149,6 @@ def _is_of(fact: f.Fact, decision: Decision) -> bool:
             return isinstance(fact, f.BarrierRaised) and fact.ticket == decision.ticket
         case Sentenced():
             return isinstance(fact, f.RingBroken) and fact.ticket == decision.ticket
-    return False
 
 
 def replayed(world: "World") -> State:

@@ -5,7 +5,7 @@ Both keep the facts in the groups that were decided together, so that a replay c
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lockstep.core.facts import Numbered
 from lockstep.core.saved import Saved
@@ -62,8 +62,8 @@ class SqlDisk:
     def __init__(self, folder: Path) -> None:
         from lockstep.storage.store import Store
 
-        self._open = lambda: Store.open("sqlite:///sim.sqlite", folder)
-        self._store = self._open()
+        self._folder = folder
+        self._store: Any = Store.open("sqlite:///sim.sqlite", folder)
         self.installation = self._store.installation
         self.groups: list[Group] = []
         self.last_fact = 0
@@ -78,9 +78,12 @@ class SqlDisk:
 
     def load(self) -> Saved:
         """What a new process reads."""
+        from lockstep.storage.store import Store
+
         self._store.close()
-        self._store = self._open()
-        return self._store.load()
+        self._store = Store.open("sqlite:///sim.sqlite", self._folder)
+        saved: Saved = self._store.load()
+        return saved
 
     def close(self) -> None:
         """Close the file."""

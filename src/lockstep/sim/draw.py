@@ -1,7 +1,7 @@
 """From one integer to a world: which machines, locks, builders, steps and faults exist is a matter of chance (swarm).
 
 A child that is waited for never needs what the builds that wait for it hold: lending (L53) is later work, so locks,
-workers and builders fall into two families, parents and others. Only steps that trigger nobody use both families' locks.
+workers and builders fall into two families, parents and others. Only steps that trigger nobody use locks of both.
 """
 
 from random import Random
@@ -121,9 +121,7 @@ class _Draw:
             alternatives.append(Alternative(worker, tuple(accesses)))
         need = Need(tuple(alternatives))
         rendered = self.rendered and self.r.random() < 0.6
-        setup = BuilderSetup(
-            name=name, workers=tuple(workers), need=None if rendered else need, collapse=self.collapse
-        )
+        setup = BuilderSetup(name=name, workers=tuple(workers), need=None if rendered else need, collapse=self.collapse)
         steps = tuple(self._script(family, f"{name}.{index}", names) for index in range(self.r.randint(1, 3)))
         self.builders.append(Builder(setup, steps, need, rendered))
 
@@ -187,7 +185,7 @@ class _Draw:
         builders = [b.setup.name for b in self.builders]
         calm = r.random() < 0.15
         for _ in range(r.randint(3, 25)):
-            acts.append(Act(self._when(0.8), "force", r.choice(builders), r.choice((0, 0, 0, 5, 9))))
+            acts += [Act(self._when(0.8), "force", r.choice(builders), r.choice((0, 0, 0, 5, 9)))]
         wishes = [what for what in ("cancel", "stop", "priority", "pause", "limit", "reload") if r.random() < 0.5]
         for what in wishes if not calm else ():
             for _ in range(r.randint(1, 4)):
@@ -213,7 +211,7 @@ class _Draw:
         return [Act(at, what, "", r.randint(0, 99))]
 
     def _when(self, until: float) -> float:
-        return round(self.r.uniform(1, HEAL * until) ** 1.0, 1)
+        return round(self.r.uniform(1, HEAL * until), 1)
 
     def _faults(self) -> Faults:
         r = self.r

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Violation(Exception):  # noqa: N818
+class Violation(Exception):  # noqa: N818 - it is said as it is
     """A rule does not hold. The message says which, and where."""
 
 

@@ -11,7 +11,7 @@ from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
 from lockstep.core.records import Buildset, Counters, Request, Stamp, Worker
 from lockstep.core.saved import Saved, SavedClaim, SavedLock
 from lockstep.core.values import Setup
-from lockstep.sim.fold_builds import BuildFold
+from lockstep.sim.fold_builds import BuildFold, rule_for
 
 
 class Fold(BuildFold):
@@ -34,7 +34,7 @@ class Fold(BuildFold):
         """One more fact. Facts come without gaps."""
         assert one.number == self.last_fact + 1, f"fact {one.number} after {self.last_fact}"
         self.last_fact = one.number
-        rule = getattr(self, f"on_{type(one.fact).__name__}", None)
+        rule = getattr(self, rule_for(one.fact), None)
         if rule is not None:
             rule(one.fact, one.at)
 
@@ -69,7 +69,7 @@ class Fold(BuildFold):
 
     # --- configuration
 
-    def on_SetupChanged(self, fact: f.SetupChanged, _at: float) -> None:  # noqa: N802
+    def on_setup_changed(self, fact: f.SetupChanged, _at: float) -> None:
         self.setup = fact.setup
         self.ids = (fact.builder_ids, fact.worker_ids)
         self.seen("builderid", *fact.builder_ids.values())
@@ -88,7 +88,7 @@ class Fold(BuildFold):
             if not row.configured and row.state == "absent" and name not in used:
                 del self.workers[name]
 
-    def on_LimitChanged(self, fact: f.LimitChanged, _at: float) -> None:  # noqa: N802
+    def on_limit_changed(self, fact: f.LimitChanged, _at: float) -> None:
         row = self._lock(fact.key)
         row.limit, row.max_overtakes, row.removed = fact.limit, fact.max_overtakes, fact.removed
 
@@ -96,23 +96,23 @@ class Fold(BuildFold):
         fresh = SavedLock(key=key, limit=-1, max_overtakes=DEFAULT_MAX_OVERTAKES)
         return self.locks.setdefault(key, fresh)
 
-    def on_MemoryKept(self, fact: f.MemoryKept, _at: float) -> None:  # noqa: N802
+    def on_memory_kept(self, fact: f.MemoryKept, _at: float) -> None:
         memory, cursor = self.memories.get(fact.owner, (None, 0))
         self.memories[fact.owner] = (
             memory if fact.memory is None else fact.memory,
             cursor if fact.cursor is None else fact.cursor,
         )
 
-    def on_ChangeAdded(self, fact: f.ChangeAdded, _at: float) -> None:  # noqa: N802
+    def on_change_added(self, fact: f.ChangeAdded, _at: float) -> None:
         self.seen("changeid", fact.change.changeid)
 
-    def on_StampAdded(self, fact: f.StampAdded, _at: float) -> None:  # noqa: N802
+    def on_stamp_added(self, fact: f.StampAdded, _at: float) -> None:
         self.seen("ssid", fact.ssid)
         self.stamps[fact.ssid] = Stamp(ssid=fact.ssid, stamp=fact.stamp)
 
     # --- requests
 
-    def on_BuildsetAdded(self, fact: f.BuildsetAdded, at: float) -> None:  # noqa: N802
+    def on_buildset_added(self, fact: f.BuildsetAdded, at: float) -> None:
         self.seen("bsid", fact.bsid)
         asked = fact.submission
         self.buildsets[fact.bsid] = Buildset(
@@ -128,7 +128,7 @@ class Fold(BuildFold):
             waited_for=fact.waited_for,
         )
 
-    def on_RequestAdded(self, fact: f.RequestAdded, at: float) -> None:  # noqa: N802
+    def on_request_added(self, fact: f.RequestAdded, at: float) -> None:
         self.seen("brid", fact.brid)
         self.seen("clock", fact.ticket)
         self.buildsets[fact.bsid].open_requests.add(fact.brid)
@@ -146,31 +146,31 @@ class Fold(BuildFold):
             state="rendering" if fact.render else "waiting",
         )
 
-    def on_NeedSet(self, fact: f.NeedSet, _at: float) -> None:  # noqa: N802
+    def on_need_set(self, fact: f.NeedSet, _at: float) -> None:
         row = self.requests[fact.brid]
         row.need, row.state = fact.need, "waiting"
 
-    def on_PrioritySet(self, fact: f.PrioritySet, _at: float) -> None:  # noqa: N802
+    def on_priority_set(self, fact: f.PrioritySet, _at: float) -> None:
         self.requests[fact.brid].priority = fact.priority
 
-    def on_RequestPutBack(self, fact: f.RequestPutBack, _at: float) -> None:  # noqa: N802
+    def on_request_put_back(self, fact: f.RequestPutBack, _at: float) -> None:
         self.seen("clock", fact.since)
         row = self.requests[fact.brid]
         row.state, row.since, row.put_back, row.buildid = "waiting", fact.since, True, 0
 
-    def on_RequestEnded(self, fact: f.RequestEnded, _at: float) -> None:  # noqa: N802
+    def on_request_ended(self, fact: f.RequestEnded, _at: float) -> None:
         row = self.requests.pop(fact.brid)
         buildset = self.buildsets[row.bsid]
         buildset.open_requests.remove(fact.brid)
         if not fact.into:
             buildset.result = worse(buildset.result, fact.result)
 
-    def on_BuildsetEnded(self, fact: f.BuildsetEnded, _at: float) -> None:  # noqa: N802
+    def on_buildset_ended(self, fact: f.BuildsetEnded, _at: float) -> None:
         self.buildsets[fact.bsid].state = "complete"
 
     # --- claims
 
-    def on_ClaimGranted(self, fact: f.ClaimGranted, at: float) -> None:  # noqa: N802
+    def on_claim_granted(self, fact: f.ClaimGranted, at: float) -> None:
         self.last_hold = max(self.last_hold, fact.hold)
         self.claims[fact.ticket] = SavedClaim(
             ticket=fact.ticket,
@@ -184,22 +184,22 @@ class Fold(BuildFold):
             row.fence, row.memory = fact.fences[position], fact.memories[position]
         self.step_granted(fact, at)
 
-    def on_ClaimPinned(self, fact: f.ClaimPinned, _at: float) -> None:  # noqa: N802
+    def on_claim_pinned(self, fact: f.ClaimPinned, _at: float) -> None:
         self.claims[fact.ticket] = SavedClaim(ticket=fact.ticket, pin=fact.alternative)
 
-    def on_ClaimDropped(self, fact: f.ClaimDropped, _at: float) -> None:  # noqa: N802
+    def on_claim_dropped(self, fact: f.ClaimDropped, _at: float) -> None:
         row = self.claims.get(fact.ticket)
         if row is not None and not row.hold:
             del self.claims[fact.ticket]
 
-    def on_HoldEnded(self, fact: f.HoldEnded, _at: float) -> None:  # noqa: N802
+    def on_hold_ended(self, fact: f.HoldEnded, _at: float) -> None:
         row = self.claims.get(fact.ticket)
         if row is not None and row.hold == fact.hold:
             del self.claims[fact.ticket]
 
     # --- workers
 
-    def on_WorkerUp(self, fact: f.WorkerUp, _at: float) -> None:  # noqa: N802
+    def on_worker_up(self, fact: f.WorkerUp, _at: float) -> None:
         self.seen("session", fact.session)
         row = self.workers[fact.worker]
         row.state, row.session, row.resumes, row.lease, row.info = (
@@ -210,16 +210,14 @@ class Fold(BuildFold):
             fact.info,
         )
 
-    def on_WorkerDown(self, fact: f.WorkerDown, _at: float) -> None:  # noqa: N802
+    def on_worker_down(self, fact: f.WorkerDown, _at: float) -> None:
         self.workers[fact.worker].state = "unreachable" if fact.busy else "absent"
         self._forget_workers()
 
-    def on_WorkerGivenUp(self, fact: f.WorkerGivenUp, _at: float) -> None:  # noqa: N802
+    def on_worker_given_up(self, fact: f.WorkerGivenUp, _at: float) -> None:
         self.workers[fact.worker].state = "absent"
         self._forget_workers()
 
-    def on_WorkerPaused(self, fact: f.WorkerPaused, _at: float) -> None:  # noqa: N802
+    def on_worker_paused(self, fact: f.WorkerPaused, _at: float) -> None:
         row = self.workers[fact.worker]
         row.paused, row.pause_reason = fact.paused, fact.reason
-
-

@@ -5,6 +5,11 @@ from lockstep.core.calls import RunCommand
 from lockstep.core.records import Build, Buildset, CallRecord, Command, Counters, Request, Step
 
 
+def rule_for(fact: f.Fact) -> str:
+    """The name of the method for a fact: `on_build_started` for `BuildStarted`."""
+    return "on" + "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(fact).__name__)
+
+
 class BuildFold:
     """Rows of requests, build sets, builds and commands."""
 
@@ -36,7 +41,7 @@ class BuildFold:
 
     # --- builds
 
-    def on_BuildStarted(self, fact: f.BuildStarted, at: float) -> None:  # noqa: N802
+    def on_build_started(self, fact: f.BuildStarted, at: float) -> None:
         self.seen("buildid", fact.buildid)
         self.build_numbers[fact.builder] = fact.number
         request = self.requests[fact.brid]
@@ -53,21 +58,21 @@ class BuildFold:
             started_at=at,
         )
 
-    def on_BuildPlanKept(self, fact: f.BuildPlanKept, _at: float) -> None:  # noqa: N802
+    def on_build_plan_kept(self, fact: f.BuildPlanKept, _at: float) -> None:
         build = self.builds[fact.buildid]
         if build.state == "starting":
             build.state = "running"
         build.properties = dict(fact.properties)
         build.steps = [Step(number=n + 1, plan=p, name=p.name) for n, p in enumerate(fact.plans)]
 
-    def on_StepsAdded(self, fact: f.StepsAdded, _at: float) -> None:  # noqa: N802
+    def on_steps_added(self, fact: f.StepsAdded, _at: float) -> None:
         build = self.builds[fact.buildid]
         before, after = build.steps[: fact.at - 1], build.steps[fact.at - 1 :]
         build.steps = [*before, *(Step(number=0, plan=p, name=p.name) for p in fact.plans), *after]
         for number, step in enumerate(build.steps):
             step.number = number + 1
 
-    def on_BuildStopping(self, fact: f.BuildStopping, _at: float) -> None:  # noqa: N802
+    def on_build_stopping(self, fact: f.BuildStopping, _at: float) -> None:
         build = self.builds[fact.buildid]
         build.state, build.stop_result, build.stop_reason = "stopping", fact.result, fact.reason
         if fact.broken:
@@ -75,14 +80,14 @@ class BuildFold:
         if fact.step:
             self._step(fact.buildid, fact.step).interrupted = True
 
-    def on_BuildEnded(self, fact: f.BuildEnded, _at: float) -> None:  # noqa: N802
+    def on_build_ended(self, fact: f.BuildEnded, _at: float) -> None:
         build = self.builds.pop(fact.buildid)
         buildset = self.buildsets[self.requests[build.brid].bsid]
         buildset.builds.append((build.builder, build.number, build.buildid, int(fact.result)))
 
     # --- steps
 
-    def on_StepStarted(self, fact: f.StepStarted, at: float) -> None:  # noqa: N802
+    def on_step_started(self, fact: f.StepStarted, at: float) -> None:
         self.seen("stepid", fact.stepid)
         self.seen("clock", fact.ticket)
         self.builds[fact.buildid].current = fact.number
@@ -106,7 +111,7 @@ class BuildFold:
                     if record.ticket == fact.ticket:
                         record.hold = fact.hold
 
-    def on_StepEnded(self, fact: f.StepEnded, at: float) -> None:  # noqa: N802
+    def on_step_ended(self, fact: f.StepEnded, at: float) -> None:
         build = self.builds[fact.buildid]
         step = self._step(fact.buildid, fact.number)
         build.locks_duration += (step.locks_acquired_at if step.state == "running" else at) - step.started_at
@@ -118,7 +123,7 @@ class BuildFold:
 
     # --- calls
 
-    def on_CallStarted(self, fact: f.CallStarted, _at: float) -> None:  # noqa: N802
+    def on_call_started(self, fact: f.CallStarted, _at: float) -> None:
         self.seen("clock", fact.ticket)
         build = self.builds[fact.buildid]
         self._step(fact.buildid, fact.step).calls[fact.number] = CallRecord(
@@ -129,27 +134,27 @@ class BuildFold:
                 id=fact.command, buildid=fact.buildid, step=fact.step, call=fact.number, worker=build.worker
             )
 
-    def on_CallEnded(self, fact: f.CallEnded, _at: float) -> None:  # noqa: N802
+    def on_call_ended(self, fact: f.CallEnded, _at: float) -> None:
         record = self._step(fact.buildid, fact.step).calls[fact.number]
         record.state, record.result = "ended", fact.result
 
-    def on_PropertySet(self, fact: f.PropertySet, _at: float) -> None:  # noqa: N802
+    def on_property_set(self, fact: f.PropertySet, _at: float) -> None:
         self.builds[fact.buildid].properties[fact.name] = (fact.value, fact.source)
 
-    def on_LogOpened(self, fact: f.LogOpened, _at: float) -> None:  # noqa: N802
+    def on_log_opened(self, fact: f.LogOpened, _at: float) -> None:
         self.seen("logid", fact.logid)
         step = self._step(fact.buildid, fact.step)
         step.logs[fact.logid] = fact.slug
         step.open_logs.add(fact.logid)
 
-    def on_LogClosed(self, fact: f.LogClosed, _at: float) -> None:  # noqa: N802
+    def on_log_closed(self, fact: f.LogClosed, _at: float) -> None:
         self._step(fact.buildid, fact.step).open_logs.discard(fact.logid)
 
-    def on_CommandKnown(self, fact: f.CommandKnown, _at: float) -> None:  # noqa: N802
+    def on_command_known(self, fact: f.CommandKnown, _at: float) -> None:
         self.commands[fact.command].state = "known"
 
-    def on_CommandInterrupted(self, fact: f.CommandInterrupted, _at: float) -> None:  # noqa: N802
+    def on_command_interrupted(self, fact: f.CommandInterrupted, _at: float) -> None:
         self.commands[fact.command].interrupted = True
 
-    def on_CommandOver(self, fact: f.CommandOver, _at: float) -> None:  # noqa: N802
+    def on_command_over(self, fact: f.CommandOver, _at: float) -> None:
         del self.commands[fact.command]

@@ -39,6 +39,8 @@ class GrantsWatch:
         self.limits: dict[LockKey, int] = {}
         self.overtakes: dict[LockKey, int] = {}
         self.removed: set[LockKey] = set()
+        self.ever_removed: set[LockKey] = set()
+        """A lock that was gone and comes back has forgotten whom it passed over."""
         self.levels: dict[int, int] = {}
         self.since: dict[int, int] = {}
         self.put_back: set[int] = set()
@@ -57,7 +59,7 @@ class GrantsWatch:
 
     # --- facts
 
-    def on_ClaimGranted(self, fact: f.ClaimGranted) -> None:  # noqa: N802
+    def on_claim_granted(self, fact: f.ClaimGranted) -> None:
         wait = self.waiting.get(fact.ticket)
         demand(wait is not None, f"claim {fact.ticket} is granted and does not wait")
         assert wait is not None
@@ -76,11 +78,11 @@ class GrantsWatch:
         del self.waiting[fact.ticket]
         self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.owner, fact.alternative.accesses)
 
-    def on_ClaimDropped(self, fact: f.ClaimDropped) -> None:  # noqa: N802
+    def on_claim_dropped(self, fact: f.ClaimDropped) -> None:
         demand(fact.ticket in self.waiting, f"claim {fact.ticket} is dropped and does not wait")
         del self.waiting[fact.ticket]
 
-    def on_HoldEnded(self, fact: f.HoldEnded) -> None:  # noqa: N802
+    def on_hold_ended(self, fact: f.HoldEnded) -> None:
         hold = self.holds.pop(fact.hold, None)
         demand(hold is not None, f"hold {fact.hold} ends twice, or never was")
         assert hold is not None
@@ -134,7 +136,7 @@ class GrantsWatch:
         """
         plain = not wait.special and wait.ticket not in self.put_back
         for access in fact.alternative.accesses:
-            if plain and not access.lock.worker:
+            if plain and not access.lock.worker and access.lock not in self.ever_removed:
                 for other in list(self.waiting.values()):
                     if other.ticket != wait.ticket:
                         self._passes(other, fact.ticket, access)

@@ -1,4 +1,4 @@
-"""The machines that run commands, and the links between them and the master. The truth about processes is in the ledger.
+"""The machines that run commands, and the links between them and the master. What really runs is in the ledger.
 
 An agent resumes after a lost connection and ends its commands when its lease is over (L61); a machine without a lease
 is like `buildbot-worker`: it ends everything when it comes back. Nothing here knows the core's state.
@@ -33,15 +33,15 @@ class Link:
         self.opened = timeline.now
         self._last = [0.0, 0.0]
 
-    def to_master(self, action: Callable[[], None]) -> None:
+    def to_master(self, action: Callable[[], object]) -> None:
         """Have this done at the master's end."""
         self._send(0, lambda: self.master.alive and action())
 
-    def to_host(self, action: Callable[[], None]) -> None:
+    def to_host(self, action: Callable[[], object]) -> None:
         """Have this done at the machine's end."""
         self._send(1, lambda: self.host.link is self and action())
 
-    def _send(self, direction: int, action: Callable[[], Any]) -> None:
+    def _send(self, direction: int, action: Callable[[], object]) -> None:
         at = max(self._last[direction], self.timeline.now + self.random.uniform(0.001, 0.4))
         self._last[direction] = at
         self.timeline.after(at - self.timeline.now, lambda: self.up and action())

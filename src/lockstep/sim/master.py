@@ -124,7 +124,11 @@ class Master:
         self.world.leaves(self, effect, needs)
         self.perform(effect)
         if not isinstance(effect, x.Reply | x.Welcome | x.ResumeBuild) and self.world.chance("again"):
-            self.timeline.after(self.random.uniform(0, 20), lambda: self.alive and self.perform(effect))
+            self.timeline.after(self.random.uniform(0, 20), lambda: self._perform_again(effect))
+
+    def _perform_again(self, effect: x.Effect) -> None:
+        if self.alive:
+            self.perform(effect)
 
     # --- errands
 
@@ -164,7 +168,7 @@ class Master:
             case x.DisarmTimer(timer):
                 self._disarm(timer)
 
-    def later(self, action: Callable[[], None]) -> None:
+    def later(self, action: Callable[[], object]) -> None:
         """User code runs outside the decision; it takes its time."""
         slow = self.random.random() < self.world.faults.slow_render
         self.timeline.after(self.random.uniform(0, 20) if slow else 0.0, lambda: self.alive and action())

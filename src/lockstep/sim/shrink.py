@@ -75,8 +75,10 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
 def told(scenario: Scenario) -> str:
     """A world in words."""
     lines = [f"seed {scenario.seed}, faults {scenario.faults}"]
-    for machine in scenario.machines:
-        lines.append(f"worker {machine.setup.name}: max_builds {machine.setup.max_builds}, lease {machine.lease:g}")
+    lines += [
+        f"worker {machine.setup.name}: max_builds {machine.setup.max_builds}, lease {machine.lease:g}"
+        for machine in scenario.machines
+    ]
     lines += [
         f"lock {lock.key}: limit {lock.limit}, K {lock.max_overtakes}"
         for lock in scenario.locks
@@ -84,7 +86,8 @@ def told(scenario: Scenario) -> str:
     ]
     for builder in scenario.builders:
         for each in builder.need.alternatives:
-            uses = ", ".join(f"{a.lock} {a.mode} {a.count}" for a in each.accesses if a.lock.kind in ("master", "worker"))
+            own = [access for access in each.accesses if access.lock.kind in ("master", "worker")]
+            uses = ", ".join(f"{a.lock} {a.mode} {a.count}" for a in own)
             lines.append(f"builder {builder.setup.name} on {each.worker}: {uses or 'no locks'}")
         for name in builder.steps:
             script = scenario.scripts[name]

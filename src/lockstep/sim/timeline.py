@@ -11,11 +11,11 @@ class Timeline:
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
         self._cancelled: set[int] = set()
 
-    def after(self, seconds: float, action: Callable[[], None]) -> int:
+    def after(self, seconds: float, action: Callable[[], object]) -> int:
         """Have something done after so many seconds. Returns a handle for `cancel`."""
         number = next(self._order)
         heappush(self._due, (self.now + max(0.0, seconds), number, action))

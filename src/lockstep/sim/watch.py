@@ -11,6 +11,7 @@ from lockstep.core.calls import Acquire
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need
 from lockstep.core.state import NO_NEED, State, slot_key
 from lockstep.sim.faults import Ledger, demand
+from lockstep.sim.fold_builds import rule_for
 from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
 
 Where = tuple[str, int, int, int]
@@ -41,7 +42,7 @@ class Watch(GrantsWatch):
     def see(self, facts: Iterable[f.Numbered], state: State | None) -> None:
         """A decision's facts, and (if given) the state after them."""
         for one in facts:
-            rule = getattr(self, f"on_{type(one.fact).__name__}", None)
+            rule = getattr(self, rule_for(one.fact), None)
             if rule is not None:
                 rule(one.fact)
         self._owners_live()
@@ -80,7 +81,7 @@ class Watch(GrantsWatch):
 
     # --- the configuration
 
-    def on_SetupChanged(self, fact: f.SetupChanged) -> None:  # noqa: N802
+    def on_setup_changed(self, fact: f.SetupChanged) -> None:
         self.needs = {builder.name: builder.need for builder in fact.setup.builders}
         sizes = {worker.name: worker.max_builds for worker in fact.setup.workers}
         for name in {*sizes, *self.slots}:
@@ -94,12 +95,13 @@ class Watch(GrantsWatch):
             if kind == "request":
                 self._waits(brid)
 
-    def on_LimitChanged(self, fact: f.LimitChanged) -> None:  # noqa: N802
+    def on_limit_changed(self, fact: f.LimitChanged) -> None:
         self.limits[fact.key] = fact.limit
         self.overtakes[fact.key] = fact.max_overtakes
         self.removed.discard(fact.key)
         if fact.removed:
             self.removed.add(fact.key)
+            self.ever_removed.add(fact.key)
 
     def _forget_workers(self) -> None:
         """A worker that is not configured, not here and not in use is forgotten, and that it was paused."""
@@ -113,29 +115,29 @@ class Watch(GrantsWatch):
         self.slots[name] = (connected, paused, size)
         self.limits[slot_key(name)] = size if connected and not paused else 0
 
-    def on_WorkerUp(self, fact: f.WorkerUp) -> None:  # noqa: N802
+    def on_worker_up(self, fact: f.WorkerUp) -> None:
         _, paused, size = self.slots[fact.worker]
         self._slot(fact.worker, True, paused, size)
 
-    def on_WorkerDown(self, fact: f.WorkerDown) -> None:  # noqa: N802
+    def on_worker_down(self, fact: f.WorkerDown) -> None:
         _, paused, size = self.slots[fact.worker]
         self._slot(fact.worker, False, paused, size)
         self._forget_workers()
 
-    def on_WorkerGivenUp(self, _fact: f.WorkerGivenUp) -> None:  # noqa: N802
+    def on_worker_given_up(self, _fact: f.WorkerGivenUp) -> None:
         self._forget_workers()
 
-    def on_WorkerPaused(self, fact: f.WorkerPaused) -> None:  # noqa: N802
+    def on_worker_paused(self, fact: f.WorkerPaused) -> None:
         connected, _, size = self.slots[fact.worker]
         self._slot(fact.worker, connected, fact.paused, size)
 
     # --- requests
 
-    def on_BuildsetAdded(self, fact: f.BuildsetAdded) -> None:  # noqa: N802
+    def on_buildset_added(self, fact: f.BuildsetAdded) -> None:
         if fact.parent_call is not None and fact.waited_for:
             self.bsets[fact.bsid] = fact.parent_call
 
-    def on_RequestAdded(self, fact: f.RequestAdded) -> None:  # noqa: N802
+    def on_request_added(self, fact: f.RequestAdded) -> None:
         self.see_number(fact.ticket)
         self.requests[fact.brid] = fact.ticket
         self.builders[fact.brid] = fact.builder
@@ -162,24 +164,24 @@ class Watch(GrantsWatch):
                 found[brid] = call[0]
         return found
 
-    def on_NeedSet(self, fact: f.NeedSet) -> None:  # noqa: N802
+    def on_need_set(self, fact: f.NeedSet) -> None:
         self.own_need[fact.brid] = fact.need
         self._waits(fact.brid)
 
-    def on_PrioritySet(self, fact: f.PrioritySet) -> None:  # noqa: N802
+    def on_priority_set(self, fact: f.PrioritySet) -> None:
         ticket = self.requests[fact.brid]
         self.levels[ticket] = fact.priority
         if ticket in self.waiting:
             self._waits(fact.brid)
 
-    def on_RequestPutBack(self, fact: f.RequestPutBack) -> None:  # noqa: N802
+    def on_request_put_back(self, fact: f.RequestPutBack) -> None:
         self.see_number(fact.since)
         ticket = self.requests[fact.brid]
         self.put_back.add(ticket)
         self.since[ticket] = fact.since
         self._waits(fact.brid)
 
-    def on_RequestEnded(self, fact: f.RequestEnded) -> None:  # noqa: N802
+    def on_request_ended(self, fact: f.RequestEnded) -> None:
         demand(fact.brid not in self.ended_requests, f"request {fact.brid} ends twice")
         self.ended_requests.add(fact.brid)
         ticket = self.requests.pop(fact.brid)
@@ -187,13 +189,13 @@ class Watch(GrantsWatch):
 
     # --- builds and steps
 
-    def on_BuildStarted(self, fact: f.BuildStarted) -> None:  # noqa: N802
+    def on_build_started(self, fact: f.BuildStarted) -> None:
         demand(fact.hold in self.holds, f"build {fact.buildid} has no hold")
         demand(self.requests.get(fact.brid) == fact.ticket, f"build {fact.buildid} has another ticket than its request")
         self.builds[fact.buildid] = fact.ticket
         self.brids[fact.buildid] = fact.brid
 
-    def on_BuildEnded(self, fact: f.BuildEnded) -> None:  # noqa: N802
+    def on_build_ended(self, fact: f.BuildEnded) -> None:
         left = self.ledger.of_step(fact.buildid, 0) if fact.buildid in self.builds else []
         demand(not left, f"build {fact.buildid} ends and its commands {left} still run")
         own = [hold.id for hold in self.holds.values() if hold.owner == self.builds[fact.buildid]]
@@ -201,7 +203,7 @@ class Watch(GrantsWatch):
         del self.builds[fact.buildid]
         self.steps.pop(fact.buildid, None)
 
-    def on_StepStarted(self, fact: f.StepStarted) -> None:  # noqa: N802
+    def on_step_started(self, fact: f.StepStarted) -> None:
         before = self.steps.get(fact.buildid)
         demand(before is None or not before[1], f"build {fact.buildid} starts a step beside another")
         self.steps[fact.buildid] = (fact.number, True)
@@ -215,7 +217,7 @@ class Watch(GrantsWatch):
         need = Need((Alternative("", accesses),))
         self.wait(Wait(ticket, self.builds[buildid], STEP_LEVEL, need, True))
 
-    def on_StepEnded(self, fact: f.StepEnded) -> None:  # noqa: N802
+    def on_step_ended(self, fact: f.StepEnded) -> None:
         left = self.ledger.of_step(fact.buildid, fact.number)
         demand(not left, f"step {fact.number} of build {fact.buildid} ends and its commands {left} still run")
         demand(self.steps[fact.buildid] == (fact.number, True), f"step {fact.number} ends and did not run")
@@ -230,7 +232,7 @@ class Watch(GrantsWatch):
         for key in [key for key in self.calls if key[:2] == (buildid, number)]:
             self.calls[key] = False
 
-    def on_CallStarted(self, fact: f.CallStarted) -> None:  # noqa: N802
+    def on_call_started(self, fact: f.CallStarted) -> None:
         where = (fact.buildid, fact.step, fact.number)
         demand(where not in self.calls, f"call {where} is made twice")
         self.calls[where] = True
@@ -240,12 +242,12 @@ class Watch(GrantsWatch):
         if fact.ticket and isinstance(fact.call, Acquire):
             self._claims(fact.ticket, *where, fact.call.accesses)
 
-    def on_CallEnded(self, fact: f.CallEnded) -> None:  # noqa: N802
+    def on_call_ended(self, fact: f.CallEnded) -> None:
         self.calls[fact.buildid, fact.step, fact.number] = False
 
     # --- rings (L52)
 
-    def on_RingBroken(self, fact: f.RingBroken) -> None:  # noqa: N802
+    def on_ring_broken(self, fact: f.RingBroken) -> None:
         """Let every owner finish that can: those left are rings, and the doomed one is in one of them."""
         left = set(self.builds.values())
         children = {(self.builds[p], self.requests[b]) for b, p in self.parents().items() if p in self.builds}

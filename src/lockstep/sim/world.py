@@ -64,7 +64,7 @@ class World:
 
     def chance(self, fault: str) -> bool:
         """Whether a fault of this kind happens now."""
-        return self.random.random() < getattr(self.faults, fault)
+        return self.random.random() < float(getattr(self.faults, fault))
 
     # --- playing
 
@@ -106,6 +106,10 @@ class World:
         checks.after_a_start(self)
         self.master.start()
 
+    def _start_again(self) -> None:
+        if self.master is None:
+            self._start()
+
     def _crash(self) -> None:
         master = self.master
         if master is None:
@@ -117,7 +121,7 @@ class World:
             self.watch.see(group, None)
         if self.tracer is not None:
             self.tracer.crash()
-        self.timeline.after(self.random.uniform(0.1, 120), lambda: self.master or self._start())
+        self.timeline.after(self.random.uniform(0.1, 120), self._start_again)
 
     def _heal(self) -> None:
         """No fault happens from now on, and everything that was taken away is back."""
