@@ -122,6 +122,10 @@ def test_locks_why_requests_and_cancel_while_something_waits(server: Running, tm
     assert "1. step 'gate' of gated-too #1 wants exclusive" in told
     assert {kind["kind"] for kind in server.json("locks", "--all")} >= {"master", "builddir"}
     assert str(second) in server("requests").stdout
+    assert "Waits for lock 'database', held by step 'gate' of gated #1" in server("builds", "--running").stdout
+    [third] = server.json("force", "gated-too", "--property", f"gate={gate}")["buildrequestids"]
+    assert "builds gated-too #1 in the same directory" in server("requests").stdout
+    server("cancel", str(third))
     assert server.json("why", "gated-too/1")[0]["sentence"].startswith("Waits for lock 'database'")
 
     stopped = server("cancel", str(second), "--reason", "no longer wanted")

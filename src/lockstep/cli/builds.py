@@ -29,12 +29,13 @@ def command(client: Client, builder: str | None, running: bool, limit: int, as_j
         return 0
     names = references.builder_names(client)
     workers = {worker["workerid"]: worker["name"] for worker in client.all("workers")}
+    reasons = references.reasons(client) if any(not build["complete"] for build in found) else {}
     rows = [
         (
             f"{names.get(build['builderid'], build['builderid'])}/{build['number']}",
             build["buildid"],
             show.result(build["results"]),
-            build["state_string"],
+            reasons.get(("build", build["buildid"])) or build["state_string"],
             workers.get(build["workerid"], ""),
             show.clock(build["started_at"]),
             show.lasted(build["started_at"], build["complete_at"]),

@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from typing import Any
 
-from lockstep.cli.client import Client, quoted
+from lockstep.cli.client import Client
 from lockstep.cli.codes import REFUSED, USAGE, CliError
 
 
@@ -51,6 +51,12 @@ def is_build(reference: str) -> bool:
     )
 
 
-def step_path(name: str | int) -> str:
-    """A step's name or number as part of a path."""
-    return quoted(str(name))
+def reasons(client: Client) -> dict[tuple[str, int], str]:
+    """Why things wait, by ("request", id) or ("build", id); what is not in it does not wait for locks or workers."""
+    found: dict[tuple[str, int], str] = {}
+    for claim in client.all("claims", state="waiting"):
+        party = claim["by"]
+        kind, number = ("build", party["buildid"]) if party["buildid"] else ("request", party["requestid"])
+        if number:
+            found[kind, number] = claim["reason"] or ""
+    return found

@@ -28,6 +28,7 @@ def command(client: Client, builder: str | None, everything: bool, limit: int, a
         show.as_json(found)
         return 0
     names = references.builder_names(client)
+    reasons = references.reasons(client)
     rows = [
         (
             request["buildrequestid"],
@@ -36,10 +37,11 @@ def command(client: Client, builder: str | None, everything: bool, limit: int, a
             request["priority"] or "",
             show.clock(request["submitted_at"]),
             show.lasted(request["submitted_at"], request["claimed_at"] or request["complete_at"]),
+            reasons.get(("request", request["buildrequestid"])),
         )
         for request in found
     ]
-    columns = ("request", "builder", "state", "priority", "asked for", "waited")
+    columns = ("request", "builder", "state", "priority", "asked for", "waited", "why")
     show.table(columns, rows, "There are no requests." if everything else "Nothing waits, and nothing is being built.")
     return 0
 
