@@ -34,6 +34,7 @@ class BeginBuild(Effect, frozen=True):
     """A build exists: make its steps and properties."""
 
     buildid: int
+    inner: ClassVar[bool] = True
 
 
 class ResumeBuild(Effect, frozen=True):

@@ -17,6 +17,9 @@ MAX_INBOX: Final = 100_000
 COMMIT_DELAY: Final = 0.005
 """Seconds that facts wait for company when nobody waits for their commit."""
 
+COMMIT_TURNS: Final = 10
+"""Turns of the event loop that a commit waits for at most while each of them adds facts."""
+
 STOP_GRACE: Final = 10.0
 """Seconds that a step may take to end after its build was stopped; then its code is cancelled."""
 

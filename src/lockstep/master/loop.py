@@ -6,6 +6,7 @@ runs in the event loop's thread, but for `stored`, which the writer's thread cal
 
 import asyncio
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -19,10 +20,14 @@ from lockstep.core.errors import RefusedError
 from lockstep.core.facts import Numbered
 from lockstep.core.state import State
 from lockstep.master import clock
-from lockstep.master.limits import COMMIT_DELAY, MAX_INBOX
+from lockstep.master.limits import COMMIT_DELAY, COMMIT_TURNS, MAX_INBOX
 from lockstep.storage.batch import Batch, CommandProgress, LogPart
 from lockstep.storage.errors import StoreError
 from lockstep.storage.writer import Writer
+
+log = logging.getLogger(__name__)
+
+STOPPING = "The server is stopping."
 
 
 class Performer(Protocol):
@@ -58,8 +63,13 @@ class Loop:
         self._flights: deque[tuple[Batch, list[Effect], list[Callable[[], None]]]] = deque()
         self._flush: asyncio.TimerHandle | asyncio.Handle | None = None
         self._flush_soon = False
+        self._size = 0
+        self._turns = 0
         self._tokens = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
+        self._settling: set[asyncio.Future[None]] = set()
+        self.before_commit: list[Callable[[], None]] = []
+        """Called before a batch is taken: what belongs to it in the same transaction is added then."""
         self.listeners: list[Listener] = []
         self.part_listeners: list[PartListener] = []
         self._loop = asyncio.get_running_loop()
@@ -99,6 +109,9 @@ class Loop:
         if not self.closed:
             self.closed = True
             self._inbox.clear()
+            for future in [*self._replies.values(), *self._settling]:
+                if not future.done():
+                    future.set_exception(RefusedError(f"{STOPPING} {reason}"))
             self._fatal(reason)
 
     def _take(self, outcome: Outcome) -> None:
@@ -119,7 +132,7 @@ class Loop:
             RefusedError: with the reason, as a sentence.
         """
         if self.closed:
-            raise RefusedError("The server is stopping.")
+            raise RefusedError(STOPPING)
         token = next(self._tokens)
         future = self._loop.create_future()
         self._replies[token] = future
@@ -158,9 +171,21 @@ class Loop:
         if not (self._batch or self._effects or self._after):
             return
         self._flush_soon = soon
+        self._turns = COMMIT_TURNS
         self._flush = self._loop.call_soon(self._commit) if soon else self._loop.call_later(COMMIT_DELAY, self._commit)
 
     def _commit(self) -> None:
+        """Hand the batch to the writer, unless this turn has added to it: then the next one may as well."""
+        size = len(self._batch.facts)
+        if size > self._size and self._turns:
+            self._size = size
+            self._turns -= 1
+            self._flush_soon = True
+            self._flush = self._loop.call_soon(self._commit)
+            return
+        self._size = 0
+        for hook in self.before_commit:
+            self._guarded(hook)
         self._flush = None
         batch, effects, after = self._batch, self._effects, self._after
         self._batch, self._effects, self._after = Batch(), [], []
@@ -186,19 +211,26 @@ class Loop:
         self._done(*self._flights.popleft())
 
     def _done(self, batch: Batch, effects: list[Effect], after: list[Callable[[], None]]) -> None:
+        """The batch is stored: tell everybody. What one of them raises must not cost the others theirs."""
         for part in batch.parts:
             for part_listener in self.part_listeners:
-                part_listener(part)
+                self._guarded(part_listener, part)
         for callback in after:
-            callback()
+            self._guarded(callback)
         for effect in effects:
             if isinstance(effect, Reply):
                 self._reply(effect)
             elif self._performer is not None:
-                self._performer.perform(effect)
+                self._guarded(self._performer.perform, effect)
         if batch.facts:
             for listener in self.listeners:
-                listener(batch.facts)
+                self._guarded(listener, batch.facts)
+
+    def _guarded(self, function: Callable[..., Any], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception:
+            log.exception("after a commit")
 
     def _reply(self, effect: Reply) -> None:
         future = self._replies.pop(effect.token, None)
@@ -209,7 +241,11 @@ class Loop:
                 future.set_result(effect.value)
 
     async def settle(self) -> None:
-        """Wait until everything that was handed in so far is stored."""
-        stored = self._loop.create_future()
+        """Wait until everything that was handed in so far is stored. Raises RefusedError if it never will be."""
+        if self.closed:
+            raise RefusedError(STOPPING)
+        stored: asyncio.Future[None] = self._loop.create_future()
+        self._settling.add(stored)
+        stored.add_done_callback(self._settling.discard)
         self.after_commit(lambda: None if stored.done() else stored.set_result(None))
         await stored
