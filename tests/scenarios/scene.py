@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from scene_agents import Agent
+from scene_agents import Agent, BuildbotWorker
 from timeline import Timeline
 
 from lockstep.core.nouns import Result
@@ -41,7 +41,7 @@ def sh(name, command='true', **more):
 def gate(name, **more):
     # A command that runs until the test opens it. It says that it runs by a file.
     at = os.path.join(here, 'gates', '%%(prop:buildername)s-%%(prop:buildnumber)s-' + name)
-    text = 'echo begun; : > "$AT.runs"; until [ -e "$AT" ] || [ -e "$ALL" ]; do sleep 0.02; done; '
+    text = 'echo begun; echo $$ > "$AT.runs"; until [ -e "$AT" ] || [ -e "$ALL" ]; do sleep 0.02; done; '
     text += 'rm "$AT.runs"; echo open'
     env = {'AT': util.Interpolate(at), 'ALL': os.path.join(here, 'gates', name)}
     return steps.ShellCommand(name=name, command=['sh', '-c', text], env=env, **more)
@@ -97,7 +97,7 @@ class Scene:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
-        self.agents: dict[str, Agent] = {}
+        self.agents: dict[str, Agent | BuildbotWorker] = {}
         self._reads: Queries | None = None
         self._facts = Timeline()
 
@@ -250,13 +250,16 @@ class Scene:
 
     def running(self, gate: str) -> str:
         """Wait until the command of a gate runs: `BUILDER-NUMBER-STEP`."""
-        file = self.folder / "gates" / f"{gate}.runs"
-        self.until(file.exists, f"the gate {gate}")
+        self.until(lambda: self.runs(gate), f"the gate {gate}")
         return gate
 
     def runs(self, gate: str) -> bool:
         """Whether the command of a gate runs now."""
-        return (self.folder / "gates" / f"{gate}.runs").exists()
+        try:
+            pid = (self.folder / "gates" / f"{gate}.runs").read_text().strip()
+            return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
 
     def open(self, *gates: str) -> None:
         """Let the commands of gates end: `BUILDER-NUMBER-STEP`, or `STEP` for all of that step's name."""

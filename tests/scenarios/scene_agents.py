@@ -60,6 +60,34 @@ class Agent:
             return self.popen.wait(10)
 
 
+class BuildbotWorker:
+    """An unmodified `buildbot-worker`. `programs` is the folder that it is installed in."""
+
+    def __init__(self, programs: Path, name: str, folder: Path, port: int) -> None:
+        self.name = name
+        self.basedir = folder / name
+        made = [programs / "buildbot-worker", "create-worker", "--protocol=msgpack_experimental_v7"]
+        subprocess.run([*made, self.basedir, f"127.0.0.1:{port}", name, "secret"], check=True, capture_output=True)
+        self.log = self.basedir / "twistd.log"
+        self.log.touch()
+        self.popen = subprocess.Popen(
+            [programs.absolute() / "twistd", "-noy", "buildbot.tac"],
+            cwd=self.basedir,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end(self) -> None:
+        """Ask it to end."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+
+    def ended(self) -> int:
+        """Wait for its end."""
+        return self.popen.wait(30)
+
+
 class Cable:
     """A TCP proxy to a port of this machine, whose connections can be cut, and made possible again."""
 
@@ -74,7 +102,8 @@ class Cable:
         self._server = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._connected, "127.0.0.1", 0), self._loop
         ).result(10)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut:
