@@ -111,6 +111,20 @@ def test_the_example_on_the_first_screen_is_right(tmp_path: Path) -> None:
     assert len([line for line in example.splitlines() if line]) <= 16
 
 
+def test_the_step_of_the_how_to_is_accepted(tmp_path: Path) -> None:
+    [step] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/write-a-step.md").read_text(), re.DOTALL)
+    (tmp_path / "master.cfg").write_text(
+        "from lockstep.plugins import util, worker\n"
+        + step
+        + "board = util.MasterLock('board')\n"
+        + "c = BuildmasterConfig = {'workers': [worker.LocalWorker('w')]}\n"
+        + "step = Flash(util.Interpolate('%(prop:image)s'), name='flash', locks=[board.access('exclusive')])\n"
+        + "factory = util.BuildFactory([step])\n"
+        + "c['builders'] = [util.BuilderConfig(name='b', workernames=['w'], factory=factory)]\n"
+    )
+    assert load_config(str(tmp_path / "master.cfg")).builders["b"].factory.newSteps()[0].name == "flash"
+
+
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
