@@ -3,7 +3,7 @@
 from lockstep.core.alloc_facts import Pinned, Unpinned
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 
-from .test_allocation_rules import DB, NET, Farm, need, slot, units, whole
+from .farm import DB, NET, Farm, need, slot, units, whole
 
 M = LockKey("master", "m")
 DISK = LockKey("worker", "disk", "a")

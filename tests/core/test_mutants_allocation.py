@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lockstep.core.alloc_barriers import Barriers
-from lockstep.core.alloc_board import WHOLE, ClaimClass
+from lockstep.core.alloc_items import WHOLE, ClaimClass
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_waits import Waits

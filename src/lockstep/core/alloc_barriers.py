@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, cast
 
-from lockstep.core.alloc_board import NO_BARRIER, WHOLE, Access, Board, ClaimClass, Lane, Lock, Watch
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
+from lockstep.core.alloc_items import NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Watch
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 

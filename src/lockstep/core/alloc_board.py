@@ -1,322 +1,25 @@
-"""The allocator's board: locks, what was resolved of needs, classes of equal claims, and what waits to be looked at.
+"""The allocator's board: all locks and classes, and what waits to be looked at.
 
 Only data lives here, with the small moves that keep it consistent; who may be granted is decided in `alloc_barriers.py`
-(what fits) and `allocation.py` (who is next). ALLOCATION.md section 3 gives the idea, LOCKS.md the rules.
-
-Terms: a *lane* is one lock at one priority level, a *shape* is a need with its keys resolved to lock objects (once for
-all who share the need), a *class* is the queue of equal claims (L45). An exclusive access is `WHOLE` units everywhere.
+(what fits) and `alloc_search.py` (who is next). `alloc_items.py` has the things that are on the board.
 """
 
-from heapq import heapify, heappush
-from typing import Final
+from heapq import heappush
 
 from lockstep.core.alloc_facts import Hold
-from lockstep.core.nouns import STEP_LEVEL, Alternative, Claim, LockKey, Need
-
-WHOLE: Final = 1 << 60
-"""The units of an exclusive access: more than any limit, so that sums say "held whole" by themselves."""
-
-FOREVER: Final = 1 << 127
-"""Later than every ticket: at a lock with `max_overtakes` 0 everybody is due at once (strict order)."""
-
-HEAP_START: Final = 256
-"""A lazy heap is cleared of stale entries when it has this many, and then when it has doubled."""
-
-NO_BARRIER: Final = 1 << 64
-"""Ranks of barriers are less than this, others are not."""
-
-BAND_SIZE: Final = 8
-"""A class watches the lanes of more alternatives than this together, as a band."""
-
-IDLE_CLASSES: Final = 4096
-"""So many classes without a waiting claim are kept for the next arrival of their kind."""
-
-MAX_LANES: Final = 64
-"""So many priority levels a lock remembers before it forgets those that nobody uses."""
-
-ParkEntry = tuple[int, "ClaimClass", int, int]
-Access = tuple["Lock", int, "Lane"]
-
-
-class Parked(list[ParkEntry]):
-    """The classes that wait at a lock with one need: a heap by rank.
-
-    Each class is in it with its rank as no barrier, and if it is one, with that rank too. It is lazy: entries with a
-    stale stamp or of a former barrier are dropped where they are met, other ranks are mended (they only grow).
-    """
-
-    __slots__ = ("limit",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.limit = HEAP_START
-
-    def clear_stale(self) -> None:
-        """Drop what is not parked here any more."""
-        self[:] = [
-            (rank, c, index, stamp)
-            for rank, c, index, stamp in self
-            if c.stamps[index] == stamp and (rank >= NO_BARRIER or rank == c.rank)
-        ]
-        heapify(self)
-        self.limit = max(HEAP_START, 2 * len(self))
-
-
-class Watch:
-    """Finds the classes whose first claim began to wait before `threshold`, when that grows.
-
-    `ages` is lazy: an entry's key is never later than the `since` of its class's first claim, unless another entry is.
-    """
-
-    __slots__ = ("ages", "ages_limit", "threshold", "users")
-
-    def __init__(self) -> None:
-        self.threshold = 0
-        self.ages: list[tuple[int, int, ClaimClass]] = []
-        self.ages_limit = HEAP_START
-        self.users = 0
-
-    def add(self, c: "ClaimClass") -> None:
-        """Let this class be found."""
-        heappush(self.ages, (c.since, c.serial, c))
-        if len(self.ages) > self.ages_limit:
-            self.ages = [entry for entry in self.ages if not entry[2].gone]
-            heapify(self.ages)
-            self.ages_limit = max(HEAP_START, 2 * len(self.ages))
-
-
-class Lane(Watch):
-    """One lock at one level: the K latest granted tickets as that level counts them.
-
-    A claim of this level is due at the lock if it began to wait before `threshold` (L42, L45).
-    """
-
-    __slots__ = ("bands", "k", "late", "level", "lock")
-
-    def __init__(self, lock: "Lock", level: int, k: int, late: list[int]) -> None:
-        super().__init__()
-        self.lock = lock
-        self.level = level
-        self.late = late
-        self.bands: list[Band] = []
-        self.set_k(k)
-
-    def set_k(self, k: int) -> None:
-        """Remember the `k` latest tickets from now on; what an earlier, smaller `k` forgot stays forgotten."""
-        self.k = k
-        self.late = sorted(self.late)[max(0, len(self.late) - k) :]
-        self.threshold = FOREVER if k == 0 else self.late[0] if len(self.late) == k else 0
-
-
-class Band(Watch):
-    """The lanes of one kind of lock on many workers: a claim is due at one of them if it is older than the greatest."""
-
-    __slots__ = ("lanes",)
-
-    def __init__(self, lanes: frozenset[Lane]) -> None:
-        super().__init__()
-        self.lanes = lanes
-        self.settle()
-
-    def settle(self) -> None:
-        """The threshold anew, after its lanes have changed otherwise than by a grant."""
-        self.threshold = max(lane.threshold for lane in self.lanes)
-
-
-class Lock:
-    """A lock as it is now. `wanted` is its declared limit, `limit` the one in force.
-
-    `limit` is 0 while a removed lock of the same name and another kind lives (L6). `used` is the sum of `holds` (L1);
-    `barred` the sum of `bars`, the reservations that count now, by ticket. `pins` are the barriers with this lock in
-    their pin, by ticket, reserving or not.
-    """
-
-    __slots__ = (
-        "barred",
-        "bars",
-        "fence",
-        "holds",
-        "k",
-        "key",
-        "lane_list",
-        "lanes",
-        "limit",
-        "parked",
-        "per_worker",
-        "pins",
-        "removed",
-        "shapes",
-        "used",
-        "wanted",
-    )
-
-    def __init__(self, key: LockKey, limit: int, k: int, fence: int = 0) -> None:
-        self.key = key
-        self.wanted = self.limit = limit
-        self.k = k
-        self.removed = False
-        self.per_worker = key.worker != ""
-        self.fence = fence
-        self.used = 0
-        self.holds: dict[int, int] = {}
-        self.lanes: dict[int, Lane] = {}
-        self.lane_list: list[Lane] = []
-        self.parked: dict[int, Parked] = {}
-        self.bars: list[tuple[int, int, ClaimClass]] = []
-        self.barred = 0
-        self.pins: list[tuple[int, ClaimClass, Lane]] = []
-        self.shapes: dict[Shape, None] = {}
-        self.lane(STEP_LEVEL)
-
-    def lane(self, level: int) -> Lane:
-        """The lane of this level. A new one remembers what the next higher one does: nobody was granted in between."""
-        known = self.lanes.get(level)
-        if known is not None:
-            return known
-        if len(self.lanes) >= MAX_LANES:
-            self._forget_lanes()
-        above = [other for other in self.lane_list if other.level > level]
-        late = list(min(above, key=lambda lane: lane.level).late) if above else []
-        lane = self.lanes[level] = Lane(self, level, self.k, late)
-        self.lane_list = [self.lanes[each] for each in sorted(self.lanes)]
-        return lane
-
-    def _forget_lanes(self) -> None:
-        kept = {level: lane for level, lane in self.lanes.items() if lane.users or level == STEP_LEVEL}
-        self.lanes = kept
-
-    def has_room(self, units: int) -> bool:
-        """Whether so many units fit beside what is held (L1, L2)."""
-        if units < WHOLE:
-            return self.used + units <= self.limit
-        return self.used == 0 and self.limit > 0
-
-    def admits(self, units: int) -> bool:
-        """Whether so many units could ever be served (L5)."""
-        return units <= self.limit or (units == WHOLE and self.limit > 0)
-
-    def park(self, c: "ClaimClass", index: int, units: int, stamp: int) -> None:
-        """Let a class wait here with one of its alternatives."""
-        key = -units if c.special else units
-        heap = self.parked.get(key)
-        if heap is None:
-            heap = self.parked[key] = Parked()
-        heappush(heap, (c.rank, c, index, stamp))
-        if c.pin >= 0:
-            heappush(heap, (c.plain, c, index, stamp))
-        if len(heap) > heap.limit:
-            heap.clear_stale()
-
-
-NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
-"""Where an alternative is parked that never was."""
-
-
-class Shape:
-    """A need with its locks resolved. `own` is what an alternative does not share with all others (`common`)."""
-
-    __slots__ = ("alternatives", "classes", "common", "need", "own", "specials", "users")
-
-    def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
-        self.need = need
-        self.alternatives = alternatives
-        shared: set[tuple[int, int]] = set()
-        if len(alternatives) > 1:
-            shared = set.intersection(*({(id(lock), units) for lock, units in each} for each in alternatives))
-        self.common = tuple(pair for pair in (alternatives or ((),))[0] if (id(pair[0]), pair[1]) in shared)
-        self.own = tuple(tuple(pair for pair in each if (id(pair[0]), pair[1]) not in shared) for each in alternatives)
-        self.classes: dict[int, ClaimClass] = {}
-        self.specials: dict[ClaimClass, None] = {}
-        self.users = 0
-
-
-class ClaimClass:
-    """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
-
-    `plain` is the rank of the first claim as if it were no barrier.
-    `ticket`, `since`, `owner` and `rank` are those of the first claim (`ticket` 0: nobody waits). `open` are the
-    alternatives that are not parked; `stamps` tell valid parkings from stale ones (0: not parked; the last one is for
-    the common accesses), `where` is the lock and need of each, `dormant` are parkings that were met while nobody
-    waited. `pin` is an index, or -1; `on` says for each access of the pin whether it reserves now. `watches` find out
-    when the first claim becomes due, but those `taken` where it is; `extra` are single lanes watched besides, for a pin
-    or (`pending`) because no alternative could be pinned.
-    """
-
-    __slots__ = (
-        "alts",
-        "common",
-        "dormant",
-        "extra",
-        "free",
-        "gone",
-        "level",
-        "live",
-        "needs_free",
-        "offered",
-        "on",
-        "open",
-        "own",
-        "owner",
-        "pending",
-        "pin",
-        "pinned",
-        "plain",
-        "queue",
-        "rank",
-        "serial",
-        "shape",
-        "since",
-        "sources",
-        "special",
-        "stamps",
-        "taken",
-        "ticket",
-        "watches",
-        "where",
-    )
-
-    def __init__(self, serial: int, shape: Shape, level: int, special: bool) -> None:
-        self.serial = serial
-        self.shape = shape
-        self.level = level
-        self.special = special
-        self.queue: list[int] = []
-        self.live = 0
-        self.ticket = self.since = self.owner = self.rank = self.plain = 0
-        self.alts: list[tuple[Access, ...]] = [
-            tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.alternatives
-        ]
-        self.own = shape.own
-        self.common = shape.common
-        self.open = set(range(len(self.alts)))
-        self.stamps = [0] * (len(self.alts) + 1)
-        self.dormant: list[int] = []
-        self.sources: list[tuple[Lock, int]] = []
-        self.offered = False
-        self.gone = False
-        self.pin = -1
-        self.pinned: tuple[Access, ...] = ()
-        self.on: list[bool] = []
-        self.free = False
-        self.needs_free = False
-        self.where: list[tuple[Lock, int]] = [NOWHERE] * len(self.stamps)
-        self.watches: dict[Watch, None] = {}
-        self.taken: dict[Watch, None] = {}
-        self.extra: dict[Lane, None] = {}
-        self.pending = False
-        for lane in self.lanes():
-            lane.users += 1
-
-    def __lt__(self, other: "ClaimClass") -> bool:
-        return self.serial < other.serial
-
-    def lanes(self) -> dict[Lane, None]:
-        """All lanes of all alternatives."""
-        return {lane: None for each in self.alts for _, _, lane in each}
-
-    def servable(self, index: int) -> bool:
-        """Whether this alternative could be served as the limits are (L5)."""
-        return all(lock.admits(units) for lock, units, _ in self.alts[index])
+from lockstep.core.alloc_items import (
+    BAND_SIZE,
+    CROWDED,
+    MAX_CROWDS,
+    WHOLE,
+    Band,
+    ClaimClass,
+    Crowd,
+    Lane,
+    Lock,
+    Shape,
+)
+from lockstep.core.nouns import Alternative, Claim, LockKey, Need
 
 
 class Board:
@@ -338,6 +41,7 @@ class Board:
         self.shapes: dict[Need, Shape] = {}
         self.classes: dict[ClaimClass, None] = {}
         self.bands: dict[frozenset[Lane], Band] = {}
+        self.crowds: dict[tuple[frozenset[Lock], int], Crowd] = {}
         self.idle = 0
         self.holds: dict[int, Hold] = {}
         self.hold_locks: dict[int, tuple[tuple[Lock, int], ...]] = {}
@@ -405,6 +109,7 @@ class Board:
         self.serial += 1
         c = ClaimClass(self.serial, shape, level, special)
         self._add_watches(c)
+        self._join_crowd(c)
         self.classes[c] = None
         self.idle += 1
         shape.users += 1
@@ -424,6 +129,28 @@ class Board:
             else:
                 c.watches.update(dict.fromkeys(lanes))
         c.taken = dict(c.watches)
+
+    def _join_crowd(self, c: ClaimClass) -> None:
+        locks = c.shape.slots
+        if c.special or len(locks) <= self.band_size:
+            return
+        key = (frozenset(locks), c.shape.slot_units)
+        crowd = self.crowds.get(key)
+        if crowd is None:
+            if any(len(lock.crowds) >= MAX_CROWDS for lock in locks):
+                return
+            crowd = self.crowds[key] = Crowd(*key)
+            for lock in locks:
+                lock.crowds.append(crowd)
+        crowd.users += 1
+        c.crowd = crowd
+
+    def _leave_crowd(self, crowd: Crowd) -> None:
+        crowd.users -= 1
+        if not crowd.users:
+            del self.crowds[crowd.locks, crowd.units]
+            for lock in crowd.locks:
+                lock.crowds = [each for each in lock.crowds if each is not crowd]
 
     def _band(self, lanes: frozenset[Lane]) -> Band:
         band = self.bands.get(lanes)
@@ -447,6 +174,8 @@ class Board:
                     del self.bands[watch.lanes]
                     for lane in watch.lanes:
                         lane.bands.remove(watch)
+        if c.crowd is not None:
+            self._leave_crowd(c.crowd)
         del self.classes[c]
         self.idle -= 1
         self.barred.pop(c, None)
@@ -494,30 +223,50 @@ class Board:
         c.stamps = [0] * len(c.stamps)
         c.dormant = []
         c.open = set(range(len(c.alts)))
+        self.wake(c)
         self.offer(c)
 
     def rise(self, c: ClaimClass) -> None:
         """This class's rank is better than when it was parked: park it by that, and open what it may now pass."""
         self.wake(c)
-        rank, stamps, where = c.rank, c.stamps, c.where
+        stamps = c.stamps
         last = len(c.alts)
-        for index, stamp in enumerate(stamps):
+        for index in range(last):
+            stamp = stamps[index]
             if not stamp:
                 continue
-            lock, units = where[index]
-            if not lock.has_room(units):
-                heap = lock.parked[-units if c.special else units]
-                heappush(heap, (rank, c, index if index < last else -1, stamp))
-                if len(heap) > heap.limit:
-                    heap.clear_stale()
-                continue
-            stamps[index] = 0
-            if index < last:
+            lock, units = c.where[index]
+            if lock.has_room(units):
+                stamps[index] = 0
                 c.open.add(index)
+            elif stamp != CROWDED:
+                self._rise_in(c, lock, units, index)
+        if c.crowd is not None:
+            c.crowd.enter(c, -2, stamps[-2])
+        if stamps[-1]:
+            lock, units = c.where[-1]
+            if lock.has_room(units):
+                stamps[-1] = 0
+            else:
+                self._rise_in(c, lock, units, -1)
         self.offer(c)
+
+    def _rise_in(self, c: ClaimClass, lock: Lock, units: int, index: int) -> None:
+        heap = lock.parked[-units if c.special else units]
+        heappush(heap, (c.rank, c, index, c.stamps[index]))
+        if len(heap) > heap.limit:
+            heap.clear_stale()
 
     def wake(self, c: ClaimClass) -> None:
         """Somebody waits in this class again: what was parked is parked still, where it has not become free."""
+        if c.crowd is not None and not c.stamps[-2]:
+            self.stamp += 1
+            c.stamps[-2] = self.stamp
+            c.crowd.enter(c, -2, self.stamp)
+            for index in range(len(c.alts)):
+                if c.stamps[index] == CROWDED and c.where[index][0].has_room(c.crowd.units):
+                    c.stamps[index] = 0
+                    c.open.add(index)
         if c.dormant:
             dormant, c.dormant = c.dormant, []
             self.stamp += 1

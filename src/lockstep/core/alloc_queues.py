@@ -6,7 +6,8 @@ Who is granted is not decided here.
 from heapq import heappop, heappush
 
 from lockstep.core.alloc_barriers import Barriers
-from lockstep.core.alloc_board import IDLE_CLASSES, Board, ClaimClass
+from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_items import IDLE_CLASSES, ClaimClass
 from lockstep.core.nouns import Claim
 
 

@@ -6,8 +6,9 @@ What the words of an answer are is not decided here: these are the data that `wh
 from bisect import bisect_right
 
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
-from lockstep.core.alloc_board import WHOLE, Board, ClaimClass, Lock
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold, Impossible, Memory, Obstacle, Reservation
+from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
 from lockstep.core.alloc_snapshot import memory_of
 from lockstep.core.nouns import LockKey
 

@@ -6,11 +6,12 @@ open has a valid parking at a lock that refuses it, or behind a claim of the sam
 will be looked at first. What fits is decided in `alloc_barriers.py`.
 """
 
-from heapq import heappop, heapreplace
+from heapq import heappop, heappush, heapreplace
 
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
-from lockstep.core.alloc_board import NO_BARRIER, WHOLE, Board, ClaimClass, Lock, Parked
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Decision, Granted, Hold
+from lockstep.core.alloc_items import CROWDED, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
 from lockstep.core.alloc_queues import Queues
 
 
@@ -32,9 +33,12 @@ class Search:
         if board.dirty:
             for lock in board.dirty:
                 room = lock.limit - lock.used if lock.used else WHOLE
-                for key in list(lock.parked):
-                    if -room <= key <= room:
-                        self._pull(lock, key)
+                for key, heap in lock.parked.items():
+                    if heap and -room <= key <= room:
+                        self._pull(lock, abs(key), heap)
+                for crowd in lock.crowds:
+                    if crowd.units <= room:
+                        self._pull(lock, crowd.units, crowd)
             board.dirty.clear()
         if board.stirred:
             board.stirred = False
@@ -60,12 +64,13 @@ class Search:
                 return c
         return None
 
-    def _pull(self, lock: Lock, key: int) -> None:
-        """Offer the first class that is parked here with this need, if it fits here.
+    def _pull(self, lock: Lock, units: int, heap: Parked) -> None:
+        """Offer the first class that waits at this lock for so many units, if they fit.
 
         If holds refuse it, or only bars and it is neither step nor child, they refuse all that come after it here.
+        A class of a crowd may wait for other slots than this one: then it is put aside.
         """
-        heap = lock.parked[key]
+        aside: list[ParkEntry] = []
         while heap:
             rank, c, index, stamp = heap[0]
             if c.stamps[index] != stamp:
@@ -79,23 +84,34 @@ class Search:
                     self._doze(c, index, heap)
             elif not c.ticket:
                 self._doze(c, index, heap)
+            elif index == -2 and c.stamps[c.shape.slots[lock]] != CROWDED:
+                aside.append(heappop(heap))
             else:
-                refusal = self.barriers.refusal(c, lock, abs(key))
+                refusal = self.barriers.refusal(c, lock, units)
                 if refusal == FITS or (refusal == BARRED and c.special):
-                    heappop(heap)
-                    c.stamps[index] = 0
-                    if index >= 0:
-                        c.open.add(index)
-                    c.sources.append((lock, key))
+                    self._take_out(c, index, lock, heap)
+                    c.sources.append((lock, units, heap))
                     self.board.offer(c)
-                return
-        del lock.parked[key]
+                break
+        for entry in aside:
+            heappush(heap, entry)
+
+    def _take_out(self, c: ClaimClass, index: int, lock: Lock, heap: Parked) -> None:
+        """The alternative that waited here is to be looked at. In a crowd the class goes on waiting with the others."""
+        if index == -2:
+            index = c.shape.slots[lock]
+        else:
+            heappop(heap)
+        c.stamps[index] = 0
+        if index >= 0:
+            c.open.add(index)
 
     def _doze(self, c: ClaimClass, index: int, heap: Parked) -> None:
         """Nobody waits in this class: its parking goes on when somebody does."""
         heappop(heap)
         c.stamps[index] = 0
-        c.dormant.append(index)
+        if index != -2:
+            c.dormant.append(index)
 
     def _park(self, c: ClaimClass, index: int, lock: Lock, units: int, refusal: int) -> None:
         """Let the class wait at the lock that refuses it. If only a bar does, a special one waits for any change."""
@@ -103,11 +119,14 @@ class Search:
         if refusal == BARRED and c.special:
             board.barred[c] = None
             return
-        board.stamp += 1
-        c.stamps[index] = board.stamp
         c.where[index] = (lock, units)
         if index >= 0:
             c.open.discard(index)
+            if c.crowd is not None and c.shape.slots.get(lock) == index:
+                c.stamps[index] = CROWDED
+                return
+        board.stamp += 1
+        c.stamps[index] = board.stamp
         lock.park(c, index, units, board.stamp)
 
     def look(self, c: ClaimClass, out: list[Decision]) -> None:
@@ -121,9 +140,9 @@ class Search:
                 if self._fits_all(c, index, own[index], stopped):
                     self._grant(c, index, out)
                     break
-        for source in sources:
-            if source not in stopped and source[1] in source[0].parked:
-                self._pull(*source)
+        for lock, units, heap in sources:
+            if heap and (lock, units) not in stopped:
+                self._pull(lock, units, heap)
 
     def _fits_all(
         self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...], stopped: list[tuple[Lock, int]]

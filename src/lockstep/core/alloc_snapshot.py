@@ -1,7 +1,8 @@
 """The allocator as values, and the board back from them. What can be computed from holds and claims is not in it."""
 
-from lockstep.core.alloc_board import WHOLE, Board, Lock
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState, Memory
+from lockstep.core.alloc_items import WHOLE, Lock
 
 
 def memory_of(lock: Lock) -> Memory:

@@ -6,8 +6,9 @@ grants withheld under L51 belongs here too, once they exist.
 
 from collections.abc import Iterator
 
-from lockstep.core.alloc_board import WHOLE, Board, ClaimClass, Lock
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import RingLink
+from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
 from lockstep.core.nouns import LockKey
 
 Freed = dict[Lock, int]

@@ -12,8 +12,9 @@ the same counter when a request is put back, the ticket itself (or 0) otherwise.
 from msgspec.structs import replace as changed
 
 from lockstep.core.alloc_barriers import Barriers
-from lockstep.core.alloc_board import WHOLE, Board, Lock
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Impossible, Memory, Sentenced
+from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_reasons import Reasons
 from lockstep.core.alloc_search import Search

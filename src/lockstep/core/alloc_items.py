@@ -1,0 +1,362 @@
+"""The things on the allocator's board: locks, lanes and bands, needs that were resolved, classes of equal claims.
+
+Only data lives here, with what keeps one thing consistent with itself; what concerns several is in `alloc_board.py`.
+ALLOCATION.md section 3 gives the idea, LOCKS.md the rules.
+
+Terms: a *lane* is one lock at one priority level, a *band* the lanes of many workers, a *shape* a need with its keys
+resolved to lock objects (once for all who share the need), a *class* the queue of equal claims (L45), a *crowd* the
+classes that wait for a slot of any of the same workers. An exclusive access is `WHOLE` units everywhere.
+"""
+
+from heapq import heapify, heappush
+from typing import Final
+
+from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
+
+WHOLE: Final = 1 << 60
+"""The units of an exclusive access: more than any limit, so that sums say "held whole" by themselves."""
+
+FOREVER: Final = 1 << 127
+"""Later than every ticket: at a lock with `max_overtakes` 0 everybody is due at once (strict order)."""
+
+HEAP_START: Final = 256
+"""A lazy heap is cleared of stale entries when it has this many, and then when it has doubled."""
+
+NO_BARRIER: Final = 1 << 64
+"""Ranks of barriers are less than this, others are not."""
+
+BAND_SIZE: Final = 8
+"""A class watches the lanes of more alternatives than this together, as a band."""
+
+IDLE_CLASSES: Final = 4096
+"""So many classes without a waiting claim are kept for the next arrival of their kind."""
+
+MAX_CROWDS: Final = 4
+"""So many crowds may wait for one slot; the classes of others are parked at each slot."""
+
+CROWDED: Final = -1
+"""The stamp of an alternative that waits for its slot in the crowd of its class."""
+
+MAX_LANES: Final = 64
+"""So many priority levels a lock remembers before it forgets those that nobody uses."""
+
+ParkEntry = tuple[int, "ClaimClass", int, int]
+Access = tuple["Lock", int, "Lane"]
+
+
+class Parked(list[ParkEntry]):
+    """The classes that wait at a lock with one need: a heap by rank.
+
+    Each class is in it with its rank as no barrier, and if it is one, with that rank too. It is lazy: entries with a
+    stale stamp or of a former barrier are dropped where they are met, other ranks are mended (they only grow).
+    """
+
+    __slots__ = ("limit",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limit = HEAP_START
+
+    def enter(self, c: "ClaimClass", index: int, stamp: int) -> None:
+        """Let a class wait here."""
+        heappush(self, (c.rank, c, index, stamp))
+        if c.pin >= 0:
+            heappush(self, (c.plain, c, index, stamp))
+        if len(self) > self.limit:
+            self.clear_stale()
+
+    def clear_stale(self) -> None:
+        """Drop what is not parked here any more."""
+        self[:] = [
+            (rank, c, index, stamp)
+            for rank, c, index, stamp in self
+            if c.stamps[index] == stamp and (rank >= NO_BARRIER or rank == c.rank)
+        ]
+        heapify(self)
+        self.limit = max(HEAP_START, 2 * len(self))
+
+
+class Crowd(Parked):
+    """Classes that wait for a slot of any of the same workers: one entry for all those alternatives of a class."""
+
+    __slots__ = ("locks", "units", "users")
+
+    def __init__(self, locks: "frozenset[Lock]", units: int) -> None:
+        super().__init__()
+        self.locks = locks
+        self.units = units
+        self.users = 0
+
+
+class Watch:
+    """Finds the classes whose first claim began to wait before `threshold`, when that grows.
+
+    `ages` is lazy: an entry's key is never later than the `since` of its class's first claim, unless another entry is.
+    """
+
+    __slots__ = ("ages", "ages_limit", "threshold", "users")
+
+    def __init__(self) -> None:
+        self.threshold = 0
+        self.ages: list[tuple[int, int, ClaimClass]] = []
+        self.ages_limit = HEAP_START
+        self.users = 0
+
+    def add(self, c: "ClaimClass") -> None:
+        """Let this class be found."""
+        heappush(self.ages, (c.since, c.serial, c))
+        if len(self.ages) > self.ages_limit:
+            self.ages = [entry for entry in self.ages if not entry[2].gone]
+            heapify(self.ages)
+            self.ages_limit = max(HEAP_START, 2 * len(self.ages))
+
+
+class Lane(Watch):
+    """One lock at one level: the K latest granted tickets as that level counts them.
+
+    A claim of this level is due at the lock if it began to wait before `threshold` (L42, L45).
+    """
+
+    __slots__ = ("bands", "k", "late", "level", "lock")
+
+    def __init__(self, lock: "Lock", level: int, k: int, late: list[int]) -> None:
+        super().__init__()
+        self.lock = lock
+        self.level = level
+        self.late = late
+        self.bands: list[Band] = []
+        self.set_k(k)
+
+    def set_k(self, k: int) -> None:
+        """Remember the `k` latest tickets from now on; what an earlier, smaller `k` forgot stays forgotten."""
+        self.k = k
+        self.late = sorted(self.late)[max(0, len(self.late) - k) :]
+        self.threshold = FOREVER if k == 0 else self.late[0] if len(self.late) == k else 0
+
+
+class Band(Watch):
+    """The lanes of one kind of lock on many workers: a claim is due at one of them if it is older than the greatest."""
+
+    __slots__ = ("lanes",)
+
+    def __init__(self, lanes: frozenset[Lane]) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.settle()
+
+    def settle(self) -> None:
+        """The threshold anew, after its lanes have changed otherwise than by a grant."""
+        self.threshold = max(lane.threshold for lane in self.lanes)
+
+
+class Lock:
+    """A lock as it is now. `wanted` is its declared limit, `limit` the one in force.
+
+    `limit` is 0 while a removed lock of the same name and another kind lives (L6). `used` is the sum of `holds` (L1);
+    `barred` the sum of `bars`, the reservations that count now, by ticket. `pins` are the barriers with this lock in
+    their pin, by ticket, reserving or not.
+    """
+
+    __slots__ = (
+        "barred",
+        "bars",
+        "crowds",
+        "fence",
+        "holds",
+        "k",
+        "key",
+        "lane_list",
+        "lanes",
+        "limit",
+        "parked",
+        "per_worker",
+        "pins",
+        "removed",
+        "shapes",
+        "used",
+        "wanted",
+    )
+
+    def __init__(self, key: LockKey, limit: int, k: int, fence: int = 0) -> None:
+        self.key = key
+        self.wanted = self.limit = limit
+        self.k = k
+        self.removed = False
+        self.per_worker = key.worker != ""
+        self.fence = fence
+        self.used = 0
+        self.holds: dict[int, int] = {}
+        self.lanes: dict[int, Lane] = {}
+        self.lane_list: list[Lane] = []
+        self.parked: dict[int, Parked] = {}
+        self.crowds: list[Crowd] = []
+        self.bars: list[tuple[int, int, ClaimClass]] = []
+        self.barred = 0
+        self.pins: list[tuple[int, ClaimClass, Lane]] = []
+        self.shapes: dict[Shape, None] = {}
+        self.lane(STEP_LEVEL)
+
+    def lane(self, level: int) -> Lane:
+        """The lane of this level. A new one remembers what the next higher one does: nobody was granted in between."""
+        known = self.lanes.get(level)
+        if known is not None:
+            return known
+        if len(self.lanes) >= MAX_LANES:
+            self._forget_lanes()
+        above = [other for other in self.lane_list if other.level > level]
+        late = list(min(above, key=lambda lane: lane.level).late) if above else []
+        lane = self.lanes[level] = Lane(self, level, self.k, late)
+        self.lane_list = [self.lanes[each] for each in sorted(self.lanes)]
+        return lane
+
+    def _forget_lanes(self) -> None:
+        kept = {level: lane for level, lane in self.lanes.items() if lane.users or level == STEP_LEVEL}
+        self.lanes = kept
+
+    def has_room(self, units: int) -> bool:
+        """Whether so many units fit beside what is held (L1, L2)."""
+        if units < WHOLE:
+            return self.used + units <= self.limit
+        return self.used == 0 and self.limit > 0
+
+    def admits(self, units: int) -> bool:
+        """Whether so many units could ever be served (L5)."""
+        return units <= self.limit or (units == WHOLE and self.limit > 0)
+
+    def park(self, c: "ClaimClass", index: int, units: int, stamp: int) -> None:
+        """Let a class wait here with one of its alternatives."""
+        key = -units if c.special else units
+        heap = self.parked.get(key)
+        if heap is None:
+            heap = self.parked[key] = Parked()
+        heap.enter(c, index, stamp)
+
+
+NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
+"""Where an alternative is parked that never was."""
+
+
+class Shape:
+    """A need with its locks resolved.
+
+    `common` is what all alternatives share, `own` what one does not share with all others, its slot first.
+    `slots` has the alternative of each slot, if the alternatives differ in it and need as many units of it.
+    """
+
+    __slots__ = ("alternatives", "classes", "common", "need", "own", "slot_units", "slots", "specials", "users")
+
+    def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
+        self.need = need
+        self.alternatives = alternatives
+        shared: set[tuple[int, int]] = set()
+        if len(alternatives) > 1:
+            shared = set.intersection(*({(id(lock), units) for lock, units in each} for each in alternatives))
+        self.common = tuple(pair for pair in (alternatives or ((),))[0] if (id(pair[0]), pair[1]) in shared)
+        self.own = tuple(
+            tuple(
+                sorted(
+                    (pair for pair in each if (id(pair[0]), pair[1]) not in shared),
+                    key=lambda pair: pair[0].key.kind != "slot",
+                )
+            )
+            for each in alternatives
+        )
+        firsts = [own[0] for own in self.own if own and own[0][0].key.kind == "slot"]
+        self.slot_units = firsts[0][1] if firsts else 0
+        self.slots = {lock: index for index, (lock, _) in enumerate(firsts)}
+        if len(self.slots) < len(alternatives) or len({units for _, units in firsts}) > 1:
+            self.slots = {}
+        self.classes: dict[int, ClaimClass] = {}
+        self.specials: dict[ClaimClass, None] = {}
+        self.users = 0
+
+
+class ClaimClass:
+    """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
+
+    `plain` is the rank of the first claim as if it were no barrier.
+    `ticket`, `since`, `owner` and `rank` are those of the first claim (`ticket` 0: nobody waits). `open` are the
+    alternatives that are not parked; `stamps` tell valid parkings from stale ones (0: not parked; the last two are for
+    the crowd and the common accesses), `where` is the lock and need of each, `dormant` are parkings that were met while
+    nobody waited. `pin` is an index, or -1; `on` says for each access of the pin whether it reserves now. `watches`
+    find out when the first claim becomes due, but those `taken` where it is; `extra` are single lanes watched besides,
+    for a pin or (`pending`) because no alternative could be pinned.
+    """
+
+    __slots__ = (
+        "alts",
+        "common",
+        "crowd",
+        "dormant",
+        "extra",
+        "free",
+        "gone",
+        "level",
+        "live",
+        "needs_free",
+        "offered",
+        "on",
+        "open",
+        "own",
+        "owner",
+        "pending",
+        "pin",
+        "pinned",
+        "plain",
+        "queue",
+        "rank",
+        "serial",
+        "shape",
+        "since",
+        "sources",
+        "special",
+        "stamps",
+        "taken",
+        "ticket",
+        "watches",
+        "where",
+    )
+
+    def __init__(self, serial: int, shape: Shape, level: int, special: bool) -> None:
+        self.serial = serial
+        self.shape = shape
+        self.level = level
+        self.special = special
+        self.queue: list[int] = []
+        self.live = 0
+        self.ticket = self.since = self.owner = self.rank = self.plain = 0
+        self.alts: list[tuple[Access, ...]] = [
+            tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.alternatives
+        ]
+        self.own = shape.own
+        self.common = shape.common
+        self.open = set(range(len(self.alts)))
+        self.stamps = [0] * (len(self.alts) + 2)
+        self.dormant: list[int] = []
+        self.sources: list[tuple[Lock, int, Parked]] = []
+        self.crowd: Crowd | None = None
+        self.offered = False
+        self.gone = False
+        self.pin = -1
+        self.pinned: tuple[Access, ...] = ()
+        self.on: list[bool] = []
+        self.free = False
+        self.needs_free = False
+        self.where: list[tuple[Lock, int]] = [NOWHERE] * len(self.stamps)
+        self.watches: dict[Watch, None] = {}
+        self.taken: dict[Watch, None] = {}
+        self.extra: dict[Lane, None] = {}
+        self.pending = False
+        for lane in self.lanes():
+            lane.users += 1
+
+    def __lt__(self, other: "ClaimClass") -> bool:
+        return self.serial < other.serial
+
+    def lanes(self) -> dict[Lane, None]:
+        """All lanes of all alternatives."""
+        return {lane: None for each in self.alts for _, _, lane in each}
+
+    def servable(self, index: int) -> bool:
+        """Whether this alternative could be served as the limits are (L5)."""
+        return all(lock.admits(units) for lock, units, _ in self.alts[index])
