@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -164,8 +166,20 @@ def test_without_a_server_each_command_says_so(command: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_address_is_wrong_use() -> None:
-    assert lockstep("builds", "--url", "ftp://x").returncode == 2
+@pytest.mark.parametrize("url", ["ftp://x", "http://x:port", "http://[x", "http://"])
+def test_a_wrong_address_is_wrong_use(url: str) -> None:
+    done = lockstep("builds", "--url", url)
+    assert done.returncode == 2
+    assert "is no address of a server" in done.stderr
+
+
+def test_another_program_at_the_address_is_no_lockstep_server() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        done = lockstep("builders", "--url", f"http://127.0.0.1:{stranger.server_port}")
+        stranger.shutdown()
+    assert done.returncode in (3, 5)
+    assert "Traceback" not in done.stderr
 
 
 def on_a_terminal(server: Running, *words: str, **env: str) -> str:

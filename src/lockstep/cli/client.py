@@ -7,7 +7,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -30,11 +30,16 @@ class Client:
     """The API of one server."""
 
     def __init__(self, url: str, token: str = "") -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CliError(USAGE, f"'{url}' is no address of a server.", "Write --url http://HOST:PORT")
         self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        self._parts = parts
+        self._base = parts.path.rstrip("/")
+        self._secure = parts.scheme == "https"
         self._token = token
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -62,25 +67,8 @@ class Client:
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         return self._ask("POST", path, asked).get("result")
 
-    def events(self, path: str, **query: Any) -> Iterator[tuple[str, Any]]:
-        """Server-sent events at `/api/v2/PATH`: name and data of each, until the server closes."""
-        text = urlencode(query)
-        with self._open("GET", f"{path}?{text}" if text else path, None, None) as response:
-            name, data = "message", ""
-            for raw in response:
-                line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                field, _, value = line.partition(":")
-                if field == "event":
-                    name = value.strip()
-                elif field == "data":
-                    data += ("\n" if data else "") + value.removeprefix(" ")
-                elif not line:
-                    if data:
-                        yield name, json.loads(data)
-                    name, data = "message", ""
-
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        with self._open(method, path, body, TIMEOUT) as response:
+        with self._open(method, path, body) as response:
             try:
                 answer = json.loads(response.read())
             except (ValueError, OSError) as exc:
@@ -89,18 +77,18 @@ class Client:
             raise self._stranger()
         return answer
 
-    def _open(self, method: str, path: str, body: Any, timeout: float | None) -> http.client.HTTPResponse:
+    def _open(self, method: str, path: str, body: Any) -> http.client.HTTPResponse:
         """Send a request; the answer's body is not read yet. CliError for all but success."""
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        headers = {"Accept": "application/json, text/event-stream", "User-Agent": "lockstep"}
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        headers = {"Accept": "application/json", "User-Agent": "lockstep"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout)
+            connection = kind(self._host, self._port, timeout=TIMEOUT)
             data = None if body is None else json.dumps(body).encode()
-            connection.request(method, f"{self._parts.path.rstrip('/')}/api/v2/{path}", data, headers)
+            connection.request(method, f"{self._base}/api/v2/{path}", data, headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise CliError(UNREACHABLE, f"No server answers at {self.url} ({_why(exc)}).", _HOW) from exc
