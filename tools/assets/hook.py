@@ -15,17 +15,16 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FILES = {
-    "htmx.org/dist/htmx.min.js": "htmx.min.js",
-    "htmx.org/dist/ext/hx-sse.min.js": "hx-sse.min.js",
-    "htmx.org/LICENSE": "htmx-LICENSE.txt",
-}
+SCRIPTS = ("htmx.org/dist/htmx.min.js", "htmx.org/dist/ext/hx-sse.min.js")
+"""Made into one file: htmx looks at the page a moment after it was loaded, and must know its extension by then."""
+
+LICENSES = {"htmx.org/LICENSE": "htmx-LICENSE.txt"}
 PAUSES = (0, 2, 5)
 """Seconds before each attempt."""
 
 
 class PageAssets(BuildHookInterface[Any]):
-    """Makes the vendor folder if it is not there, or was made from another lock file."""
+    """Makes the vendor folder if it is not there, or was made in another way."""
 
     def _here(self) -> Path:
         return Path(self.root) / "tools" / "assets"
@@ -34,7 +33,8 @@ class PageAssets(BuildHookInterface[Any]):
         return Path(self.root) / "src" / "lockstep" / "web" / "static" / "vendor"
 
     def _mark(self) -> str:
-        return hashlib.sha256((self._here() / "package-lock.json").read_bytes()).hexdigest()
+        made_from = [self._here() / "package-lock.json", self._here() / "hook.py"]
+        return hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
 
     def _is_there(self) -> bool:
         mark = self._vendor() / "made-from.txt"
@@ -78,8 +78,10 @@ class PageAssets(BuildHookInterface[Any]):
             )
             if done.returncode != 0:
                 raise RuntimeError(f"npm ended with {done.returncode}")
-            for source, name in FILES.items():
-                shutil.copy(work / "node_modules" / source, made / name)
+            modules = work / "node_modules"
+            (made / "htmx.min.js").write_text("\n;".join((modules / script).read_text() for script in SCRIPTS))
+            for source, name in LICENSES.items():
+                shutil.copy(modules / source, made / name)
             (made / "made-from.txt").write_text(self._mark() + "\n")
             shutil.rmtree(vendor, ignore_errors=True)
             made.rename(vendor)

@@ -117,7 +117,8 @@ async def build(door: Door, ids: Ids) -> View:
         "fences": running.fences if running is not None else {},
     }
     writing = [log["logid"] for step in stored.steps for log in step["logs"] if not log["complete"]]
-    return View("build.html", f"{row['builder']} #{row['number']}", shown, live=running is not None, logs=writing)
+    live_still = running is not None or not row["complete"]  # the state may run ahead of the store
+    return View("build.html", f"{row['builder']} #{row['number']}", shown, live=live_still, logs=writing)
 
 
 def _planned(build: Build) -> list[Item]:

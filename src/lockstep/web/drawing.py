@@ -17,7 +17,7 @@ from lockstep.core.nouns import Result
 from lockstep.web.door import Door
 
 HERE: Final = Path(__file__).parent
-VENDOR: Final = ("vendor/htmx.min.js", "vendor/hx-sse.min.js")
+VENDOR: Final = ("vendor/htmx.min.js",)
 """What the build hook brings; without them pages are not live."""
 
 

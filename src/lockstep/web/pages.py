@@ -72,11 +72,11 @@ class Renewals:
                     self._tasks[key] = asyncio.create_task(self._renew(key, draw, more))
                 while not queue.ended:
                     items = await queue.take(PAGE_BREATH)
-                    for html in items[-1:]:
-                        if html is None:
-                            yield sse("", "done")
-                            return
+                    for html in [html for html in items if html is not None][-1:]:
                         yield sse(html)
+                    if None in items:
+                        yield sse("", "done")
+                        return
                     if not items:
                         yield ": still here\n\n"
             finally:

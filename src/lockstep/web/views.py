@@ -229,7 +229,7 @@ async def request(door: Door, ids: Ids) -> View:
         "waits": live is not None and live.state != "building",
         "builds": build_rows(door, builds),
     }
-    return View("request.html", f"Request {brid} of {name}", shown, live=live is not None)
+    return View("request.html", f"Request {brid} of {name}", shown, live=live is not None or not item["complete"])
 
 
 def _request(reads: Queries, ids: Ids) -> tuple[Item, Item, list[Item]]:

@@ -1,0 +1,162 @@
+"""What a person does: force, watch, see why something waits, cancel, read a log as it is written. In a real browser."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from ..web.serving import Running
+
+SOON = 15_000
+
+
+@pytest.fixture(autouse=True)
+def gates(ci: Running) -> Iterator[None]:
+    """Every test begins with closed gates, and leaves nothing running."""
+    for name in ("holder", "talker", "counter"):
+        ci.close_gate(name)
+    yield
+    for name in ("holder", "talker", "counter"):
+        ci.open_gate(name)
+    for request in ci.get("buildrequests", complete="no")["buildrequests"]:
+        ci.until("RequestEnded", brid=request["buildrequestid"])
+
+
+def test_force_from_the_page_and_see_it_run_live(ci: Running, page: Page, chromium: Browser) -> None:
+    watcher = chromium.new_context(base_url=ci.url).new_page()
+    watcher.goto("/")
+    expect(watcher.locator("#running")).to_contain_text("Nothing runs.")
+
+    page.goto("/builders")
+    page.get_by_role("link", name="talker").click()
+    page.get_by_label("Branch").fill("feature")
+    page.get_by_role("button", name="Force").click()
+    expect(page).to_have_url(re.compile(r"/requests/\d+$"))
+    page.get_by_role("link", name=re.compile(r"^talker #\d+")).first.click(timeout=SOON)
+    expect(page.locator(".chip")).to_have_text("running")
+    expect(page.locator("pre.tail")).to_contain_text("waiting for talker", timeout=SOON)
+    expect(watcher.locator("#running")).to_contain_text("talker #", timeout=SOON)
+
+    ci.open_gate("talker")
+    expect(page.locator(".chip").first).to_have_text("success", timeout=SOON)
+    expect(page.get_by_role("button", name="Rebuild")).to_be_visible()
+    expect(watcher.locator("#running")).to_contain_text("Nothing runs.", timeout=SOON)
+    expect(watcher.locator("#ended")).to_contain_text("talker #")
+    watcher.context.close()
+
+
+def test_force_by_a_form_with_its_fields(ci: Running, page: Page) -> None:
+    page.goto("/builders/hello")
+    page.get_by_label("flavour").fill("sweet")
+    page.get_by_label("size").select_option("big")
+    page.get_by_role("button", name="force", exact=True).click()
+    page.get_by_role("link", name=re.compile("^hello #")).first.click(timeout=SOON)
+    expect(page.locator(".chip").first).to_have_text("success", timeout=SOON)
+    page.get_by_text("Properties").click()
+    expect(page.get_by_role("row", name=re.compile("^flavour")).first).to_contain_text("sweet")
+
+
+def test_see_why_a_request_waits_and_cancel_it(ci: Running, page: Page) -> None:
+    holder = ci.force("holder")
+    ci.until("BuildStarted", brid=holder)
+    page.goto("/")
+    expect(page.locator("#waiting")).to_contain_text("Nothing waits.")
+    first, second = ci.force("wanter"), ci.force("wanter")
+    row = page.locator(f"#request-{second}")
+    expect(row).to_contain_text("Waits for lock 'database', held by holder #", timeout=SOON)
+    expect(row).to_contain_text("1 ahead of it.")
+
+    page.locator(f"#request-{first}").get_by_role("button", name="Cancel").click()
+    expect(page.locator(f"#request-{first}")).to_have_count(0, timeout=SOON)
+    expect(row).to_contain_text("It is next.")
+    assert ci.one(f"buildrequests/{first}")["results"] == 6
+
+    row.get_by_role("link").click()
+    expect(page.locator("#why")).to_contain_text("Waits for lock 'database'")
+    page.locator("#why").get_by_role("link", name="database").click()
+    expect(page.locator("ol.queue li")).to_have_count(1)
+    expect(page.locator("ul.holders")).to_contain_text("holder #")
+    ci.open_gate("holder")
+    expect(page.get_by_text("Nobody holds it.")).to_be_visible(timeout=SOON)
+
+
+def test_read_a_log_as_it_is_written(ci: Running, page: Page) -> None:
+    brid = ci.force("talker")
+    build = ci.until("BuildStarted", brid=brid)
+    log = ci.until("LogOpened", buildid=build["buildid"])
+    page.goto(f"/logs/{log['logid']}")
+    lines = page.locator("#log > span")
+    expect(page.locator("#log")).to_contain_text("waiting for talker", timeout=SOON)
+    expect(page.locator("#writing")).to_be_visible()
+    ci.open_gate("talker")
+    expect(lines.filter(has_text=re.compile(r"^open\s*$"))).to_have_count(1, timeout=SOON)
+    expect(page.locator("#writing")).to_have_count(0, timeout=SOON)
+    ci.built(brid)
+    contents = ci.one(f"logs/{log['logid']}/contents")["content"].splitlines()
+    assert [line.rstrip("\n") for line in lines.all_text_contents()] == [line[1:] for line in contents]
+
+
+def test_stop_a_build_and_pause_a_worker(ci: Running, page: Page) -> None:
+    brid = ci.force("talker")
+    build = ci.until("BuildStarted", brid=brid)
+    ci.until("LogOpened", buildid=build["buildid"])
+    page.goto(f"/builds/{build['buildid']}")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".chip").first).to_have_text("cancelled", timeout=SOON)
+    page.goto("/workers")
+    page.locator("#w1").get_by_role("button", name="Pause").click()
+    expect(page.locator("#w1")).to_contain_text("paused")
+    assert ci.one("workers/w1")["paused"]
+    page.locator("#w1").get_by_role("button", name="Unpause").click()
+    expect(page.locator("#w1").get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_what_a_person_has_opened_stays_open_while_the_page_renews_itself(ci: Running, page: Page) -> None:
+    brid = ci.force("talker")
+    build = ci.until("BuildStarted", brid=brid)
+    log = ci.until("LogOpened", buildid=build["buildid"])
+    page.goto(f"/builds/{build['buildid']}")
+    page.get_by_text("Properties").click()
+    expect(page.get_by_role("cell", name="buildername")).to_be_visible()
+    ci.open_gate("talker")
+    expect(page.locator(".chip").first).to_have_text("success", timeout=SOON)
+    expect(page.get_by_role("cell", name="buildername")).to_be_visible()
+    assert log["name"] == "stdio"
+
+
+def test_pages_can_be_read_without_scripts(ci: Running, chromium: Browser) -> None:
+    context = chromium.new_context(base_url=ci.url, java_script_enabled=False)
+    page = context.new_page()
+    for path in ("/", "/builders", "/locks", "/workers"):
+        page.goto(path)
+        expect(page.locator("main")).not_to_be_empty()
+    page.goto("/builders/hello")
+    page.get_by_text("A plain build").click()
+    page.get_by_role("button", name="Force", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/requests/\d+$"))
+    context.close()
+
+
+def test_an_html_log_runs_no_script(ci: Running, chromium: Browser) -> None:
+    page = chromium.new_context(base_url=ci.url).new_page()
+    build = ci.built(ci.force("html"))
+    log = ci.one(f"builds/{build['buildid']}/steps/html/logs")
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message) or dialog.dismiss())
+    page.goto(f"/logs/{log['logid']}")
+    expect(page.frame_locator("iframe").locator("b")).to_have_text("bold")
+    assert not dialogs
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/builders", "/builders/hello", "/locks", "/workers", "/changes"])
+def test_no_page_is_wider_than_a_phone(ci: Running, chromium: Browser, path: str, scheme: str) -> None:
+    context = chromium.new_context(
+        base_url=ci.url, viewport={"width": 380, "height": 700}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    page.goto(path)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    context.close()
