@@ -24,7 +24,7 @@ from timeline import Timeline
 from lockstep.core.nouns import Result
 from lockstep.storage.queries import Queries
 
-DEADLINE = 90.0
+DEADLINE = 60.0
 """Seconds after which a condition is given up; generous, because machines may be slow."""
 PROGRAM = Path(sys.executable).with_name("lockstep")
 PRELUDE = """\

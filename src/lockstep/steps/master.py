@@ -17,13 +17,17 @@ from lockstep.steps.base import BuildStep
 from lockstep.steps.commands import command_text, flatten_command
 from lockstep.steps.logs import Log
 
+_WATCHDOG = 'read -r group && { read -r over || kill -KILL "-$group"; }'
+"""Waits in a process of its own. If the pipe ends before it was told that all is over, the server is gone."""
+
 
 class MasterShellCommand(BuildStep):
     """Run a program on the server, with the server's rights.
 
     `command` is a list of words or a string for the shell; `path` (or `workdir`) its directory, below the server's own;
     `env` is added to the server's environment, `${NAME}` in it stands for the server's value. If the build is stopped
-    the program's process group gets `interruptSignal`.
+    the program's process group gets `interruptSignal`; if the server is killed, the group is killed too: the build is
+    tried again, and must not meet what it started before.
     """
 
     name: Any = "MasterShellCommand"
@@ -57,6 +61,7 @@ class MasterShellCommand(BuildStep):
         if not hasattr(signal, f"SIG{interruptSignal}"):
             mistake(f"interruptSignal: there is no signal {interruptSignal!r}", place=self.place)
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     async def run(self) -> int:
         command = flatten_command(self.command)
@@ -70,11 +75,15 @@ class MasterShellCommand(BuildStep):
                 self._start, substitute(words, self.doors.secret), where, environment
             )
         except OSError as exc:
+            self._release_watchdog()
             log.addHeader(f"it cannot be started: {exc.strerror or type(exc).__name__}\n")
             return Result.FAILURE
         if self.stopped:
             self._kill()
-        code = await self._follow(self._process, log)
+        try:
+            code = await self._follow(self._process, log)
+        finally:
+            self._release_watchdog()
         log.addHeader(f"exit code {code}\n")
         return self.decodeRC.get(code, Result.FAILURE)
 
@@ -93,7 +102,10 @@ class MasterShellCommand(BuildStep):
         return env
 
     def _start(self, words: list[str], where: str, env: dict[str, str]) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
+        self._watchdog = watchdog = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHDOG], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        process = subprocess.Popen(
             words,
             cwd=where,
             env=env,
@@ -102,6 +114,17 @@ class MasterShellCommand(BuildStep):
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        assert watchdog.stdin is not None
+        watchdog.stdin.write(b"%d\n" % process.pid)
+        watchdog.stdin.flush()
+        return process
+
+    def _release_watchdog(self) -> None:
+        """The program has ended, or was never started."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            with contextlib.suppress(BrokenPipeError):
+                watchdog.communicate(b"over\n")
 
     async def _follow(self, process: "subprocess.Popen[bytes]", log: Log) -> int:
         """Write what the program says to the log, as it comes, until it has ended."""
