@@ -157,6 +157,7 @@ def call_ended(state: State, fact: f.CallEnded, _at: float) -> None:
     what = f"{fact.number} of step {fact.step} of build {fact.buildid}"
     record.state = move("call", what, record.state, "ended")  # type: ignore[assignment]
     record.result = fact.result
+    record.order = fact.order
     for buildset in state.waited_buildsets((fact.buildid, fact.step, fact.number)):
         if buildset.state == "complete":
             drop_buildset(state, buildset)

@@ -40,7 +40,7 @@ class RunCommand(Struct, frozen=True, tag_field="call", tag="command", kw_only=T
 
 
 class SetProperty(Struct, frozen=True, tag_field="call", tag="property"):
-    """Set a property of the build. Ends at once; result None."""
+    """Set a property of the build. Ends at once; result: what it was before, as [value, source], or None."""
 
     name: str
     value: Any

@@ -368,7 +368,8 @@ def end_call(draft: Draft, buildid: int, number: int, call: int, result: Any) ->
     record = step.calls.get(call) if step is not None else None
     if step is None or step.state != "running" or record is None or record.state != "started":
         return
-    draft.emit(f.CallEnded(buildid=buildid, step=number, stepid=step.stepid, number=call, result=result))
+    order = draft.state.last_fact + 1
+    draft.emit(f.CallEnded(buildid=buildid, step=number, stepid=step.stepid, number=call, result=result, order=order))
     draft.effect(x.CallDone(buildid, number, call, result))
 
 

@@ -95,6 +95,8 @@ def _end_at_once(draft: Draft, build: Build, step: Step, event: e.CallMade) -> N
     buildid, number = build.buildid, event.number
     match event.call:
         case c.SetProperty(name, value, source):
+            former = build.properties.get(name)
+            result = list(former) if former is not None else None
             draft.emit(f.PropertySet(buildid=buildid, name=name, value=value, source=source))
         case c.OpenLog(name, type_):
             result = _open_log(draft, build, step, name, type_)

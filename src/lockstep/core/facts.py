@@ -286,13 +286,14 @@ class CallStarted(Fact, frozen=True):
 
 
 class CallEnded(Fact, frozen=True):
-    """A call has its result."""
+    """A call has its result. `order` grows with every fact: a replay ends the calls of a step in this order."""
 
     buildid: int
     step: int
     stepid: int
     number: int
     result: Any = None
+    order: int = 0
 
 
 class PropertySet(Fact, frozen=True):

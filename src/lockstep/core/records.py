@@ -71,6 +71,7 @@ class CallRecord(Struct, kw_only=True):
     fingerprint: str
     state: CallState = "started"
     result: Any = None
+    order: int = 0
     ticket: int = 0
     hold: int = 0
     due: float = 0.0

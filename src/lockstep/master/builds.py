@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lockstep.core import events as e
 from lockstep.core.calls import AddSteps
 from lockstep.core.nouns import Result
-from lockstep.core.records import Build, Step
+from lockstep.core.records import Build, CallRecord, Step
 from lockstep.core.values import Change, Properties, SourceStamp
+from lockstep.master.journal import properties_before
+from lockstep.master.limits import REMAKE_PATIENCE
 from lockstep.master.logs import lines_of
 from lockstep.master.loop import Loop
 from lockstep.master.step_run import StepRun
@@ -41,6 +43,8 @@ class BuildView:
         buildset = state.buildsets[request.bsid]
         self.sourcestamps: tuple[SourceStamp, ...] = tuple(state.stamps[ssid].stamp for ssid in buildset.ssids)
         self.changes: tuple[Change, ...] = ()
+        self.replayed: Properties | None = None
+        """On replay, the properties as they were at this point of the step."""
 
     @property
     def buildid(self) -> int:
@@ -60,7 +64,7 @@ class BuildView:
 
     @property
     def properties(self) -> Properties:
-        return self._record.properties
+        return self._record.properties if self.replayed is None else self.replayed
 
     @property
     def result(self) -> Result:
@@ -124,6 +128,9 @@ class BuildRun:
         record = self.record
         if record is None:
             return
+        if record.builder not in self.house.config.builders:
+            self._put_back(f"builder '{record.builder}' is not in the configuration any more")
+            return
         await self._look()
         self.steps = self.house.make_steps(record.builder)
         properties = await self.house.properties_of(record, self._sourcestamps())
@@ -131,42 +138,64 @@ class BuildRun:
         plans = tuple(step.plan() for step in self.steps)
         self.loop.post(e.BuildPlanned(buildid=self.buildid, plans=plans, properties=properties))
 
+    def _put_back(self, problem: str) -> None:
+        reason = f"{problem}; the build is tried again"
+        self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.RETRY, reason=reason))
+
     async def resume(self) -> None:
         """A build of before the restart: make its steps again, those added on the way too (HOUSE 2.5)."""
         record = self.record
         if record is None:
             return
-        await self._look()
-        problem = ""
         if record.builder not in self.house.config.builders:
-            problem = f"builder '{record.builder}' is not in the configuration any more"
-        else:
-            self.steps = self.house.make_steps(record.builder)
-            problem = await self._remake_added(record)
-        classes = [step.plan().step_class for step in self.steps]
-        if not problem and classes != [step.plan.step_class for step in record.steps]:
-            problem = f"the steps of builder '{record.builder}' have changed since build {record.number} began"
-        if problem:
-            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.RETRY, reason=f"{problem}; tried again"))
+            self._put_back(f"builder '{record.builder}' is not in the configuration any more")
             return
+        await self._look()
+        self.steps = self.house.make_steps(record.builder)
+        try:
+            problem = await asyncio.wait_for(self._remake_added(record), REMAKE_PATIENCE)
+        except TimeoutError:
+            problem = "the steps that its steps had added could not be made again"
+        problem = problem or self._changed(record)
+        if problem:
+            self._put_back(problem)
+            return
+        self.view_live()
         await self._preload(record)
         self._made.set()
+
+    def _changed(self, record: Build) -> str:
+        """Whether the steps are other ones than when the build began. The running step adds its own by itself."""
+        running = record.steps[record.current - 1] if record.current else None
+        own: set[int] = set()
+        if running is not None and running.state == "running":
+            own = {number for call in running.calls.values() for number in _added(call)}
+        expected = [step.plan.step_class for step in record.steps if step.number not in own]
+        if [step.plan().step_class for step in self.steps] != expected:
+            return f"the steps of builder '{record.builder}' have changed since build {record.number} began"
+        return ""
 
     async def _preload(self, record: Build) -> None:
         """Have the stored lines of the running step's logs at hand, for its observers."""
         step = record.steps[record.current - 1] if record.current else None
         if step is not None and step.state == "running":
+            self._stored = await self._lines(step)
             for logid in sorted(step.open_logs):
-                type_, text = await self.house.stored_log(logid)
-                self._stored[logid] = lines_of(type_, text)
+                type_, _text = await self.house.stored_log(logid)
                 self.house.open_log(logid, type_, len(self._stored[logid]))
 
+    async def _lines(self, step: Step) -> dict[int, list[Line]]:
+        stored = {logid: await self.house.stored_log(logid) for logid in sorted(step.logs)}
+        return {logid: lines_of(type_, text) for logid, (type_, text) in stored.items()}
+
     async def _remake_added(self, record: Build) -> str:
-        """Run the finished steps that added others again, without effect, to have the added ones (HOUSE 2.5)."""
+        """Run the ended steps that added others again, without effect, to have the added ones (HOUSE 2.5)."""
         for step in record.steps:
-            if step.state != "ended" or not any(isinstance(call.call, AddSteps) for call in step.calls.values()):
+            if step.state != "ended" or not any(_added(call) for call in step.calls.values()):
                 continue
-            run = self._step_run(step, {}, replay_only=True)
+            if step.number > len(self.steps):
+                return self._changed(record)
+            run = self._step_run(step, await self._lines(step), replay_only=True)
             await run.execute(self._stored_preparation(step))
             if run.difference:
                 return run.difference
@@ -214,7 +243,9 @@ class BuildRun:
 
     def _step_run(self, step: Step, stored: dict[int, list[Line]], replay_only: bool = False) -> StepRun:
         assert self.view is not None
+        record = self.record
         self.view.step = step.number
+        self.view.replayed = properties_before(record, step.number) if record is not None and step.calls else None
         return StepRun(self, self.view, step, self.steps[step.number - 1], stored, replay_only)
 
     async def run(self, number: int) -> None:
@@ -228,10 +259,14 @@ class BuildRun:
             return
         stored, self._stored = self._stored, {}
         self.running = run = self._step_run(step, stored)
+        if step.interrupted:
+            self.spawn(run.interrupt(record.stop_reason))
         try:
             outcome = await run.execute(self._stored_preparation(step))
         finally:
             self.running = None
+            self.view_live()
+            lines = run.finish_logs()
         if run.difference:
             self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.RETRY, reason=run.difference))
         elif outcome is not None:
@@ -243,9 +278,14 @@ class BuildRun:
                     summary=outcome.summary,
                     hidden=outcome.hidden,
                     build_summary=outcome.build_summary,
-                    lines=run.finish_logs(),
+                    lines=lines,
                 )
             )
+
+    def view_live(self) -> None:
+        """No step is replayed any more."""
+        if self.view is not None:
+            self.view.replayed = None
 
     def call_done(self, step: int, number: int, result: Any) -> None:
         """A call's result is stored."""
@@ -265,3 +305,10 @@ class BuildRun:
         """The build has ended: whatever still runs of it here is cancelled."""
         for task in list(self._tasks):
             task.cancel()
+
+
+def _added(record: CallRecord) -> list[int]:
+    """The numbers of the steps that a call has added."""
+    if isinstance(record.call, AddSteps) and record.state == "ended":
+        return [int(number) for number in record.result or ()]
+    return []

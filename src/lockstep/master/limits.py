@@ -23,5 +23,14 @@ COMMIT_TURNS: Final = 10
 STOP_GRACE: Final = 10.0
 """Seconds that a step may take to end after its build was stopped; then its code is cancelled."""
 
+REPLAY_PATIENCE: Final = 30.0
+"""Seconds after which a replay that waits for what it did before is taken for one that differs."""
+
+REMAKE_PATIENCE: Final = 30.0
+"""Seconds that the replay of an ended step may take at a start."""
+
+TURNS_BETWEEN_RESULTS: Final = 8
+"""Turns of the event loop between two results that are given to a step: what follows from the first comes first."""
+
 MAX_API_BODY: Final = 1 << 20
 """Bytes of a request's body."""

@@ -6,14 +6,18 @@ effect, and what differs is found (HOUSE.md section 2).
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from lockstep.core import calls as c
 from lockstep.core import events as e
+from lockstep.core.nouns import Result
 from lockstep.core.records import CallRecord, Step
-from lockstep.master.journal import ReplayDiffersError, fingerprint, result_of
-from lockstep.master.limits import STOP_GRACE
+from lockstep.master.journal import Journal, ReplayDiffersError, ReplayEndsError, fingerprint, result_of
+from lockstep.master.limits import REPLAY_PATIENCE, STOP_GRACE, TURNS_BETWEEN_RESULTS
 from lockstep.master.tape import Line, Tape
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared, StepOutcome, decode_prepared, encode_prepared, execute, render_arguments
@@ -42,21 +46,26 @@ class StepRun:
         self._record = record
         self._step = step
         self._replay_only = replay_only
-        self._journal: dict[int, CallRecord] = dict(record.calls)
+        self._journal = Journal(record.calls)
+        self._replaying = bool(self._journal)
         self._next = 1
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._commands: set[int] = set()
+        self._results: deque[tuple[int, Any]] = deque()
+        self._delivering = False
+        self._patience: asyncio.TimerHandle | None = None
         self._on_interrupt: list[Callable[[str], Awaitable[None]]] = []
-        self._logs: set[int] = set(record.logs)
+        self._stop_reason: str | None = None
+        self._logs: set[int] = set() if replay_only else set(record.logs)
         self._tapes: dict[int, Tape] = {logid: Tape(lines) for logid, lines in stored.items()}
-        for logid, tape in self._tapes.items():
-            run.house.observe(logid, tape.take)
-        self._replaying = bool(record.calls)
+        self._observer_error: Exception | None = None
+        if not replay_only:
+            for logid, tape in self._tapes.items():
+                run.house.observe(logid, tape.take)
         self._task: asyncio.Task[Any] | None = None
         self.build = view
         self.number = record.number
         self.difference = ""
-        self.summary = ""
 
     # --- running
 
@@ -65,13 +74,21 @@ class StepRun:
         self._task = asyncio.current_task()
         try:
             outcome = await execute(self._step, self, await self._complete(prepared))
+        except ReplayEndsError:
+            return None
         except ReplayDiffersError as exc:
-            self.difference = str(exc)
+            self.difference = self.difference or str(exc)
             return None
-        left = [number for number in self._journal if number >= self._next]
-        if left:
-            self._differs(left[0], self._journal[left[0]].fingerprint, "nothing")
+        except asyncio.CancelledError:
+            if self._stop_reason is None:
+                raise
+            outcome = StepOutcome(result=Result.CANCELLED, summary=self._stop_reason)
+        left = self._journal.left(self._next)
+        if left is not None:
+            self._differs(left.number, left.fingerprint, "nothing")
             return None
+        if self._patience is not None:
+            self._patience.cancel()
         await self._end_commands()
         return outcome
 
@@ -79,7 +96,7 @@ class StepRun:
         """Arguments that had to wait for the step's locks are rendered now, once (HOUSE 2.5)."""
         if prepared.args is not None or prepared.skip or prepared.error:
             return prepared
-        known = self._journal.get(self._next)
+        known = self._journal.known(self._next)
         if known is not None and isinstance(known.result, bytes):
             data = known.result
         else:
@@ -91,14 +108,13 @@ class StepRun:
         if self._replay_only:
             return
         for number in sorted(self._commands):
-            self._post_interrupt(number, "its step has ended")
+            self._run.loop.post(
+                e.CommandInterruptAsked(
+                    buildid=self.build.buildid, step=self.number, call=number, reason="its step has ended"
+                )
+            )
         while self._commands:
             await asyncio.wait([self._waiting[number] for number in self._commands])
-
-    def _post_interrupt(self, number: int, reason: str) -> None:
-        self._run.loop.post(
-            e.CommandInterruptAsked(buildid=self.build.buildid, step=self.number, call=number, reason=reason)
-        )
 
     def finish_logs(self) -> dict[int, int]:
         """Close the step's logs; returns their line counts."""
@@ -107,20 +123,18 @@ class StepRun:
     # --- calls
 
     def _begin(self, call: c.Call) -> tuple[int, CallRecord | None]:
-        """Number a call, and find its record if this is a replay. Raises ReplayDiffersError."""
+        """Number a call, and find its record if this is a replay."""
         number = self._next
         self._next += 1
         mark = fingerprint(call)
-        known = self._journal.get(number)
+        known = self._journal.known(number)
         if known is not None and known.fingerprint != mark:
             self._differs(number, known.fingerprint, mark)
             raise ReplayDiffersError(self.difference)
-        if known is None or known.state == "started":
-            self._caught_up()
-        if known is None and self._replay_only:
-            self._differs(number, "nothing", mark)
-            raise ReplayDiffersError(self.difference)
+        if self._replay_only and (known is None or known.state == "started"):
+            raise ReplayEndsError
         if known is None:
+            self._caught_up()
             self._run.loop.post(
                 e.CallMade(buildid=self.build.buildid, step=self.number, number=number, call=call, fingerprint=mark)
             )
@@ -130,6 +144,7 @@ class StepRun:
         """From here on the step does what it has not done before."""
         if self._replaying:
             self._replaying = False
+            self.build.replayed = None
             for tape in self._tapes.values():
                 tape.live()
 
@@ -141,41 +156,92 @@ class StepRun:
 
     async def call(self, call: c.Call) -> Any:
         """Make a call and wait for its stored result."""
+        if self._stop_reason is not None and not isinstance(call, c.RunCommand):
+            raise asyncio.CancelledError
         number, known = self._begin(call)
-        if known is not None and known.state == "ended":
-            result = result_of(call, known.result)
-            if isinstance(result, c.CommandResult):
-                for logid, lines in result.lines.items():
-                    if logid in self._tapes:
-                        self._tapes[logid].pass_until(lines)
-            return result
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        if isinstance(call, c.RunCommand):
+        if known is not None and known.state == "ended":
+            self._journal.ask(number)
+            self._let_through()
+        elif isinstance(call, c.RunCommand):
             self._commands.add(number)
+        if known is not None and known.state == "started" and not self._journal.blocked:
+            self._caught_up()
         try:
             # Shielded: a command that its step no longer awaits still runs, and the step ends only after it.
-            return await asyncio.shield(future)
+            result = result_of(call, await asyncio.shield(future))
         finally:
             if future.done():
                 self._waiting.pop(number, None)
+        if self._observer_error is not None:
+            raise self._observer_error
+        return result
 
     def call_now(self, call: c.Call) -> Any:
         """Make a call that ends at once and return its result."""
         number, known = self._begin(call)
+        if known is not None:
+            self._journal.pass_at_once(number)
+            if isinstance(call, c.SetProperty) and self.build.replayed is not None:
+                self.build.replayed[call.name] = (call.value, call.source)
+            self._let_through()
         record = known or self._record.calls.get(number)
         if record is None:
             raise asyncio.CancelledError
         return result_of(call, record.result)
 
+    def _let_through(self) -> None:
+        """On replay: give the results back whose turn it is."""
+        for record in self._journal.next_results():
+            self.deliver(record.number, record.result)
+        if self._patience is None and self._journal.blocked:
+            later = asyncio.get_running_loop().call_later
+            self._patience = later(REPLAY_PATIENCE, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if self._journal.blocked:
+            self._differs(self._next, "made before", "not made")
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(ReplayDiffersError(self.difference))
+
     def deliver(self, number: int, result: Any) -> None:
-        """A call's result is stored: let whoever waits for it go on."""
+        """A call's result is stored: let whoever waits for it go on, one after another in the order of the ends."""
+        self._results.append((number, result))
+        if not self._delivering:
+            self._delivering = True
+            self._deliver_next(0)
+
+    def _deliver_next(self, turns: int) -> None:
+        soon = asyncio.get_running_loop().call_soon
+        if turns:
+            soon(self._deliver_next, turns - 1)
+            return
+        if not self._results:
+            self._delivering = False
+            return
+        number, result = self._results.popleft()
         self._commands.discard(number)
         future = self._waiting.get(number)
         if future is not None and not future.done():
+            if self._replaying:
+                self._pass_lines(result)
             future.set_result(result)
+        soon(self._deliver_next, TURNS_BETWEEN_RESULTS)
+
+    def _pass_lines(self, result: Any) -> None:
+        """On replay: feed observers with what a command wrote, before its result is there."""
+        lines = result.lines if isinstance(result, c.CommandResult) else None
+        if isinstance(result, dict):
+            lines = msgspec.convert(result, c.CommandResult).lines if "rc" in result else None
+        for logid, until in (lines or {}).items():
+            if logid in self._tapes:
+                self._tapes[logid].pass_until(until)
 
     async def interrupt(self, reason: str) -> None:
         """The build is being stopped: tell the step, end what it waits for, and cancel its code if it does not end."""
+        self._stop_reason = reason
         for handler in list(self._on_interrupt):
             await handler(reason)
         for number, future in list(self._waiting.items()):
@@ -197,9 +263,11 @@ class StepRun:
         logid = int(self.call_now(c.OpenLog(name, type)))
         self._logs.add(logid)
         if logid not in self._tapes:
-            self._run.house.open_log(logid, type)
+            if not self._replay_only:
+                self._run.house.open_log(logid, type)
             tape = self._tapes[logid] = Tape(None)
-            self._run.house.observe(logid, tape.take)
+            if not self._replay_only:
+                self._run.house.observe(logid, tape.take)
         return logid
 
     def write_log(self, log: int, stream: c.Stream, text: str) -> None:
@@ -212,8 +280,15 @@ class StepRun:
             self._run.house.feed_log(log, stream, data)
 
     def observe(self, log: int, observer: Callable[[c.Stream, str], None]) -> None:
-        """Feed stored lines of a log to an observer."""
-        self._tapes[log].observe(observer)
+        """Feed stored lines of a log to an observer. What it raises, the step's next call raises."""
+
+        def guarded(stream: c.Stream, line: str) -> None:
+            try:
+                observer(stream, line)
+            except Exception as exc:
+                self._observer_error = self._observer_error or exc
+
+        self._tapes[log].observe(guarded)
 
     @property
     def calls(self) -> int:
@@ -236,7 +311,6 @@ class StepRun:
 
     def update_summary(self, text: str) -> None:
         """Show a text with the running step."""
-        self.summary = text
         self._run.house.summary_changed(self.build.buildid, self.number, text)
 
     def master_path(self, path: str) -> str:
@@ -248,5 +322,11 @@ class StepRun:
         return self._run.house.secret(name)
 
     def on_interrupt(self, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Call `handler(reason)` when the build is stopped."""
+        """Call `handler(reason)` when the build is stopped; now, if it is being stopped already."""
         self._on_interrupt.append(handler)
+        if self._stop_reason is not None:
+            self._run.spawn(_awaited(handler(self._stop_reason)))
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work

@@ -136,7 +136,7 @@ class BuildFold:
 
     def on_call_ended(self, fact: f.CallEnded, _at: float) -> None:
         record = self._step(fact.buildid, fact.step).calls[fact.number]
-        record.state, record.result = "ended", fact.result
+        record.state, record.result, record.order = "ended", fact.result, fact.order
 
     def on_property_set(self, fact: f.PropertySet, _at: float) -> None:
         self.builds[fact.buildid].properties[fact.name] = (fact.value, fact.source)

@@ -339,7 +339,9 @@ def _calls(reader: Reader, builds: dict[int, Build], saved: Saved) -> None:
         )
         if ended is not None:
             record.state = "ended"
-            record.result = codec.result_of(fact.call, codec.fact_of(ended).result)
+            end = codec.fact_of(ended)
+            record.result = codec.result_of(fact.call, end.result)
+            record.order = end.order
         step.calls[call] = record
         if command_state in ("asked", "known"):
             saved.commands.append(
