@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from croniter import CroniterError, croniter  # type: ignore[import-untyped]
-
 from lockstep.config.errors import mistake
 from lockstep.core.values import Change, SourceStamp
 from lockstep.schedulers.base import Move
@@ -131,6 +129,8 @@ class Nightly(Timed):
         **kwargs: Any,
     ) -> None:
         """Take the time table."""
+        from croniter import CroniterError, croniter  # type: ignore[import-untyped]
+
         super().__init__(name, builderNames=builderNames, **kwargs)
         fields = (_cron(minute), _cron(hour), _cron(dayOfMonth), _cron(month), _cron(dayOfWeek, weekday=True))
         self.table = " ".join(fields)
@@ -142,6 +142,8 @@ class Nightly(Timed):
             self.table = "0 * * * *"
 
     def after(self, last: float | None, now: float) -> float | None:
+        from croniter import croniter
+
         begin = now if last is None else last
         times = croniter(self.table, datetime.fromtimestamp(begin), ret_type=datetime)
         for _ in range(200):  # local times that fall into the hour that is skipped or doubled come out too early

@@ -204,7 +204,7 @@ def _create(connection: Any, database: Database, engine: Engine) -> None:
     statements = []
     for table in schema.metadata.tables.values():
         statements.append(str(CreateTable(table).compile(dialect=engine.dialect)))
-        statements += [str(CreateIndex(index).compile(dialect=engine.dialect)) for index in _indexes(table)]
+        statements += [str(CreateIndex(index).compile(dialect=engine.dialect)) for index in _indexes(table, database)]
     statements.append("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
     statements.append(f"INSERT INTO alembic_version VALUES ('{schema.SCHEMA:04}')")
     try:
@@ -216,8 +216,14 @@ def _create(connection: Any, database: Database, engine: Engine) -> None:
         raise explain(error, database.place) from error
 
 
-def _indexes(table: Any) -> list[Any]:
-    return sorted(table.indexes, key=lambda index: str(index.name))
+def _indexes(table: Any, database: Database) -> list[Any]:
+    """A table's indexes. PostgreSQL's conditions are added here: in the schema they would load its dialect always."""
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    for index in indexes if not database.is_sqlite else ():
+        where = index.dialect_kwargs.get("sqlite_where")
+        if where is not None:
+            index.dialect_kwargs["postgresql_where"] = where
+    return indexes
 
 
 def migrate(database: Database, folder: Path = MIGRATIONS) -> None:

@@ -57,8 +57,8 @@ def _bytes(name: str) -> Column[bytes]:
 
 
 def _where(condition: str) -> dict[str, Any]:
-    """A partial index: only rows for which the condition holds."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+    """A partial index: only rows for which the condition holds. PostgreSQL is told of it in `opening.py`."""
+    return {"sqlite_where": text(condition)}
 
 
 meta = Table("meta", metadata, Column("key", Text, primary_key=True), _bytes("value"))
