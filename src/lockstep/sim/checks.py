@@ -7,6 +7,8 @@ import copy
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import Struct
+
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
@@ -91,10 +93,7 @@ def same(a: State, b: State, what: str, memory: bool = True) -> None:
     for name in _FIELDS:
         left, right = getattr(a, name), getattr(b, name)
         if left != right:
-            if isinstance(left, dict) and isinstance(right, dict):
-                keys = [key for key in {**left, **right} if left.get(key) != right.get(key)]
-                left, right = [left.get(key) for key in keys], [right.get(key) for key in keys]
-            raise Violation(f"{what}: {name} differ:\n  {left}\n  {right}")
+            raise Violation(f"{what}: {difference(left, right, name)}")
     ours, theirs = allocated(a), allocated(b)
     for key in {**ours["locks"], **theirs["locks"]}:
         one, other = ours["locks"].pop(key, None), theirs["locks"].pop(key, None)
@@ -102,7 +101,23 @@ def same(a: State, b: State, what: str, memory: bool = True) -> None:
             raise Violation(f"{what}: lock {key} differs:\n  {one}\n  {other}")
     for name, value in ours.items():
         if value != theirs[name]:
-            raise Violation(f"{what}: the allocators' {name} differ:\n  {value}\n  {theirs[name]}")
+            raise Violation(f"{what}: {difference(value, theirs[name], f'the allocator: {name}')}")
+
+
+def difference(left: Any, right: Any, path: str) -> str:
+    """Where two things differ first, and how."""
+    if isinstance(left, Struct) and type(left) is type(right):
+        pairs = [(name, getattr(left, name), getattr(right, name)) for name in left.__struct_fields__]
+    elif isinstance(left, dict) and isinstance(right, dict):
+        pairs = [(repr(key), left.get(key), right.get(key)) for key in {**left, **right}]
+    elif isinstance(left, list | tuple) and type(left) is type(right) and len(left) == len(right):
+        pairs = [(str(index), *pair) for index, pair in enumerate(zip(left, right, strict=True))]
+    else:
+        return f"{path} is {left!r} and {right!r}"
+    for name, one, other in pairs:
+        if one != other:
+            return difference(one, other, f"{path}.{name}")
+    return f"{path} differs"
 
 
 # --- facts replayed from zero

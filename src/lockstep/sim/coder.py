@@ -12,7 +12,6 @@ from lockstep.core import events as e
 from lockstep.core.nouns import Result
 from lockstep.core.state import State
 from lockstep.core.values import RequestWish, Submission
-from lockstep.sim.faults import LockUse
 from lockstep.sim.scenario import Call, Command, Give, More, Nap, Note, Script, Take
 
 if TYPE_CHECKING:
@@ -134,13 +133,13 @@ class StepRun:
     def _command(self, seconds: float, rc: int) -> c.RunCommand:
         return c.RunCommand(kind="shell", args={"seconds": seconds, "rc": rc, "locks": self._promised()})
 
-    def _promised(self) -> list[LockUse]:
+    def _promised(self) -> list[list[Any]]:
         """What this command may rely on: the locks of its build, its step and its calls."""
         build = self.state.builds[self.buildid]
         hold = self.state.allocator.holds[build.hold]
         accesses = [*hold.alternative.accesses, *self.script.accesses]
         accesses += [access for _, take in self.taken for access in take.accesses]
-        return [(str(a.lock), a.mode, a.count) for a in accesses if a.lock.kind != "slot"]
+        return [[str(a.lock), a.mode, a.count] for a in accesses if a.lock.kind != "slot"]
 
     def _trigger(self, op: Call) -> c.StartBuilds:
         wishes = tuple(RequestWish(builder=name) for name in op.builders)

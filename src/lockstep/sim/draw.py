@@ -45,6 +45,8 @@ class _Draw:
         self.triggers = self.r.random() < 0.35
         self.takes = self.r.random() < 0.4
         self.step_locks = self.r.random() < 0.6
+        # Few locks, each build has one and its steps want another: rings close here.
+        self.tangled = self.step_locks and self.r.random() < 0.4
         self.rendered = self.r.random() < 0.25
         self.collapse = self.r.random() < 0.3
 
@@ -72,15 +74,17 @@ class _Draw:
     def _machines(self, family: str) -> None:
         for index in range(self.r.randint(1, 3)):
             lease = 0.0 if self.r.random() < 0.25 else self.r.choice((30.0, 60.0))
-            setup = WorkerSetup(name=f"{family}-bot{index}", max_builds=self.r.choice((None, 1, 2, 3)))
+            setup = WorkerSetup(
+                name=f"{family}-bot{index}", max_builds=self.r.choice((None, 3) if self.tangled else (None, 1, 2, 3))
+            )
             self.machines.append(Machine(setup, lease))
 
     def _locks(self, family: str) -> None:
-        for index in range(self.r.randint(1, 3)):
+        for index in range(2 if self.tangled else self.r.randint(1, 3)):
             # Where rings can close, strict order (K=0) lets requests that are put back pass a waiting step for ever.
             overtakes = self.r.choice((1, 2, 8) if self.step_locks or self.takes else (0, 1, 2, 8))
             limit = self.r.choice((1, 1, 1, 2, 3, 4))
-            if self.r.random() < 0.3:
+            if self.r.random() < 0.3 and not self.tangled:
                 for machine in self._of(family):
                     key = LockKey("worker", f"{family}-cpu{index}", machine)
                     self.locks.append(LockSetup(key, limit, overtakes))
@@ -95,7 +99,7 @@ class _Draw:
         found = [k for k in self.locks if k.key.name.startswith(family) and k.key.kind != "builddir"]
         if names is None:
             names = sorted({k.key.name for k in found if worker or k.key.kind == "master"})
-            names = self.r.sample(names, min(len(names), self.r.randint(0, most)))
+            names = self.r.sample(names, min(len(names), 1 if self.tangled else self.r.randint(0, most)))
         result = []
         for lock in found:
             if lock.key.name in names and lock.key.worker in ("", worker):
@@ -184,8 +188,9 @@ class _Draw:
         acts = []
         builders = [b.setup.name for b in self.builders]
         calm = r.random() < 0.15
+        until = 0.08 if self.tangled else r.choice((0.08, 0.8))  # a crowd, or one after another
         for _ in range(r.randint(3, 25)):
-            acts += [Act(self._when(0.8), "force", r.choice(builders), r.choice((0, 0, 0, 5, 9)))]
+            acts += [Act(self._when(until), "force", r.choice(builders), r.choice((0, 0, 0, 5, 9)))]
         wishes = [what for what in ("cancel", "stop", "priority", "pause", "limit", "reload") if r.random() < 0.5]
         for what in wishes if not calm else ():
             for _ in range(r.randint(1, 4)):

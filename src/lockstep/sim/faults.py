@@ -33,6 +33,8 @@ class Ledger:
     def __init__(self, limits: dict[str, int]) -> None:
         self.running: dict[str, Running] = {}
         self.ever: set[str] = set()
+        self.codes: dict[str, int] = {}
+        """How the commands that came to their own end have ended."""
         self.limits = limits
 
     def begin(self, tree: Running) -> None:

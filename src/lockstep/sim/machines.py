@@ -131,7 +131,11 @@ class Host:
         if command in self.seen:
             return
         self.seen.add(command)
-        self.ledger.begin(Running(command, self.name, buildid, step, tuple(tuple(use) for use in args["locks"])))
+        self.ledger.begin(
+            Running(
+                command, self.name, buildid, step, tuple((name, mode, units) for name, mode, units in args["locks"])
+            )
+        )
         result = CommandResult(rc=args["rc"])
         self.running[command] = self.timeline.after(args["seconds"], lambda: self._end(command, result))
 
@@ -150,6 +154,7 @@ class Host:
             return
         self.timeline.cancel(handle)
         self.ledger.end(command)
+        self.ledger.codes[command] = result.rc
         if command not in self.unwanted:
             self.ended[command] = result
             self._report(command)

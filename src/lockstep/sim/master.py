@@ -46,6 +46,7 @@ class Master:
         self.runs: dict[tuple[int, int], StepRun] = {}
         self.interrupts: set[tuple[int, int]] = set()
         self.acks: list[tuple[Link, str]] = []
+        self.greeted: set[str] = set()
 
     def start(self) -> None:
         """Recovery comes before everything else (L60)."""
@@ -212,6 +213,7 @@ class Master:
         run.start()
 
     def _send(self, effect: x.SendCommand) -> None:
+        self.world.sends(effect.command)
         link = self.links.get(effect.worker)
         command = self.state.commands.get(effect.command)
         if link is None or command is None:
@@ -243,6 +245,7 @@ class Master:
         self.tokens += 1
         self.hellos[self.tokens] = link
         host = link.host
+        self.greeted.add(host.name)
         self.post(
             e.WorkerConnected(
                 worker=host.name, resumes=bool(host.lease), lease=host.lease, known=known, gone=gone, token=self.tokens

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from lockstep.core import facts as f
 from lockstep.core.calls import Acquire
-from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need
+from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need, Result
 from lockstep.core.state import NO_NEED, State, slot_key
 from lockstep.sim.faults import Ledger, demand
 from lockstep.sim.fold_builds import rule_for
@@ -37,7 +37,10 @@ class Watch(GrantsWatch):
         self.calls: dict[tuple[int, int, int], bool] = {}
         self.where: dict[int, Where] = {}
         self.ended_requests: set[int] = set()
+        self.stopped: set[int] = set()
+        """Requests that somebody cancelled, and whose builds are being stopped."""
         self.commands: dict[str, int] = {}
+        self.command_of: dict[tuple[int, int, int], str] = {}
 
     def see(self, facts: Iterable[f.Numbered], state: State | None) -> None:
         """A decision's facts, and (if given) the state after them."""
@@ -177,6 +180,7 @@ class Watch(GrantsWatch):
     def on_request_put_back(self, fact: f.RequestPutBack) -> None:
         self.see_number(fact.since)
         ticket = self.requests[fact.brid]
+        demand(fact.brid not in self.stopped, f"request {fact.brid} goes back to the queue, and was cancelled")
         self.put_back.add(ticket)
         self.since[ticket] = fact.since
         self._waits(fact.brid)
@@ -194,6 +198,10 @@ class Watch(GrantsWatch):
         demand(self.requests.get(fact.brid) == fact.ticket, f"build {fact.buildid} has another ticket than its request")
         self.builds[fact.buildid] = fact.ticket
         self.brids[fact.buildid] = fact.brid
+
+    def on_build_stopping(self, fact: f.BuildStopping) -> None:
+        if fact.result is Result.CANCELLED:
+            self.stopped.add(self.brids[fact.buildid])
 
     def on_build_ended(self, fact: f.BuildEnded) -> None:
         left = self.ledger.of_step(fact.buildid, 0) if fact.buildid in self.builds else []
@@ -224,13 +232,12 @@ class Watch(GrantsWatch):
         waits = [t for t in self.waiting if self.where[t][1:3] == (fact.buildid, fact.number) and t in self.where]
         waits = [ticket for ticket in waits if self.where[ticket][0] != "request"]
         demand(not waits, f"step {fact.number} of build {fact.buildid} ends and its claims {waits} wait")
-        self.ending_step(fact.buildid, fact.number)
-
-    def ending_step(self, buildid: int, number: int) -> None:
-        """A step has ended: its holds must end in the same decision (seen by `_owners_live`)."""
-        self.steps[buildid] = (number, False)
-        for key in [key for key in self.calls if key[:2] == (buildid, number)]:
+        self.steps[fact.buildid] = (fact.number, False)
+        for key in [key for key in self.calls if key[:2] == (fact.buildid, fact.number)]:
             self.calls[key] = False
+        for brid in self.requests:
+            orphan = self.bsets.get(self.bset_of[brid], (0, 0, 0))[:2] == (fact.buildid, fact.number)
+            demand(not orphan or brid in self.stopped, f"request {brid} goes on, and nobody waits for it any more")
 
     def on_call_started(self, fact: f.CallStarted) -> None:
         where = (fact.buildid, fact.step, fact.number)
@@ -239,11 +246,17 @@ class Watch(GrantsWatch):
         if fact.command:
             demand(fact.command not in self.commands, f"command {fact.command} has the id of another")
             self.commands[fact.command] = fact.buildid
+            self.command_of[where] = fact.command
         if fact.ticket and isinstance(fact.call, Acquire):
             self._claims(fact.ticket, *where, fact.call.accesses)
 
     def on_call_ended(self, fact: f.CallEnded) -> None:
-        self.calls[fact.buildid, fact.step, fact.number] = False
+        where = (fact.buildid, fact.step, fact.number)
+        self.calls[where] = False
+        command = self.command_of.get(where)
+        if command is not None and fact.result.rc >= 0:
+            code = self.ledger.codes.get(command)
+            demand(code == fact.result.rc, f"command {command} is said to have ended with {fact.result.rc}, not {code}")
 
     # --- rings (L52)
 

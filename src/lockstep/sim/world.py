@@ -8,6 +8,7 @@ from random import Random
 
 from lockstep.core import effects as x
 from lockstep.core import events as e
+from lockstep.core import facts as f
 from lockstep.core.decide import Outcome
 from lockstep.core.nouns import Access, Result
 from lockstep.core.state import State
@@ -50,6 +51,7 @@ class World:
             for machine in scenario.machines
         }
         self.decisions = 0
+        self.stored_commands: set[str] = set()
 
     def setup(self) -> Setup:
         """The configuration as it is now."""
@@ -143,6 +145,10 @@ class World:
         self.decisions += 1
         if self.tracer is not None:
             self.tracer.decided(master.wall(), event, outcome)
+        for one in outcome.facts:
+            if isinstance(one.fact, f.BuildStarted):
+                here = one.fact.worker in master.greeted
+                demand(here, f"build {one.fact.buildid} is given to {one.fact.worker}, who has not come yet (L60)")
         try:
             self.watch.see(outcome.facts, master.state)
         except Violation as error:
@@ -155,12 +161,19 @@ class World:
     def stored(self, master: Master, groups: list[Group]) -> None:
         """A commit."""
         self.disk.append(groups)
+        for one in (one for group in groups for one in group):
+            if isinstance(one.fact, f.CallStarted) and one.fact.command:
+                self.stored_commands.add(one.fact.command)
         if self.tracer is not None:
             self.tracer.stored()
 
     def leaves(self, master: Master, effect: x.Effect, needs: int) -> None:
         """An errand is about to leave the house."""
         demand(self.disk.last_fact >= needs, f"{effect} leaves the house before fact {needs} is stored")
+
+    def sends(self, command: str) -> None:
+        """A command is about to be told to a worker."""
+        demand(command in self.stored_commands, f"command {command} leaves the house before it is stored")
 
     # --- what happens
 

@@ -1,0 +1,332 @@
+"""Planted faults: each one line of thinking wrong, put into the core or the simulated master for a while.
+
+Only the faults are here; that the checkers catch each of them is said in `test_mutants.py`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+from lockstep.core import (
+    apply,
+    decide,
+    decide_builds,
+    decide_calls,
+    decide_workers,
+    effects,
+    recovery,
+    state,
+)
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.calls import CommandResult
+from lockstep.core.nouns import Result
+from lockstep.sim import master
+
+Mutant = Callable[[], Any]
+
+
+def _handler(kind: type[e.Event], make: Callable[[Any], Any]) -> Any:
+    return patch.dict(decide.HANDLERS, {kind: make(decide.HANDLERS[kind])})
+
+
+def _rule(kind: type[f.Fact], make: Callable[[Any], Any]) -> Any:
+    return patch.dict(apply.APPLY, {kind: make(apply.APPLY[kind])})
+
+
+def ghost_waiter_on_cancel() -> Any:
+    """A cancelled claim goes on waiting (fault 2 of LOCKS.md section 11)."""
+    return _rule(f.ClaimDropped, lambda _old: apply.nothing)
+
+
+def leak_one_in_ten() -> Any:
+    """Every tenth hold is not given back."""
+    return _rule(f.HoldEnded, lambda old: lambda s, fact, at: old(s, fact, at) if fact.hold % 10 else None)
+
+
+def effect_before_store() -> Any:
+    """A command is sent before its fact is stored."""
+    return patch.object(effects.SendCommand, "inner", True)
+
+
+def old_command_id_accepted() -> Any:
+    """The end of a command that is over already ends another one."""
+
+    def make(old: Any) -> Any:
+        def command_ended(draft: Any, event: e.CommandEnded) -> None:
+            commands = draft.state.commands
+            name = event.command if event.command in commands else next(iter(sorted(commands)), "")
+            old(draft, e.CommandEnded(command=name, result=event.result))
+
+        return command_ended
+
+    return _handler(e.CommandEnded, make)
+
+
+def ticket_lost_on_retry() -> Any:
+    """Who is put back queues up at the end."""
+
+    def make(old: Any) -> Any:
+        def request_put_back(s: Any, fact: f.RequestPutBack, at: float) -> None:
+            request = s.requests[fact.brid]
+            s.claims[fact.since] = s.claims.pop(request.ticket)
+            request.ticket = fact.since
+            old(s, fact, at)
+
+        return request_put_back
+
+    return _rule(f.RequestPutBack, make)
+
+
+def hold_released_on_disconnect() -> Any:
+    """A lost connection is taken for a stopped machine: no lease (L61)."""
+
+    def make(old: Any) -> Any:
+        def disconnected(draft: Any, event: e.WorkerDisconnected) -> None:
+            old(draft, event)
+            worker = draft.state.workers.get(event.worker)
+            if worker is not None and worker.state == "unreachable":
+                decide_workers._give_up(draft, worker, "gone")
+
+        return disconnected
+
+    return _handler(e.WorkerDisconnected, make)
+
+
+def reload_revokes_holds() -> Any:
+    """A reload that lowers a limit takes holds away (L6)."""
+
+    def make(old: Any) -> Any:
+        def configured(draft: Any, event: e.Configured) -> None:
+            old(draft, event)
+            allocator = draft.state.allocator
+            for lock in event.setup.locks:
+                if lock.key.kind == "master" and allocator.reasons.used(lock.key) > lock.limit:
+                    hold = allocator.reasons.holders(lock.key)[-1]
+                    draft.emit(f.HoldEnded(hold=hold.id, ticket=hold.ticket))
+
+        return configured
+
+    return _handler(e.Configured, make)
+
+
+def crash_forgets_holds() -> Any:
+    """What is held is not read back."""
+    return patch.object(recovery, "_holds", lambda _state, _saved: [])
+
+
+def release_twice() -> Any:
+    """A call's locks are given back by `Release`, and once more when its step ends (L32)."""
+
+    def end_calls(draft: Any, build: Any, step: Any) -> None:
+        old(draft, build, step)
+        for record in step.calls.values():
+            if record.ticket and record.hold:
+                draft.emit(f.HoldEnded(hold=record.hold, ticket=record.ticket))
+
+    old = decide_builds._end_calls
+    return patch.object(decide_builds, "_end_calls", end_calls)
+
+
+def stopped_claim_stays() -> Any:
+    """The claim of a stopped build's step goes on waiting."""
+    return patch.object(decide_builds, "drop_waits", lambda _draft, _step: None)
+
+
+def child_not_cancelled() -> Any:
+    """Builds that nobody waits for any more go on."""
+    return patch.object(decide_builds, "_cancel_children", lambda *_: None)
+
+
+def fence_repeated_after_restart() -> Any:
+    """The last fence of a lock is not read back (L62)."""
+
+    def lock_state(s: Any, lock: Any) -> Any:
+        lock.fence = 0
+        return old(s, lock)
+
+    old = recovery._lock_state
+    return patch.object(recovery, "_lock_state", lock_state)
+
+
+def granted_while_paused() -> Any:
+    """A paused worker gets builds."""
+
+    def slot_limit(self: Any, worker: Any) -> int:
+        worker_paused, worker.paused = worker.paused, False
+        limit = old(self, worker)
+        worker.paused = worker_paused
+        return int(limit)
+
+    old = state.State.slot_limit
+    return patch.object(state.State, "slot_limit", slot_limit)
+
+
+def recovery_believes_in_connections() -> Any:
+    """After a restart, workers that were connected are taken for connected: grants come before recovery is over."""
+
+    def resume(s: Any, at: float) -> Any:
+        away = {name: worker for name, worker in s.workers.items() if worker.state == "connected"}
+        for name in away:
+            del s.workers[name]
+        outcome = old(s, at)
+        s.workers.update(away)
+        return outcome
+
+    old = master.resume
+    return patch.object(master, "resume", resume)
+
+
+def lease_without_margin() -> Any:
+    """An unreachable worker is given up long before its lease is over."""
+    return patch.object(decide_workers, "LEASE_MARGIN", -50.0)
+
+
+def broken_build_ends_before_its_commands() -> Any:
+    """A build that is put back gives its locks away while its commands still run."""
+
+    def end_if_broken(draft: Any, build: Any, gone: str = "") -> bool:
+        if build.buildid in draft.state.builds and build.broken:
+            for name in sorted(draft.state.commands_of.get(build.buildid, ())):
+                draft.emit(f.CommandOver(command=name))
+            decide_builds.end_build(draft, build, gone)
+            return True
+        return False
+
+    return patch.object(decide_builds, "end_if_broken", end_if_broken)
+
+
+def cancelled_build_is_retried() -> Any:
+    """A build that somebody stopped, and that loses its worker, goes back to the queue."""
+
+    def break_build(draft: Any, build: Any, result: Result, *rest: Any) -> None:
+        if build.stop_result is Result.CANCELLED and not build.broken:
+            build.stop_result = None
+        old(draft, build, result, *rest)
+
+    old = decide_builds.break_build
+    return patch.object(decide_builds, "break_build", break_build)
+
+
+def step_keeps_its_locks() -> Any:
+    """A step's hold does not end with the step (L30)."""
+
+    def end_step(draft: Any, build: Any, step: Any, *rest: Any, **more: Any) -> None:
+        hold, step.hold = step.hold, 0
+        old(draft, build, step, *rest, **more)
+        step.hold = hold
+
+    old = decide_builds.end_step
+    return patch.object(decide_builds, "end_step", end_step)
+
+
+def overtaking_forgotten_after_restart() -> Any:
+    """What a lock remembers of its grants is not read back (L45)."""
+
+    def lock_state(s: Any, lock: Any) -> Any:
+        lock.memory = None
+        return old(s, lock)
+
+    old = recovery._lock_state
+    return patch.object(recovery, "_lock_state", lock_state)
+
+
+def doubled_call_acts_twice() -> Any:
+    """A call that is known already is made again."""
+
+    def make(old: Any) -> Any:
+        def call_made(draft: Any, event: e.CallMade) -> None:
+            step = draft.state.step(event.buildid, event.step)
+            if step is not None:
+                step.calls.pop(event.number, None)
+            old(draft, event)
+
+        return call_made
+
+    return _handler(e.CallMade, make)
+
+
+def ring_is_not_broken() -> Any:
+    """The build of a ring that is sentenced does not end."""
+
+    def break_build(draft: Any, build: Any, result: Result, reason: str, *rest: Any) -> None:
+        if not reason.startswith("Deadlock"):
+            old(draft, build, result, reason, *rest)
+
+    old = decide_builds.break_build
+    return patch.object(decide_builds, "break_build", break_build)
+
+
+def result_lost_in_a_crash() -> Any:
+    """A call that had ended before the crash is not answered again."""
+
+    def make(old: Any) -> Any:
+        def call_made(draft: Any, event: e.CallMade) -> None:
+            step = draft.state.step(event.buildid, event.step)
+            if step is None or event.number not in step.calls:
+                old(draft, event)
+
+        return call_made
+
+    return _handler(e.CallMade, make)
+
+
+def sleep_never_ends_after_a_crash() -> Any:
+    """Timers are not armed again by the recovery."""
+
+    def resume(s: Any, at: float) -> Any:
+        outcome = old(s, at)
+        effects_left = tuple(each for each in outcome.effects if not isinstance(each, effects.ArmTimer))
+        return decide.Outcome(outcome.facts, effects_left)
+
+    old = master.resume
+    return patch.object(master, "resume", resume)
+
+
+def lost_command_counts_as_success() -> Any:
+    """A worker that came back without a command is believed to have run it."""
+
+    def connected(draft: Any, event: e.WorkerConnected) -> None:
+        for command in [c for c in draft.state.commands.values() if c.worker == event.worker]:
+            if command.id not in event.known:
+                decide_calls.command_ended(draft, e.CommandEnded(command=command.id, result=CommandResult(rc=0)))
+        old(draft, event)
+
+    old = decide.HANDLERS[e.WorkerConnected]
+    return _handler(e.WorkerConnected, lambda _old: connected)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    ghost_waiter_on_cancel,
+    leak_one_in_ten,
+    effect_before_store,
+    old_command_id_accepted,
+    ticket_lost_on_retry,
+    hold_released_on_disconnect,
+    reload_revokes_holds,
+    crash_forgets_holds,
+    release_twice,
+    stopped_claim_stays,
+    child_not_cancelled,
+    fence_repeated_after_restart,
+    granted_while_paused,
+    recovery_believes_in_connections,
+    lease_without_margin,
+    broken_build_ends_before_its_commands,
+    cancelled_build_is_retried,
+    step_keeps_its_locks,
+    overtaking_forgotten_after_restart,
+    doubled_call_acts_twice,
+    ring_is_not_broken,
+    result_lost_in_a_crash,
+    sleep_never_ends_after_a_crash,
+    lost_command_counts_as_success,
+)
+
+
+@contextlib.contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    """Have the fault in the core for a while."""
+    with mutant():
+        yield

@@ -1,0 +1,104 @@
+"""Whole worlds from seeds: with faults, healed, and then everything ends; the checkers look at each decision.
+
+To see a failing seed again: `python -m lockstep.sim SEED --shrink`.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from lockstep.core import decide
+from lockstep.core import events as e
+from lockstep.sim.__main__ import main
+from lockstep.sim.disk import SqlDisk
+from lockstep.sim.draw import draw
+from lockstep.sim.shrink import failure, shrink
+from lockstep.sim.tracing import Tracer, check_trace
+from lockstep.sim.world import World
+
+QUICK = range(150)
+ON_SQL = range(1000, 1008)
+SOAK = range(10_000, 15_000)
+
+
+def play(seeds: range) -> None:
+    """Play all seeds; fail with the first that fails, and say how to see it again."""
+    for seed in seeds:
+        error = failure(draw(seed))
+        assert not error, f"seed {seed}: {error}\nTo see it again: python -m lockstep.sim {seed} --shrink"
+
+
+def test_worlds_with_faults_heal_and_everything_ends() -> None:
+    play(QUICK)
+
+
+def test_the_real_store_keeps_what_the_simulated_one_keeps(tmp_path: Path) -> None:
+    for seed in ON_SQL:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        error = failure(draw(seed), SqlDisk(folder))
+        assert not error, f"seed {seed}: {error}\nTo see it again: python -m lockstep.sim {seed} --sql"
+
+
+def test_one_seed_is_one_world() -> None:
+    traces = []
+    for _ in range(2):
+        tracer = Tracer()
+        World(draw(23), tracer=tracer).play()
+        traces.append(tracer.text())
+    assert traces[0] == traces[1]
+
+
+def test_the_worlds_are_a_swarm() -> None:
+    worlds = [draw(seed) for seed in range(200)]
+    for what in ("crash", "cut", "restart", "die", "false", "cancel", "stop", "priority", "pause", "limit", "reload"):
+        having = sum(any(act.what == what for act in world.acts) for world in worlds)
+        assert 10 < having < 190, f"{what} is in {having} of 200 worlds"
+    for name in worlds[0].faults.__struct_fields__:
+        having = sum(getattr(world.faults, name) > 0 for world in worlds)
+        assert 10 < having < 190, f"{name} is in {having} of 200 worlds"
+
+
+def test_what_the_worlds_reach() -> None:
+    """Rare things do happen: a simulation that never closes a ring proves nothing about rings."""
+    wanted = {
+        "RingBroken", "BarrierRaised", "ClaimPinned", "RequestPutBack", "WorkerGivenUp", "CommandInterrupted",
+        "StepsAdded", "NeedSet", "PrioritySet", "WorkerPaused", "LimitChanged", "CommandKnown", "ClaimDropped",
+    }  # fmt: skip
+    for seed in range(200):
+        world = World(draw(seed))
+        world.play()
+        wanted -= {type(one.fact).__name__ for group in world.disk.groups for one in group}
+        if not wanted:
+            break
+    assert not wanted
+
+
+def test_a_failing_world_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a request can be cancelled only once in the life of the process."""
+
+    def refuse(_draft: object, _event: e.CancelAsked) -> None:
+        raise RuntimeError("nobody may cancel")
+
+    monkeypatch.setitem(decide.HANDLERS, e.CancelAsked, refuse)
+    seed = next(seed for seed in range(100) if "nobody may cancel" in failure(draw(seed)))
+    before = draw(seed)
+    after = shrink(before)
+    assert "nobody may cancel" in failure(after)
+    assert len(after.acts) <= 3 < len(before.acts)
+
+
+def test_the_command_plays_and_writes_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "world.trace"
+    monkeypatch.setattr("sys.argv", ["sim", "3", "--trace", str(path)])
+    assert main() == 0
+    assert "1 worlds, 0 failed" in capsys.readouterr().out
+    assert re.search(r"^> crash$", path.read_text(), re.MULTILINE)
+    check_trace(path)
+
+
+@pytest.mark.soak
+def test_thousands_of_worlds() -> None:
+    play(SOAK)
