@@ -70,6 +70,10 @@ class Running:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
+    def tell_to_stop(self) -> None:
+        """What SIGTERM does first."""
+        self._loop.call_soon_threadsafe(self.server.stopped.set)
+
     # --- asking
 
     def get(self, path: str, status: int = 200, **query: Any) -> Any:

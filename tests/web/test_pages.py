@@ -2,14 +2,16 @@
 
 import re
 import threading
+from pathlib import Path
 
 import pytest
 
+from lockstep.master.web import ServerDoor
 from lockstep.web.build_views import fresh_html, lines_html
-from lockstep.web.drawing import load_assets
+from lockstep.web.drawing import Painter, load_assets
 from lockstep.web.limits import SHOWN_LINES
 
-from .serving import Running
+from .serving import Running, running
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +151,36 @@ def test_assets_have_a_type_and_a_version() -> None:
     assert assets["style.css"].type == "text/css"
     assert assets["page.js"].type in ("text/javascript", "application/javascript")
     assert len({asset.version for asset in assets.values()}) == len(assets)
+
+
+def test_without_the_vendors_assets_pages_are_readable_and_say_so(ci: Running) -> None:
+    assets = {name: asset for name, asset in load_assets().items() if not name.startswith("vendor/")}
+    painter = Painter(ServerDoor(ci.server), assets)
+    page = painter.page("changes.html", {"changes": [], "sources": (), "path_now": "/changes", "live": False})
+    assert "This page does not renew itself" in page
+    assert "htmx.min.js" not in page
+    assert "No change was noticed yet" in page
+
+
+def test_open_pages_and_streams_end_when_the_server_is_told_to_stop(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        ended = []
+        begun = threading.Barrier(4)
+
+        def look(path: str) -> None:
+            with server.http.stream("GET", path, timeout=None) as response:
+                lines = response.iter_lines()
+                next(lines)
+                begun.wait()
+                ended.append(len(list(lines)))
+
+        paths = ("/?live=1", "/api/v2/events", "/locks?live=1")
+        threads = [threading.Thread(target=look, args=(path,)) for path in paths]
+        for thread in threads:
+            thread.start()
+        begun.wait()
+        server.tell_to_stop()
+        for thread in threads:
+            thread.join(10)
+        assert len(ended) == 3
+        assert server.http.get("/?live=1").status_code == 400
