@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = [sys.executable, "-m", "lockstep.cli.main"]
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until a test gives up."""
 
 CONFIG = """
