@@ -68,13 +68,18 @@ def quiet(pid: int, idle: float = 1.5, patience: float = 120.0) -> float:
 
 
 class Started:
-    """A process that was started here, with what it says in a file."""
+    """A process that was started here, with what it says in a file.
+
+    Variables that change how Python runs are not handed on: whoever installs a program has its compiled modules.
+    """
 
     def __init__(self, words: list[str], log: Path, **env: str) -> None:
         self._log = log
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LOCKSTEP_"))}
+        kept |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
-                words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **env}
+                words, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**kept, **env}
             )
 
     @property

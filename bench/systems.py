@@ -3,6 +3,7 @@
 Both read the same configuration text: Lockstep speaks Buildbot's language. What is measured is in `measures.py`.
 """
 
+import compileall
 import fcntl
 import http.client
 import json
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import lockstep
 from processes import GaveUpError, Started, free_port, run, until
 
 VERSION = "4.3.0"
@@ -336,6 +338,7 @@ class Lockstep(System):
     database = "lockstep.sqlite"
 
     def prepare(self) -> None:
+        compileall.compile_dir(str(Path(lockstep.__file__).parent), quiet=1)  # as installing it does
         self.write(COMMON)
 
     def words(self) -> list[str]:
