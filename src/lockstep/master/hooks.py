@@ -1,6 +1,6 @@
-"""The hooks of a configuration that choose among workers: `canStartBuild` and `nextWorker` (L24a).
+"""What must be asked of the configuration for each request: rendered locks (L24), `canStartBuild`, `nextWorker` (L24a).
 
-They are asked here, outside of every decision, and give a filter and an order of a request's alternatives. They are
+They are asked here, outside of every decision, and give the request's alternatives, filtered and in an order. Hooks are
 asked again when workers come and go and builds end, since what they look at may have changed then.
 """
 
@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lockstep.config.builders import BuilderConfig
+from lockstep.config.config import Config
+from lockstep.config.needs import NeedError
 from lockstep.config.rendering import resolve
-from lockstep.core import effects as x
+from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Alternative, Need
 from lockstep.core.records import Request
@@ -67,7 +69,49 @@ class Hooks:
     def __init__(self, house: "House") -> None:
         self._house = house
         self._again: asyncio.TimerHandle | None = None
+        self._asking: set[int] = set()
+        self._repeat: set[int] = set()
         house.loop.listeners.append(self._told)
+
+    def render(self, brid: int) -> None:
+        """Find out a request's alternatives and tell the core; asked meanwhile, it is done once more."""
+        if brid in self._asking:
+            self._repeat.add(brid)
+        else:
+            self._asking.add(brid)
+            self._house.spawn(self._ask(brid))
+
+    async def _ask(self, brid: int) -> None:
+        try:
+            while True:
+                self._repeat.discard(brid)
+                config = self._house.config
+                events = await self._rendered(config, brid)
+                # What an old configuration says, after a reload, must not take the place of what the new one says.
+                if config is self._house.config and brid not in self._repeat:
+                    break
+            for event in events:
+                self._house.loop.post(event)
+        finally:
+            self._asking.discard(brid)
+
+    async def _rendered(self, config: Config, brid: int) -> list[e.Event]:
+        state = self._house.loop.state
+        request = state.requests.get(brid)
+        if request is None or request.builder not in config.builders:
+            return []
+        buildset = state.buildsets[request.bsid]
+        stamps = tuple(state.stamps[ssid].stamp for ssid in buildset.ssids)
+        own = {**buildset.properties, **request.properties}
+        try:
+            rendered = await config.need_for(request.builder, own, None, stamps)
+            need = await self.choose(request, own, rendered.need)
+        except Exception as exc:
+            what = str(exc) if isinstance(exc, NeedError) else f"{type(exc).__name__}: {exc}"
+            error = f"The locks and workers of builder '{request.builder}' cannot be found out: {what}"
+            return [e.NeedRendered(brid=brid, error=error)]
+        seen: list[e.Event] = [e.LocksSeen(locks=rendered.unknown)] if rendered.unknown else []
+        return [*seen, e.NeedRendered(brid=brid, need=need)]
 
     async def choose(self, request: Request, properties: Properties, need: Need) -> Need:
         """The alternatives that the hooks allow now, in their order. What a hook raises goes through."""
@@ -108,4 +152,4 @@ class Hooks:
             if config is None or request.state != "waiting":
                 continue
             if config.canStartBuild is not None or self._house.config.next_worker(request.builder) is not None:
-                self._house.perform(x.RenderNeed(request.brid))
+                self.render(request.brid)
