@@ -31,8 +31,8 @@ buildbot_worker = _fixture_of("worker/test_buildbot_worker.py", "buildbot_worker
 def _stage(folder: Callable[[], Path]) -> Iterator[Callable[..., Scene]]:
     with ExitStack() as stack:
 
-        def make(config: str, *workers: str, **options: Any) -> Scene:
-            scene = Scene(folder(), config, **options)
+        def make(config: str, *workers: str, kind: type[Scene] = Scene, **options: Any) -> Scene:
+            scene = kind(folder(), config, **options)
             stack.callback(scene.close)
             scene.start()
             for name in workers:
