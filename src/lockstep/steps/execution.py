@@ -93,7 +93,7 @@ async def prepare(step: BuildStep, build_context: BuildContext) -> Prepared:
                 LockSetup(lock.key(build.workername), lock.limit(build.workername), lock.maxOvertakes) for lock in used
             )
             return Prepared(name=name, accesses=accesses, limits=limits)
-        return await render_arguments(step, build_context, Prepared(name=name))
+        return await _with_arguments(step, build, build_context.env, Prepared(name=name))
     except Exception as exc:
         return Prepared(name=name, error=_traceback(exc))
 
@@ -104,6 +104,10 @@ async def render_arguments(step: BuildStep, build_context: BuildContext, prepare
         return prepared
     build = Build(build_context)
     step.attach(build, None)
+    return await _with_arguments(step, build, build_context.env, prepared)
+
+
+async def _with_arguments(step: BuildStep, build: Build, env: dict[str, Any], prepared: Prepared) -> Prepared:
     args: dict[str, Any] = {}
     again: list[str] = []
     try:
@@ -116,7 +120,7 @@ async def render_arguments(step: BuildStep, build_context: BuildContext, prepare
                 args[attribute] = rendered
             else:
                 again.append(attribute)
-        env = await render(build_context.env, build.properties)
+        env = await render(env, build.properties)
     except Exception as exc:
         return msgspec.structs.replace(prepared, error=_traceback(exc))
     return msgspec.structs.replace(prepared, args=args, again=tuple(again), env=env)
@@ -147,20 +151,19 @@ def _call(function: Any, step: BuildStep, *args: Any) -> Any:
 
 
 async def execute(step: BuildStep, context: StepContext, prepared: Prepared) -> StepOutcome:
-    """Run a prepared step (a fresh one, if it is replayed) to its end, and say how it ended.
+    """Run a prepared step (a fresh one, if it is replayed) with its arguments to its end, and say how it ended.
 
     What logs it left open the master closes. Raises `asyncio.CancelledError`, and whatever else is no `Exception`, if
     the doors do while nobody has stopped the build: then the step has not ended, and may be replayed.
     """
-    build = Build(context.build, context)
-    step.attach(build, context)
+    step.attach(Build(context.build, context), context)
     token = CURRENT.set(step)
     try:
         if prepared.skip:
             step.results = Result.SKIPPED
         else:
             context.on_interrupt(lambda reason: _interrupt(step, reason))
-            step.results = await _result(step, context, prepared)
+            step.results = await _result(step, prepared)
         return await _outcome(step)
     finally:
         CURRENT.reset(token)
@@ -172,10 +175,8 @@ async def _interrupt(step: BuildStep, reason: str) -> None:
     await resolve(step.interrupt(reason))
 
 
-async def _result(step: BuildStep, context: StepContext, prepared: Prepared) -> Result:
+async def _result(step: BuildStep, prepared: Prepared) -> Result:
     """Run the step's own code."""
-    prepared = await render_arguments(step, context.build, prepared)
-    step.attach(Build(context.build, context), context)
     if prepared.error:
         _log_error(step, prepared.error)
         return Result.EXCEPTION
