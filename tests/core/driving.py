@@ -72,6 +72,11 @@ def plan(name: str = "step", **flags: Any) -> StepPlan:
     return StepPlan(name=name, **flags)
 
 
+def submission(*builders: str) -> Submission:
+    """A wish for one build of each."""
+    return Submission(requests=tuple(RequestWish(builder=name) for name in builders), collapse=False)
+
+
 class Hand:
     """A state, everything that came of it, and short words for events."""
 

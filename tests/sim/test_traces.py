@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from lockstep.sim.faults import Violation
 from lockstep.sim.tracing import Replay, check_trace
 

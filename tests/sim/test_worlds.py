@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from lockstep.core import decide
 from lockstep.core import events as e
 from lockstep.sim.__main__ import main
@@ -51,7 +52,20 @@ def test_one_seed_is_one_world() -> None:
 
 def test_the_worlds_are_a_swarm() -> None:
     worlds = [draw(seed) for seed in range(200)]
-    for what in ("crash", "cut", "restart", "die", "false", "cancel", "stop", "priority", "pause", "limit", "reload"):
+    for what in (
+        "crash",
+        "cut",
+        "restart",
+        "die",
+        "false",
+        "break",
+        "cancel",
+        "stop",
+        "priority",
+        "pause",
+        "limit",
+        "reload",
+    ):
         having = sum(any(act.what == what for act in world.acts) for world in worlds)
         assert 10 < having < 190, f"{what} is in {having} of 200 worlds"
     for name in worlds[0].faults.__struct_fields__:

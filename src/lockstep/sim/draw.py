@@ -195,7 +195,7 @@ class _Draw:
         for what in wishes if not calm else ():
             for _ in range(r.randint(1, 4)):
                 acts += self._wish(what)
-        faults = [what for what in ("crash", "cut", "restart", "die", "false") if r.random() < 0.5]
+        faults = [what for what in ("crash", "cut", "restart", "die", "false", "break") if r.random() < 0.5]
         for what in faults if not calm else ():
             for _ in range(r.randint(1, 4)):
                 acts.append(Act(self._when(0.95), what, r.choice(self.machines).setup.name, r.randint(0, 99)))

@@ -178,7 +178,7 @@ class World:
     # --- what happens
 
     def _act(self, act: Act) -> None:
-        if act.what in ("crash", "cut", "restart", "die", "false"):
+        if act.what in ("crash", "cut", "restart", "die", "false", "break"):
             if not self.healed:
                 self._fault(act)
         elif self.master is not None:
@@ -196,6 +196,12 @@ class World:
         elif act.what == "die":
             host.crash(None)
             self.timeline.after(self.random.uniform(10, 200), lambda: self._declare(host))
+        elif act.what == "break" and self.master is not None:
+            builds = sorted(self.master.state.builds)
+            if builds:
+                result = Result.RETRY if act.number % 3 else Result.EXCEPTION
+                broken = e.BuildBroken(buildid=builds[act.number % len(builds)], result=result, reason="it differs")
+                self.master.tell(broken)
         elif self.master is not None:
             self._false(self.master, act)
 
