@@ -117,7 +117,8 @@ def _end_at_once(draft: Draft, build: Build, step: Step, event: e.CallMade) -> N
             if event.call.wait and event.call.submissions and not step.interrupted:
                 _start_children(draft, build, step, event.number, event.call)
                 return
-            result = [] if step.interrupted else _submit_all(draft, event.call, None)
+            parent = (buildid, step.number, number)
+            result = [] if step.interrupted else _submit_all(draft, event.call, parent, wait=False)
         case c.Release(acquired_by):
             _release(draft, step, acquired_by)
         case c.Acquire():
@@ -151,14 +152,14 @@ def _open_log(draft: Draft, build: Build, step: Step, name: str, type_: c.LogTyp
     return logid
 
 
-def _submit_all(draft: Draft, call: c.StartBuilds, parent: tuple[int, int, int] | None) -> list[c.Triggered]:
+def _submit_all(draft: Draft, call: c.StartBuilds, parent: tuple[int, int, int], *, wait: bool) -> list[c.Triggered]:
     results = []
     for submission in call.submissions:
         error = decide_requests.refusal(draft, submission)
         if error:
             results.append(c.Triggered(buildset=0, requests={}, result=int(Result.EXCEPTION)))
             continue
-        bsid, brids = decide_requests.submit(draft, submission, parent, waited_for=parent is not None)
+        bsid, brids = decide_requests.submit(draft, submission, parent, waited_for=wait)
         results.append(c.Triggered(buildset=bsid, requests=brids))
     return results
 
@@ -173,7 +174,7 @@ def _start_children(draft: Draft, build: Build, step: Step, number: int, call: c
         refused = c.Triggered(buildset=0, requests={}, result=int(Result.EXCEPTION))
         decide_builds.end_call(draft, *where, [refused] * len(call.submissions))
         return
-    _submit_all(draft, call, where)
+    _submit_all(draft, call, where, wait=True)
     decide_builds.child_ended(draft, where)
 
 
