@@ -167,8 +167,8 @@ class Harness:
     def master_path(self, path: str) -> str:
         return str(self.root / "master" / path)
 
-    def secret(self, name: str) -> str:
-        return self.secrets[name]
+    async def reveal(self, log: int, tree: Any) -> Any:
+        return substitute(tree, self.secrets.__getitem__)
 
     def on_interrupt(self, handler: Callable[[str], Awaitable[None]]) -> None:
         self.handler = handler
@@ -254,7 +254,7 @@ class Harness:
     async def _run(self, call: RunCommand) -> CommandResult:
         self.commands.append(call)
         msgspec.msgpack.encode(call)
-        args = substitute(call.args, self.secret)
+        args = substitute(call.args, self.secrets.__getitem__)
         kind, _ = parse_command(call.kind, args)
         return await self._shell(call, args) if kind == "shell" else self._files(kind, call, args)
 

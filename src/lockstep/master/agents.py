@@ -1,27 +1,29 @@
 """The connections of workers: what they say becomes events and stored output, what the core wants becomes messages.
 
-`protocol.session` has the rules of the conversation, whatever dialect a worker speaks; here are the sockets, the
-passwords and the bookkeeping of offsets. A bad message closes one connection and changes nothing else.
+`protocol.session` has the rules of the conversation, whatever dialect a worker speaks; here are the sockets and the
+passwords. What becomes of the output is in `outputs.py`. A bad message closes one connection and changes nothing else.
 """
 
 import asyncio
 import base64
 import binascii
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lockstep.config.secrets import names_in, substitute
 from lockstep.core import calls as c
 from lockstep.core import events as e
 from lockstep.core.errors import RefusedError
+from lockstep.core.facts import CommandOver, Numbered
 from lockstep.core.records import Command
 from lockstep.master import clock
-from lockstep.master.logs import LogFile, stream_of
+from lockstep.master.masks import Masks, look_up, why_missing
+from lockstep.master.outputs import Outputs, call_of
 from lockstep.master.transfers import Transfers
 from lockstep.protocol.errors import ProtocolError
 from lockstep.protocol.limits import SUBPROTOCOL
-from lockstep.protocol.messages import FILE, LOG_PREFIX, Ended, FileRead, Output
+from lockstep.protocol.messages import Ended, FileRead, Output
 from lockstep.protocol.session import Absent, Attached, Cleared, Event, Session, open_session
 from lockstep.storage.batch import CommandProgress
 
@@ -38,7 +40,11 @@ ASK_PERIOD = 10.0
 
 
 class Connection:
-    """One accepted WebSocket. `number` is the core's session number, 0 before its welcome; `early` waits for that."""
+    """One accepted WebSocket.
+
+    `welcomed`: the agent has been told what is stored. `number`: the core's session number, 0 until it has taken the
+    worker; `early` waits for that. `sending`: commands whose secrets are being looked up, and why they must end again.
+    """
 
     def __init__(self, session: Session, peer: str) -> None:
         self.session = session
@@ -46,7 +52,9 @@ class Connection:
         self.number = 0
         self.unresolved: set[str] = set()
         self.gone: set[str] = set()
+        self.welcomed = False
         self.announced = False
+        self.sending: dict[str, str] = {}
         self.early: list[Callable[[], None]] = []
         self.outbox: asyncio.Event = asyncio.Event()
         self.closed = False
@@ -56,24 +64,16 @@ class Connection:
         self.outbox.set()
 
 
-class Stored:
-    """How far the output of one command has come. `dirty`: more than the store has been told of."""
-
-    def __init__(self, offset: int = 0) -> None:
-        self.offset = offset
-        self.dirty = False
-
-
 class Agents:
-    """All connections, and the offsets of all commands that run."""
+    """All connections."""
+
+    outputs: Outputs
 
     def __init__(self, basedir: str) -> None:
         self._house: House | None = None
         self._connections: dict[str, Connection] = {}
-        self._outputs: dict[str, Stored] = {}
-        self._flushing = False
         self._transfers = Transfers(basedir)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing: set[str] = set()
         self.closing = False
 
     @property
@@ -81,28 +81,27 @@ class Agents:
         assert self._house is not None
         return self._house
 
-    def attach(self, house: "House", progress: Mapping[str, CommandProgress]) -> None:
+    async def attach(self, house: "House", progress: Mapping[str, CommandProgress]) -> None:
         """Begin. `progress`: what is stored of the output of each command that has not ended."""
         self._house = house
-        for name, stored in progress.items():
-            self._outputs[name] = Stored(stored.offset)
-            for key, rest in stored.tails.items():
-                if key == FILE:
-                    self._transfers.resume(name, int(rest))
-                    continue
-                logid, _, stream = key.partition(".")
-                file = house.logs.get(int(logid))
-                if file is not None:
-                    file.partial[stream] = rest  # type: ignore[index]
+        self.outputs = Outputs(house, self._transfers, self._acknowledge)
+        house.loop.listeners.append(self._stored)
+        await self.outputs.resume(progress)
+
+    def _stored(self, facts: Sequence[Numbered]) -> None:
+        """Facts are stored: what is known of a command is not needed after its end."""
+        for numbered in facts:
+            if isinstance(numbered.fact, CommandOver):
+                self.outputs.forget(numbered.fact.command)
 
     # --- accepting
 
     async def serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one WebSocket, as an ASGI application does."""
         await receive()
-        name, reason = self._authenticate(scope)
-        if reason:
-            await _deny(scope, send, reason)
+        name, refusal = await self._authenticate(scope)
+        if refusal:
+            await _deny(scope, send, refusal)
             return
         offered = scope.get("subprotocols") or []
         chosen = SUBPROTOCOL if SUBPROTOCOL in offered else (offered[0] if offered else None)
@@ -127,10 +126,8 @@ class Agents:
             await asyncio.wait([sender], timeout=2)
             sender.cancel()
 
-    def _authenticate(self, scope: Mapping[str, Any]) -> tuple[str, str]:
+    async def _authenticate(self, scope: Mapping[str, Any]) -> tuple[str, str]:
         """The worker's name, and why it is refused (empty: it is not)."""
-        if self.closing:
-            return "", "the server is stopping"
         headers = {key.lower(): value for key, value in scope.get("headers", [])}
         kind, _, encoded = headers.get(b"authorization", b"").partition(b" ")
         try:
@@ -139,12 +136,31 @@ class Agents:
             name = password = ""
         if kind.lower() != b"basic" or not name:
             return "", "a worker must send its name and password (HTTP Basic authentication)"
+        try:
+            right = await self._is_right(name, password)
+        except Exception as exc:
+            log.error("worker %s refused: %s", name, why_missing(exc))
+            return name, "its password cannot be checked now; the server's log says why"
+        if not right:
+            return name, f"there is no worker '{name}' in the configuration, or its password is wrong"
+        return name, "the server is stopping" if self.closing else ""
+
+    async def _is_right(self, name: str, password: str) -> bool:
+        """Whether that is the worker's password. Raises what a provider of secrets raises."""
         worker = self.house.config.workers.get(name)
         if worker is None:
-            return name, f"there is no worker '{name}' in the configuration, or its password is wrong"
-        if not self.house.local_password(name, password) and not worker.check_password(password, self.house.secret):
-            return name, f"there is no worker '{name}' in the configuration, or its password is wrong"
-        return name, ""
+            return False
+        if self.house.local_password(name, password):
+            return True
+        needed: list[str] = []
+
+        def note(secret: str) -> str:
+            needed.append(secret)
+            return ""
+
+        worker.check_password(password, note)
+        values = await look_up(self.house.config, needed)
+        return worker.check_password(password, values.__getitem__)
 
     # --- one connection
 
@@ -175,15 +191,18 @@ class Agents:
             connection.pump()
 
     def _take(self, connection: Connection, event: Event) -> None:
+        if connection.closed:
+            return  # another one may have taken its place, where all that is not stored comes again
         match event:
             case Attached():
                 self._attached(connection)
             case Output():
-                self._output(event)
+                if not self.outputs.take(event):
+                    connection.session.ack(event.command, event.offset + len(event.data))
             case Ended():
                 self._ended(connection, event)
             case FileRead():
-                self._spawn(self._file_read(connection, event))
+                self.house.spawn(self._file_read(connection, event))
             case Absent(command, never_arrived):
                 connection.unresolved.discard(command)
                 if not never_arrived:
@@ -209,23 +228,37 @@ class Agents:
                 return
             self._drop(other)
         self._connections[session.name] = connection
+        self.house.loop.after_commit(lambda: self._welcome(connection))
+
+    def _welcome(self, connection: Connection) -> None:
+        """Everything that its former connection said is stored: tell the agent from where to go on (HOUSE 2.7)."""
+        session = connection.session
+        if connection.closed:
+            return
+        stored = self.outputs.at(session.name)
+        if not stored.keys() <= self.house.loop.state.commands.keys():
+            # One has ended meanwhile, and that is not stored yet.
+            self.house.loop.after_commit(lambda: self._welcome(connection))
+            return
+        assert session.hello is not None
         record = self.house.loop.state.workers.get(session.name)
         before = record.info if record is not None else {}
-        stored = {command.id: self._of(command.id).offset for command in self._commands(session.name)}
         events = session.welcome(stored, str(before.get("home", "")), str(before.get("boot", "")))
-        known = {command.command for command in hello.commands}
+        connection.welcomed = True
+        known = {command.command for command in session.hello.commands}
         connection.unresolved = {name for name in stored if name not in known}
         for event in events:
             self._take(connection, event)
         self._announce(connection)
+        connection.pump()
 
     def _announce(self, connection: Connection) -> None:
         """Tell the core of a worker, once it is certain what runs there and what does not."""
         session = connection.session
-        if connection.announced or connection.unresolved or session.unwanted or session.hello is None:
+        if connection.announced or connection.unresolved or session.unwanted or not connection.welcomed:
             return
         connection.announced = True
-        self._spawn(self._tell_core(connection))
+        self.house.spawn(self._tell_core(connection))
 
     async def _tell_core(self, connection: Connection) -> None:
         session = connection.session
@@ -288,123 +321,59 @@ class Agents:
         """The core has taken a worker (an effect)."""
         log.info("worker %s is connected (session %s)", worker, session)
 
-    # --- output
-
-    def _of(self, command: str) -> Stored:
-        return self._outputs.setdefault(command, Stored())
+    # --- output and ends
 
     def _call(self, name: str) -> tuple[Command, c.RunCommand] | None:
-        command = self.house.loop.state.commands.get(name)
-        if command is None:
-            return None
-        step = self.house.loop.state.step(command.buildid, command.step)
-        record = step.calls.get(command.call) if step is not None else None
-        if record is None or not isinstance(record.call, c.RunCommand):
-            return None
-        return command, record.call
+        return call_of(self.house.loop.state, name)
 
-    def _output(self, piece: Output) -> None:
-        found = self._call(piece.command)
-        output = self._of(piece.command)
-        output.offset = piece.offset + len(piece.data)
-        if not output.dirty:
-            output.dirty = True
-            if not self._flushing:
-                self._flushing = True
-                asyncio.get_running_loop().call_soon(self._flush)
-        if found is None:
+    def _acknowledge(self, worker: str, command: str, offset: int, ended: bool = False) -> None:
+        """So much is stored: tell the agent, on the connection that it has now."""
+        connection = self._connections.get(worker)
+        if connection is None or not connection.welcomed or connection.closed:
             return
-        _command, call = found
-        if piece.stream == FILE:
-            self._transfers.receive(piece.command, call, piece.data)
-            return
-        file = self._log(call, piece.stream)
-        if file is not None:
-            part = file.feed(stream_of(piece.stream), piece.data)
-            if part is not None:
-                self.house.loop.write(part)
-
-    def _log(self, call: c.RunCommand, stream: str) -> LogFile | None:
-        followed = stream.startswith(LOG_PREFIX)
-        return self.house.logs.get(call.logs.get(stream.removeprefix(LOG_PREFIX), 0) if followed else call.stdio)
-
-    def _flush(self) -> None:
-        """Store how far each command is, once a turn, and acknowledge it after the commit."""
-        self._flushing = False
-        for name, output in self._outputs.items():
-            if output.dirty:
-                output.dirty = False
-                self._store_progress(name, output.offset)
-
-    def _store_progress(self, name: str, offset: int) -> None:
-        found = self._call(name)
-        if found is None:
-            return
-        command, call = found
-        tails: dict[str, bytes] = {}
-        for logid in {call.stdio, *call.logs.values()} - {0}:
-            file = self.house.logs.get(logid)
-            for stream, rest in file.partial.items() if file is not None else ():
-                tails[f"{logid}.{stream}"] = rest
-        received = self._transfers.received(name)
-        if received is not None:
-            tails[FILE] = str(received).encode()
-        worker = command.worker
-
-        def acknowledge() -> None:
-            connection = self._connections.get(worker)
-            if connection is not None and connection.session.hello is not None and not connection.closed:
-                connection.session.ack(name, offset)
-                connection.pump()
-
-        self.house.loop.progress(CommandProgress(name, offset, tails), acknowledge)
+        try:
+            connection.session.ack(command, offset, ended)
+        except ProtocolError as exc:
+            # It has not said so yet on this connection. When it does, nobody waits for it any more.
+            log.debug("worker %s: %s", worker, exc)
+        connection.pump()
 
     def _ended(self, connection: Connection, end: Ended) -> None:
+        worker = connection.session.name
         found = self._call(end.command)
+        if end.command in self._finishing:
+            return  # an agent with a new connection says it again; the first time is being worked on
         if found is None:
-            self._forget(connection, end)
-            return
-        _command, call = found
-        if self._transfers.expects(end.command, call):
-            self._spawn(self._finish_transfer(connection, end, call))
+            self._forget(worker, end)
+        elif self._transfers.expects(found[1]):
+            self._finishing.add(end.command)
+            self.house.spawn(self._finish_transfer(worker, end, found[1]))
         else:
-            self._say_ended(connection, end, call, {}, "")
+            self._say_ended(worker, end, found[1], {}, "")
 
-    async def _finish_transfer(self, connection: Connection, end: Ended, call: c.RunCommand) -> None:
-        results, problem = await self._transfers.finish(end.command, call, end.rc)
-        self._say_ended(connection, end, call, results, problem)
+    async def _finish_transfer(self, worker: str, end: Ended, call: c.RunCommand) -> None:
+        try:
+            results, problem = await self._transfers.finish(end.command, call, end.rc)
+        finally:
+            self._finishing.discard(end.command)
+        self._say_ended(worker, end, call, results, problem)
 
-    def _say_ended(
-        self, connection: Connection, end: Ended, call: c.RunCommand, results: dict[str, Any], problem: str
-    ) -> None:
-        lines: dict[int, int] = {}
-        for logid in {call.stdio, *call.logs.values()} - {0}:
-            file = self.house.logs.get(logid)
-            if file is not None:
-                for part in file.finish():
-                    self.house.loop.write(part)
-                lines[logid] = file.lines
+    def _say_ended(self, worker: str, end: Ended, call: c.RunCommand, results: dict[str, Any], problem: str) -> None:
+        masks = self.outputs.masks(end.command)
         result = c.CommandResult(
             rc=1 if problem and end.rc == 0 else end.rc,
-            failure=problem or end.detail or end.reason,
+            failure=masks.hide_in(problem or end.detail or end.reason),
             elapsed=end.elapsed,
-            results={**end.results, **results},
-            lost=end.reason in ("lost", "lease"),
-            lines=lines,
+            results=masks.hide_in({**end.results, **results}),
+            lost=end.reason in ("lost", "lease", "shutdown"),
+            lines=self.outputs.end(end.command, call),
         )
         self.house.loop.post(e.CommandEnded(command=end.command, result=result))
-        self._forget(connection, end)
+        self._forget(worker, end)
 
-    def _forget(self, connection: Connection, end: Ended) -> None:
+    def _forget(self, worker: str, end: Ended) -> None:
         """The end is in the store with the next commit: then the agent may forget the command."""
-        self._outputs.pop(end.command, None)
-
-        def acknowledge() -> None:
-            if not connection.closed:
-                connection.session.ack(end.command, end.produced, ended=True)
-                connection.pump()
-
-        self.house.loop.after_commit(acknowledge)
+        self.house.loop.after_commit(lambda: self._acknowledge(worker, end.command, end.produced, ended=True))
 
     async def _file_read(self, connection: Connection, request: FileRead) -> None:
         found = self._call(request.command)
@@ -414,8 +383,9 @@ class Agents:
             try:
                 data = await self._transfers.read(found[1], request.offset, request.length)
                 connection.session.file_chunk(request.command, request.offset, data)
-            except OSError as exc:
-                connection.session.file_failed(request.command, f"{exc.strerror}: {found[1].mastersrc}")
+            except Exception as exc:
+                why = (exc.strerror if isinstance(exc, OSError) else "") or f"{type(exc).__name__}: {exc}"
+                connection.session.file_failed(request.command, f"{why}: {found[1].mastersrc}")
         connection.pump()
 
     # --- what the core wants
@@ -429,47 +399,62 @@ class Agents:
         if not connection.number:
             connection.early.append(lambda: self.send_command(worker, name))
             return
-        _command, call = found
-        self._of(name)
+        secrets = names_in(found[1].args)
+        if secrets:
+            connection.sending[name] = ""
+            self.house.spawn(self._send_later(connection, name, found[1], secrets))
+        else:
+            self._send(connection, name, found[1], {})
+
+    async def _send_later(self, connection: Connection, name: str, call: c.RunCommand, secrets: set[str]) -> None:
+        """Look up what a command must not be without, then send it."""
         try:
-            args = substitute(call.args, self.house.secret)
-            self._mask(call)
-            connection.session.start(name, call.kind, args)
-        except (ProtocolError, KeyError) as exc:
-            missing = f"there is no secret {exc}" if isinstance(exc, KeyError) else str(exc)
-            result = c.CommandResult(rc=-1, failure=missing)
-            self.house.loop.post(e.CommandEnded(command=name, result=result))
+            values = await look_up(self.house.config, secrets)
+        except Exception as exc:
+            self._failed(name, why_missing(exc))
             return
+        finally:
+            interrupted = connection.sending.pop(name, "")
+        if connection.closed or self._call(name) is None:
+            return  # if it is still wanted, the core asks again when the worker is back
+        self._send(connection, name, call, values)
+        if interrupted:
+            connection.session.interrupt(name, interrupted)
+            connection.pump()
+
+    def _send(self, connection: Connection, name: str, call: c.RunCommand, values: Mapping[str, str]) -> None:
+        masks = Masks(values)
+        try:
+            connection.session.start(name, call.kind, substitute(call.args, values.__getitem__))
+        except ProtocolError as exc:
+            self._failed(name, masks.hide_in(str(exc)))
+            return
+        self.outputs.begin(name, connection.session.name, call, masks)
         connection.pump()
 
-    def _mask(self, call: c.RunCommand) -> None:
-        """Secrets that the command is given never reach its logs."""
-        masks = []
-        for name in sorted(names_in(call.args)):
-            value = self.house.secret(name)
-            if value:
-                masks.append((value.encode(), f"<{name}>".encode()))
-        if masks:
-            for logid in {call.stdio, *call.logs.values()} - {0}:
-                file = self.house.logs.get(logid)
-                if file is not None:
-                    file.masks = tuple(sorted(set(file.masks) | set(masks), key=lambda pair: -len(pair[0])))
+    def _failed(self, name: str, why: str) -> None:
+        """A command cannot even be sent."""
+        self.house.loop.post(e.CommandEnded(command=name, result=c.CommandResult(rc=-1, failure=why)))
 
     def interrupt(self, worker: str, name: str, reason: str) -> None:
         """Have a command ended."""
         connection = self._connections.get(worker)
         if connection is not None and not connection.number:
             connection.early.append(lambda: self.interrupt(worker, name, reason))
+        elif connection is not None and name in connection.sending:
+            connection.sending[name] = reason or "interrupted"
         elif connection is not None:
             connection.session.interrupt(name, reason)
             connection.pump()
 
     # --- the rest
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def shut_down(self, worker: str, why: str) -> None:
+        """Have a worker end itself."""
+        connection = self._connections.get(worker)
+        if connection is not None and connection.welcomed:
+            connection.session.shutdown(why)
+            connection.pump()
 
     async def ask_for_life(self) -> None:
         """Ask all workers for a sign of life, for ever."""

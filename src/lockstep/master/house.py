@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from lockstep.config.config import Config
-from lockstep.config.needs import NeedError
+from lockstep.config.secrets import names_in, substitute
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core.calls import LogType, Stream
@@ -23,6 +23,7 @@ from lockstep.master.builds import BuildRun
 from lockstep.master.hooks import Hooks
 from lockstep.master.logs import LogFile, Observer
 from lockstep.master.loop import Loop
+from lockstep.master.masks import Masks, look_up
 from lockstep.master.stored import stored_changes, stored_text
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared
@@ -56,7 +57,7 @@ class House:
         self._tasks: set[asyncio.Task[None]] = set()
         self._resuming: list[asyncio.Future[None]] = []
         self._effects: dict[type[x.Effect], Callable[[Any], None]] = {
-            x.RenderNeed: lambda effect: self.spawn(self._render_need(effect.brid)),
+            x.RenderNeed: lambda effect: self.hooks.render(effect.brid),
             x.BeginBuild: self._begin_build,
             x.ResumeBuild: self._resume_build,
             x.PrepareStep: lambda effect: self._spawn_for(effect.buildid, "prepare", effect.number),
@@ -192,27 +193,6 @@ class House:
             return ()
         return await asyncio.to_thread(stored_changes, self.reads, ids)
 
-    async def _render_need(self, brid: int) -> None:
-        """L24: outside the decision, once for each candidate worker."""
-        state = self.loop.state
-        request = state.requests.get(brid)
-        if request is None:
-            return
-        buildset = state.buildsets[request.bsid]
-        stamps = tuple(state.stamps[ssid].stamp for ssid in buildset.ssids)
-        try:
-            own = {**buildset.properties, **request.properties}
-            rendered = await self.config.need_for(request.builder, own, None, stamps)
-            need = await self.hooks.choose(request, own, rendered.need)
-        except Exception as exc:
-            what = str(exc) if isinstance(exc, NeedError) else f"{type(exc).__name__}: {exc}"
-            error = f"The locks and workers of builder '{request.builder}' cannot be found out: {what}"
-            self.loop.post(e.NeedRendered(brid=brid, error=error))
-            return
-        if rendered.unknown:
-            self.loop.post(e.LocksSeen(locks=rendered.unknown))
-        self.loop.post(e.NeedRendered(brid=brid, need=need))
-
     def check_step_locks(self, record: Build | None, prepared: Prepared) -> Prepared:
         """L25: a lock that the build holds cannot be claimed by its step. Tells the core of locks it does not know."""
         if record is None:
@@ -244,6 +224,18 @@ class House:
         """The value of a secret, or of a password that stands in clear in a step's arguments. Raises KeyError."""
         private = private_values().get(name)
         return self.config.secret(name) if private is None else private
+
+    async def reveal(self, logid: int, tree: Any) -> Any:
+        """`tree` with secrets in clear. What is written to the log from now on hides them. Raises what providers raise.
+
+        Raises:
+            KeyError: nobody knows a secret.
+        """
+        values = await look_up(self.config, names_in(tree))
+        file = self.logs.get(logid)
+        if file is not None:
+            file.masks |= Masks(values)
+        return substitute(tree, values.__getitem__)
 
     # --- logs
 

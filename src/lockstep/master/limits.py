@@ -32,5 +32,8 @@ REMAKE_PATIENCE: Final = 30.0
 TURNS_BETWEEN_RESULTS: Final = 8
 """Turns of the event loop between two results that are given to a step: what follows from the first comes first."""
 
+SECRET_TIMEOUT: Final = 30.0
+"""Seconds that providers may take to answer with the secrets of one command."""
+
 MAX_API_BODY: Final = 1 << 20
 """Bytes of a request's body."""

@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +21,15 @@ class LocalWorkers:
     def __init__(self, basedir: str) -> None:
         self._basedir = Path(basedir)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ending: list[subprocess.Popen[bytes]] = []
+        self.names: set[str] = set()
+        """The local workers that have been started, or found running."""
 
     def _folder(self, name: str, workdir: str | None) -> Path:
-        safe = "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
-        return self._basedir / workdir if workdir else self._basedir / "workers" / safe
+        return self._basedir / workdir if workdir else self._basedir / "workers" / file_name(name)
 
     def _password_file(self, name: str) -> Path:
-        safe = "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
-        return self._basedir / "workers" / f"{safe}.password"
+        return self._basedir / "workers" / f"{file_name(name)}.password"
 
     def password(self, name: str) -> str:
         """The password of a local worker; made when it is first asked for."""
@@ -47,6 +49,7 @@ class LocalWorkers:
             url: where the server listens, `ws://HOST:PORT/`.
             lease: seconds (L61).
         """
+        self.names.add(name)
         running = self._processes.get(name)
         if running is not None and running.poll() is None:
             return
@@ -71,6 +74,15 @@ class LocalWorkers:
             )
         log.info("local worker %s started in %s", name, folder)
 
+    def end(self, name: str) -> None:
+        """End one local worker, if this process started it; it ends its commands and says so first."""
+        self.names.discard(name)
+        process = self._processes.pop(name, None)
+        if process is not None and process.poll() is None:
+            process.terminate()
+            self._ending.append(process)
+        self._ending = [process for process in self._ending if process.poll() is None]
+
     def stop(self) -> None:
         """End the local workers that this process started (for the demo and for `--stop-workers`)."""
         for process in self._processes.values():
@@ -80,3 +92,12 @@ class LocalWorkers:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def file_name(name: str) -> str:
+    """A worker's name as the name of a file; two workers never share one."""
+    safe = quote(name, safe="")
+    # Beside the folders of workers are files with these endings.
+    if safe.startswith(".") or safe.endswith((".log", ".password")):
+        safe = safe.replace(".", "%2E")
+    return safe

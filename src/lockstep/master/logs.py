@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from lockstep.core.calls import LogType, Stream
 from lockstep.master.limits import MAX_LINE_BYTES, MAX_LOG_LINES
+from lockstep.master.masks import Masks
 from lockstep.storage.batch import LogPart
 
 Observer = Callable[[Stream, str], None]
@@ -21,46 +22,46 @@ def stream_of(name: str) -> Stream:
 
 
 class LogFile:
-    """One log that is still written. `lines` counts its complete lines; `partial` keeps the rest of each stream."""
+    """One log that is still written. `lines` counts its complete lines; `partial` keeps the rest of each stream.
+
+    Several commands may write at once: each has its own rest, by its id; the step's own has an empty one.
+    """
 
     def __init__(self, logid: int, type_: LogType, lines: int = 0) -> None:
         self.logid = logid
         self.type = type_
         self.lines = lines
-        self.partial: dict[Stream, bytes] = {}
+        self.partial: dict[tuple[str, Stream], bytes] = {}
         self.observers: list[Observer] = []
         self.full = False
         self.stored = lines
-        self.masks: tuple[tuple[bytes, bytes], ...] = ()
-        """Secrets of the commands that write here, and what is shown instead."""
+        self.masks = Masks({})
+        """Secrets of the commands that write here."""
+        self.hidden = ""
+        """The command of which the log says already that nothing of it is kept."""
 
-    def feed(self, stream: Stream, data: bytes) -> LogPart | None:
+    def feed(self, stream: Stream, data: bytes, writer: str = "") -> LogPart | None:
         """Take bytes of a stream; returns the lines that they complete."""
-        held = self.partial.get(stream)
-        if held:
-            data = held + data
-        end = data.rfind(b"\n")
-        rest = data[end + 1 :]
-        if len(rest) > MAX_LINE_BYTES:
-            end, rest = len(data) - 1, b""
-        if rest:
-            self.partial[stream] = rest
-        else:
-            self.partial.pop(stream, None)
-        return self._part(stream, data[: end + 1]) if end >= 0 else None
+        data = self.partial.pop((writer, stream), b"") + data
+        end = data.rfind(b"\n") + 1
+        if len(data) - end > MAX_LINE_BYTES:
+            data = self.masks.hide(data)
+            # A secret that has only begun is not cut in two.
+            end = max(data.rfind(b"\n") + 1, len(data) - max(0, self.masks.longest - 1))
+        if end < len(data):
+            self.partial[writer, stream] = data[end:]
+        return self._part(stream, data[:end]) if end else None
 
-    def finish(self) -> list[LogPart]:
-        """The lines that never got their newline. A log may be finished twice."""
-        rest, self.partial = self.partial, {}
-        parts = [self._part(stream, data) for stream, data in rest.items()]
+    def finish(self, writer: str | None = None) -> list[LogPart]:
+        """The lines that never got their newline: of one writer, or of all. A log may be finished twice."""
+        ended = [key for key in self.partial if writer is None or key[0] == writer]
+        parts = [self._part(key[1], self.partial.pop(key)) for key in ended]
         return [part for part in parts if part is not None]
 
     def _part(self, stream: Stream, data: bytes) -> LogPart | None:
         if self.full:
             return None
-        for secret, shown in self.masks:
-            data = data.replace(secret, shown)
-        data = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
+        data = self.masks.hide(data).replace(b"\r\n", b"\n").removesuffix(b"\n")
         lines = data.count(b"\n") + 1
         if self.lines + lines > MAX_LOG_LINES:
             self.full = True

@@ -160,6 +160,13 @@ class Loop:
         self._after.append(then)
         self._schedule(soon=True)
 
+    def wanted(self) -> None:
+        """A hook of `before_commit` has something: have a commit a little later."""
+        if self._flush is None:
+            self._flush_soon = False
+            self._turns = COMMIT_TURNS
+            self._flush = self._loop.call_later(COMMIT_DELAY, self._commit)
+
     # --- commits
 
     def _schedule(self, soon: bool) -> None:

@@ -4,6 +4,7 @@ Here the parts are put together, started and stopped in order; what they do is t
 """
 
 import asyncio
+import hmac
 import logging
 import os
 import secrets
@@ -86,7 +87,7 @@ class Server:
         self.loop.start(self.house, resume(state, clock.wall()))
         self.loop.post(e.Configured(setup=config.setup()))
         await self.house.resumed()
-        self.agents.attach(self.house, progress)
+        await self.agents.attach(self.house, progress)
         await self.loop.settle()
         self.listening = Listening(self)
         await self.listening.start(self._ports(config))
@@ -116,14 +117,25 @@ class Server:
 
     def _local_password(self, name: str, password: str) -> bool:
         worker = self.house.config.workers.get(name)
-        return isinstance(worker, LocalWorker) and password == self.local.password(name)
+        if not isinstance(worker, LocalWorker):
+            return False
+        return hmac.compare_digest(password.encode(), self.local.password(name).encode())
 
     async def _start_local(self, config: Config) -> None:
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-        for worker in config.workers.values():
-            if isinstance(worker, LocalWorker) and not self.agents.connected(worker.name):
-                lease = worker.setup().lease
-                await self.local.start(worker.name, worker.workdir, f"ws://{host}:{self.port}/", lease)
+        """Start the local workers that do not run, and end those that are not configured any more and have no work."""
+        local = {name: worker for name, worker in config.workers.items() if isinstance(worker, LocalWorker)}
+        for name in self.local.names - local.keys():
+            if not self.loop.state.builds_on.get(name):
+                self.agents.shut_down(name, "it is not in the configuration any more")
+                self.local.end(name)
+        for name, worker in local.items():
+            try:
+                if self.agents.connected(name):
+                    self.local.names.add(name)
+                else:
+                    await self.local.start(name, worker.workdir, url_of(self.host, self.port), worker.setup().lease)
+            except OSError as exc:
+                log.error("local worker %s cannot be started: %s", name, exc)
 
     async def _keep_local(self) -> None:
         """Start local workers again that have ended."""
@@ -186,6 +198,12 @@ class Server:
         await asyncio.to_thread(self.writer.close)
         self.reads.close()
         self.store.close()
+
+
+def url_of(host: str, port: int | None) -> str:
+    """Where a local worker reaches a server that listens on this address."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"ws://[{host}]:{port}/" if ":" in host else f"ws://{host}:{port}/"
 
 
 def token_in(basedir: str) -> str:

@@ -317,9 +317,9 @@ class StepRun:
         """A path on the server, absolute; relative ones are below the server's base directory."""
         return self._run.house.path(path)
 
-    def secret(self, name: str) -> str:
-        """The value of a secret."""
-        return self._run.house.secret(name)
+    async def reveal(self, log: int, tree: Any) -> Any:
+        """`tree` with secrets in clear, which the log hides from now on."""
+        return await self._run.house.reveal(log, tree)
 
     def on_interrupt(self, handler: Callable[[str], Awaitable[None]]) -> None:
         """Call `handler(reason)` when the build is stopped; now, if it is being stopped already."""

@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,73 +16,124 @@ from lockstep.core.calls import RunCommand
 from lockstep.master.limits import MAX_RESULT_FILE
 
 
+class _Part:
+    """What has come of one file. `problem`: why the whole of it will be of no use, or nothing."""
+
+    def __init__(self, file: BinaryIO | None, size: int, problem: str = "") -> None:
+        self.file = file
+        self.size = size
+        self.problem = problem
+
+    def end(self, problem: str) -> None:
+        """Keep nothing more of it."""
+        self.problem = self.problem or problem
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
 class Transfers:
-    """The files that commands receive or read. `basedir` is the server's own folder."""
+    """The files that commands receive or read. `basedir` is the server's own folder.
+
+    A part stays until the end of its command is stored (`forget`): if the server is killed before that, the agent says
+    again that it has ended, and what came is put in its place again.
+    """
 
     def __init__(self, basedir: str) -> None:
         self._folder = Path(basedir) / "transfers"
         self._base = Path(basedir)
-        self._open: dict[str, tuple[BinaryIO, int]] = {}
+        self._parts: dict[str, _Part] = {}
 
-    def _part(self, command: str) -> Path:
+    def _path(self, command: str) -> Path:
         return self._folder / f"{command}.part"
 
     def resume(self, command: str, received: int) -> None:
         """Go on after a restart with so many bytes; what was written beyond them comes again."""
-        path = self._part(command)
-        self._folder.mkdir(exist_ok=True)
-        path.touch()
-        file = path.open("r+b")
+        try:
+            file = self._path(command).open("r+b")
+        except OSError as exc:
+            gone = f"what had come before the server's restart is gone ({exc.strerror})"
+            self._parts[command] = _Part(None, received, gone)
+            return
+        part = self._parts[command] = _Part(file, received)
+        size = file.seek(0, os.SEEK_END)
+        if size < received:
+            part.end(f"of {received} bytes that had come before the server's restart {size} are left")
+            return
         file.truncate(received)
         file.seek(received)
-        self._open[command] = (file, received)
+
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove parts of commands whose end is stored: the server was killed before it could do so."""
+        for path in self._folder.glob("*.part"):
+            if path.name.removesuffix(".part") not in keep:
+                path.unlink(missing_ok=True)
+
+    def _begin(self, command: str) -> _Part:
+        try:
+            self._folder.mkdir(exist_ok=True)
+            part = _Part(self._path(command).open("wb"), 0)
+        except OSError as exc:
+            part = _Part(None, 0, f"the server cannot keep the file: {exc}")
+        self._parts[command] = part
+        return part
 
     def receive(self, command: str, call: RunCommand, data: bytes) -> None:
-        """Keep bytes that a worker sent for this command."""
-        known = self._open.get(command)
-        if known is None:
-            self._folder.mkdir(exist_ok=True)
-            known = (self._part(command).open("wb"), 0)
-        file, received = known
-        file.write(data)
-        file.flush()
-        self._open[command] = (file, received + len(data))
+        """Keep bytes that a worker sent for this command; those that nobody asked for are dropped."""
+        if not self.expects(call):
+            return
+        part = self._parts.get(command) or self._begin(command)
+        part.size += len(data)
+        limit = MAX_RESULT_FILE if call.to_result else call.args.get("maxsize")
+        if isinstance(limit, int) and part.size > limit:
+            part.end(f"it has more than the {limit} bytes that are allowed")
+        if part.file is None:
+            return
+        try:
+            part.file.write(data)
+            part.file.flush()
+        except OSError as exc:
+            part.end(f"the server cannot keep it: {exc}")
 
     def received(self, command: str) -> int | None:
         """How many bytes have come for this command; None: it sends no file."""
-        known = self._open.get(command)
-        return known[1] if known is not None else None
+        part = self._parts.get(command)
+        return part.size if part is not None else None
 
-    def expects(self, command: str, call: RunCommand) -> bool:
+    def expects(self, call: RunCommand) -> bool:
         """Whether something is to be put in place when this command has ended (an empty file sends no bytes)."""
-        return command in self._open or bool(call.masterdest) or call.to_result
+        return bool(call.masterdest) or call.to_result
 
     async def finish(self, command: str, call: RunCommand, rc: int) -> tuple[dict[str, Any], str]:
         """Put what has come where it belongs. Returns additions to the result, and what went wrong (or nothing)."""
-        part = self._part(command)
-        if command not in self._open:
-            self.receive(command, call, b"")
-        file, size = self._open.pop(command)
-        file.close()
+        if rc != 0:
+            return {}, ""
+        part = self._parts.get(command) or self._begin(command)
+        what = call.masterdest or call.args.get("path", "the file")
+        if part.problem:
+            return {}, f"cannot store {what}: {part.problem}"
         try:
-            if rc != 0:
-                return {}, ""
             if call.to_result:
-                if size > MAX_RESULT_FILE:
-                    return {}, f"the file has {size} bytes; a step may read at most {MAX_RESULT_FILE}"
-                return {"content": part.read_bytes()}, ""
-            await asyncio.to_thread(self._place, part, call)
-        except (OSError, tarfile.TarError) as exc:
-            return {}, f"cannot store {call.masterdest}: {exc}"
-        finally:
-            part.unlink(missing_ok=True)
+                return {"content": await asyncio.to_thread(self._path(command).read_bytes)}, ""
+            await asyncio.to_thread(self._place, self._path(command), call)
+        except Exception as exc:
+            # The bytes are a worker's: whatever is wrong with them ends this command and nothing else.
+            return {}, f"cannot store {what}: {type(exc).__name__}: {exc}"
         return {}, ""
+
+    def forget(self, command: str) -> None:
+        """The end of a command is stored: its part is not needed any more."""
+        part = self._parts.pop(command, None)
+        if part is not None:
+            part.end("")
+            self._path(command).unlink(missing_ok=True)
 
     def _place(self, part: Path, call: RunCommand) -> None:
         target = self._base / os.path.expanduser(call.masterdest)
         if call.kind == "upload_directory":
             target.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(part) as archive:
+            how = f"r:{call.args.get('compress') or ''}"
+            with tarfile.open(part, how) as archive:  # type: ignore[call-overload]
                 archive.extractall(target, filter="data")
             return
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -204,6 +204,8 @@ class BuildbotSession(Session):
             return []
         if not isinstance(length, int) or length < 1:
             raise ProtocolError("agent", f"it wants to read {length!r} bytes")
+        if command in self._reads:
+            raise ProtocolError("agent", f"it wants two pieces of the file of {command} at once")
         self._reads[command] = number
         return [FileRead(command, running.read_offset, min(length, MAX_PIECE))]
 

@@ -26,6 +26,7 @@ from lockstep.protocol.messages import (
     Ended,
     FileChunk,
     FileFailed,
+    FileRead,
     FromMaster,
     Hello,
     Interrupt,
@@ -53,6 +54,7 @@ class _Command(Struct):
     received: int = 0
     acked: int = 0
     ended: bool = False
+    reading: bool = False
     lost_tail: bool = False
     """The agent had made less output than is stored here: its machine lost power."""
 
@@ -102,7 +104,16 @@ class MasterSession(Session):
             return self._take_output(message, known)
         if isinstance(message, Ended):
             return self._take_end(message, known)
-        return [message]
+        return self._take_read(message, known)
+
+    def _take_read(self, read: FileRead, known: _Command) -> list[Event]:
+        """A wish for a piece of a file: of a size that fits into a frame, and one at a time."""
+        if not 0 <= read.offset < 1 << 62 or not 0 < read.length <= MAX_PIECE:
+            raise ProtocolError("agent", f"it wants {read.length} bytes from {read.offset} (1 to {MAX_PIECE} at once)")
+        if known.reading:
+            raise ProtocolError("agent", f"it wants two pieces of the file of {read.command} at once")
+        known.reading = True
+        return [read]
 
     def _take_hello(self, hello: Hello) -> list[Event]:
         """The first message, once."""
@@ -210,12 +221,16 @@ class MasterSession(Session):
         """Answer `FileRead`; see `Session.file_chunk`."""
         if len(data) > MAX_PIECE:
             raise ProtocolError("master", f"{len(data)} bytes of a file at once (at most {MAX_PIECE})")
-        if command in self._commands:
+        known = self._commands.get(command)
+        if known is not None:
+            known.reading = False
             self._queue.append(FileChunk(command, offset, data))
 
     def file_failed(self, command: str, reason: str) -> None:
         """Say that a file cannot be read or stored; see `Session.file_failed`."""
-        if command in self._commands:
+        known = self._commands.get(command)
+        if known is not None:
+            known.reading = False
             self._queue.append(FileFailed(command, reason[:MAX_TEXT]))
 
     def shutdown(self, reason: str) -> None:

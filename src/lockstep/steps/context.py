@@ -97,8 +97,11 @@ class StepContext(Protocol):
     def master_path(self, path: str) -> str:
         """A path on the server, absolute; relative ones are below the server's base directory."""
 
-    def secret(self, name: str) -> str:
-        """The value of a secret, for code on the master. Raises KeyError."""
+    async def reveal(self, log: int, tree: Any) -> Any:
+        """`tree` with secrets in clear, for code on the master. What is written to `log` from now on hides them.
+
+        Raises KeyError, or what a provider of secrets raises.
+        """
 
     def on_interrupt(self, handler: Callable[[str], Awaitable[None]]) -> None:
         """Have `handler(reason)` called when somebody stops the build while this step runs."""

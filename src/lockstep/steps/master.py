@@ -11,7 +11,7 @@ import subprocess
 from typing import Any, ClassVar
 
 from lockstep.config.errors import mistake
-from lockstep.config.secrets import shown, substitute
+from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
 from lockstep.steps.commands import command_text, flatten_command
@@ -69,11 +69,10 @@ class MasterShellCommand(BuildStep):
         where = self.doors.master_path(self.path or self._own_workdir or "")
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         log.addHeader(f"{shown(command)}\n in the server's directory {self.path or '.'}\n")
-        environment = self._environment()
+        added = {**(self.env or {}), **self.build.fences()}
+        words, added = await self.doors.reveal(log.logid, (words, added))
         try:
-            self._process = await asyncio.to_thread(
-                self._start, substitute(words, self.doors.secret), where, environment
-            )
+            self._process = await asyncio.to_thread(self._start, words, where, self._environment(added))
         except OSError as exc:
             self._release_watchdog()
             log.addHeader(f"it cannot be started: {exc.strerror or type(exc).__name__}\n")
@@ -87,10 +86,9 @@ class MasterShellCommand(BuildStep):
         log.addHeader(f"exit code {code}\n")
         return self.decodeRC.get(code, Result.FAILURE)
 
-    def _environment(self) -> dict[str, str]:
-        """The server's environment with the step's, and the fences."""
+    def _environment(self, added: dict[str, Any]) -> dict[str, str]:
+        """The server's environment, and what is added to it."""
         env = dict(os.environ)
-        added = substitute({**(self.env or {}), **self.build.fences()}, self.doors.secret)
         for name, value in added.items():
             if value is None:
                 env.pop(name, None)
