@@ -21,7 +21,7 @@ from lockstep.master.loop import Loop
 from lockstep.master.step_run import StepRun
 from lockstep.master.tape import Line
 from lockstep.steps.base import BuildStep
-from lockstep.steps.execution import Prepared, decode_prepared, encode_prepared, prepare
+from lockstep.steps.execution import decode_prepared, encode_prepared, prepare
 
 if TYPE_CHECKING:
     from lockstep.master.house import House
@@ -35,6 +35,10 @@ class BuildView:
     def __init__(self, house: "House", record: Build, basedir: str, env: dict[str, Any]) -> None:
         self._house = house
         self._record = record
+        self.buildid = record.buildid
+        self.number = record.number
+        self.builder = record.builder
+        self.worker = record.worker
         self.basedir = basedir
         self.env = env
         self.step = 0
@@ -45,22 +49,6 @@ class BuildView:
         self.changes: tuple[Change, ...] = ()
         self.replayed: Properties | None = None
         """On replay, the properties as they were at this point of the step."""
-
-    @property
-    def buildid(self) -> int:
-        return self._record.buildid
-
-    @property
-    def number(self) -> int:
-        return self._record.number
-
-    @property
-    def builder(self) -> str:
-        return self._record.builder
-
-    @property
-    def worker(self) -> str:
-        return self._record.worker
 
     @property
     def properties(self) -> Properties:
@@ -87,6 +75,7 @@ class BuildRun:
 
     def __init__(self, house: "House", buildid: int) -> None:
         self.house = house
+        self.loop: Loop = house.loop
         self.buildid = buildid
         self.steps: list[BuildStep] = []
         self.view: BuildView | None = None
@@ -94,10 +83,6 @@ class BuildRun:
         self._tasks: set[asyncio.Task[None]] = set()
         self._made = asyncio.Event()
         self._stored: dict[int, list[Line]] = {}
-
-    @property
-    def loop(self) -> Loop:
-        return self.house.loop
 
     @property
     def record(self) -> Build | None:
@@ -131,9 +116,9 @@ class BuildRun:
         if record.builder not in self.house.config.builders:
             self._put_back(f"builder '{record.builder}' is not in the configuration any more")
             return
-        await self._look()
+        view = await self._look(record)
         self.steps = self.house.make_steps(record.builder)
-        properties = await self.house.properties_of(record, self._sourcestamps())
+        properties = await self.house.properties_of(record, view.sourcestamps)
         self._made.set()
         plans = tuple(step.plan() for step in self.steps)
         self.loop.post(e.BuildPlanned(buildid=self.buildid, plans=plans, properties=properties))
@@ -150,7 +135,7 @@ class BuildRun:
         if record.builder not in self.house.config.builders:
             self._put_back(f"builder '{record.builder}' is not in the configuration any more")
             return
-        await self._look()
+        await self._look(record)
         self.steps = self.house.make_steps(record.builder)
         try:
             problem = await asyncio.wait_for(self._remake_added(record), REMAKE_PATIENCE)
@@ -196,21 +181,16 @@ class BuildRun:
             if step.number > len(self.steps):
                 return self._changed(record)
             run = self._step_run(step, await self._lines(step), replay_only=True)
-            await run.execute(self._stored_preparation(step))
+            await run.execute(decode_prepared(step.rendered))
             if run.difference:
                 return run.difference
         return ""
 
-    async def _look(self) -> None:
-        record = self.record
-        assert record is not None
+    async def _look(self, record: Build) -> BuildView:
         basedir, env = self.house.place_of(record)
-        self.view = BuildView(self.house, record, basedir, env)
-        self.view.changes = await self.house.changes_of(self.view.sourcestamps)
-
-    def _sourcestamps(self) -> tuple[SourceStamp, ...]:
-        assert self.view is not None
-        return self.view.sourcestamps
+        view = self.view = BuildView(self.house, record, basedir, env)
+        view.changes = await self.house.changes_of(view.sourcestamps)
+        return view
 
     # --- steps
 
@@ -238,9 +218,6 @@ class BuildRun:
             )
         )
 
-    def _stored_preparation(self, step: Step) -> Prepared:
-        return decode_prepared(step.rendered)
-
     def _step_run(self, step: Step, stored: dict[int, list[Line]], replay_only: bool = False) -> StepRun:
         assert self.view is not None
         record = self.record
@@ -262,7 +239,7 @@ class BuildRun:
         if step.interrupted:
             self.spawn(run.interrupt(record.stop_reason))
         try:
-            outcome = await run.execute(self._stored_preparation(step))
+            outcome = await run.execute(decode_prepared(step.rendered))
         finally:
             self.running = None
             self.view_live()
