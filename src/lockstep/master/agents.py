@@ -5,8 +5,6 @@ passwords. What becomes of the output is in `outputs.py`. A bad message closes o
 """
 
 import asyncio
-import base64
-import binascii
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from lockstep.core.errors import RefusedError
 from lockstep.core.facts import CommandOver, Numbered
 from lockstep.core.records import Command
 from lockstep.master import clock
+from lockstep.master.doorkeeper import Doorkeeper
 from lockstep.master.masks import Masks, look_up, why_missing
 from lockstep.master.outputs import Outputs, call_of
 from lockstep.master.transfers import Transfers
@@ -84,6 +83,7 @@ class Agents:
     async def attach(self, house: "House", progress: Mapping[str, CommandProgress]) -> None:
         """Begin. `progress`: what is stored of the output of each command that has not ended."""
         self._house = house
+        self._doorkeeper = Doorkeeper(house)
         self.outputs = Outputs(house, self._transfers, self._acknowledge)
         house.loop.listeners.append(self._stored)
         await self.outputs.resume(progress)
@@ -99,16 +99,16 @@ class Agents:
     async def serve(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one WebSocket, as an ASGI application does."""
         await receive()
-        name, refusal = await self._authenticate(scope)
-        if refusal:
-            await _deny(scope, send, refusal)
+        name, refusal = await self._doorkeeper.authenticate(scope)
+        if refusal or self.closing:
+            await self._doorkeeper.deny(name, scope, send, refusal or "the server is stopping")
             return
         offered = scope.get("subprotocols") or []
         chosen = SUBPROTOCOL if SUBPROTOCOL in offered else (offered[0] if offered else None)
         try:
             session = open_session(chosen, name)
         except ProtocolError as exc:
-            await _deny(scope, send, str(exc))
+            await self._doorkeeper.deny(name, scope, send, str(exc))
             return
         await send({"type": "websocket.accept", "subprotocol": chosen})
         peer = ":".join(str(part) for part in (scope.get("client") or ("somewhere",))[:2])
@@ -125,42 +125,6 @@ class Agents:
             self._lost(connection)
             await asyncio.wait([sender], timeout=2)
             sender.cancel()
-
-    async def _authenticate(self, scope: Mapping[str, Any]) -> tuple[str, str]:
-        """The worker's name, and why it is refused (empty: it is not)."""
-        headers = {key.lower(): value for key, value in scope.get("headers", [])}
-        kind, _, encoded = headers.get(b"authorization", b"").partition(b" ")
-        try:
-            name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            name = password = ""
-        if kind.lower() != b"basic" or not name:
-            return "", "a worker must send its name and password (HTTP Basic authentication)"
-        try:
-            right = await self._is_right(name, password)
-        except Exception as exc:
-            log.error("worker %s refused: %s", name, why_missing(exc))
-            return name, "its password cannot be checked now; the server's log says why"
-        if not right:
-            return name, f"there is no worker '{name}' in the configuration, or its password is wrong"
-        return name, "the server is stopping" if self.closing else ""
-
-    async def _is_right(self, name: str, password: str) -> bool:
-        """Whether that is the worker's password. Raises what a provider of secrets raises."""
-        worker = self.house.config.workers.get(name)
-        if worker is None:
-            return False
-        if self.house.local_password(name, password):
-            return True
-        needed: list[str] = []
-
-        def note(secret: str) -> str:
-            needed.append(secret)
-            return ""
-
-        worker.check_password(password, note)
-        values = await look_up(self.house.config, needed)
-        return worker.check_password(password, values.__getitem__)
 
     # --- one connection
 
@@ -472,13 +436,3 @@ class Agents:
             connection.closed = True
             connection.pump()
         await asyncio.sleep(0)
-
-
-async def _deny(scope: Mapping[str, Any], send: Send, reason: str) -> None:
-    """Refuse the handshake with 401 and the reason as text, where the server can."""
-    if "websocket.http.response" in (scope.get("extensions") or {}):
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"www-authenticate", b'Basic realm="lockstep"')]
-        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": reason.encode()})
-    else:
-        await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})

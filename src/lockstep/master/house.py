@@ -246,9 +246,12 @@ class House:
             known = self.logs[logid] = LogFile(logid, type_, lines)
         return known
 
-    def feed_log(self, logid: int, stream: Stream, data: bytes) -> None:
-        """Append to an open log."""
+    def feed_log(self, logid: int, stream: Stream, data: bytes, *, stored: bool = False) -> None:
+        """Append to an open log. `stored`: it was before, by the step that is replayed now."""
         file = self.logs.get(logid)
+        if file is not None and stored:
+            file.skip(stream, data)
+            return
         part = file.feed(stream, data) if file is not None else None
         if part is not None:
             self.loop.write(part)

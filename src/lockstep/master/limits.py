@@ -34,6 +34,3 @@ TURNS_BETWEEN_RESULTS: Final = 8
 
 SECRET_TIMEOUT: Final = 30.0
 """Seconds that providers may take to answer with the secrets of one command."""
-
-MAX_API_BODY: Final = 1 << 20
-"""Bytes of a request's body."""

@@ -52,6 +52,13 @@ class LogFile:
             self.partial[writer, stream] = data[end:]
         return self._part(stream, data[:end]) if end else None
 
+    def skip(self, stream: Stream, data: bytes) -> None:
+        """Take text whose complete lines are stored already (a replay): only its unfinished line is kept."""
+        data = self.partial.pop(("", stream), b"") + data
+        rest = data[data.rfind(b"\n") + 1 :]
+        if rest:
+            self.partial["", stream] = rest
+
     def finish(self, writer: str | None = None) -> list[LogPart]:
         """The lines that never got their newline: of one writer, or of all. A log may be finished twice."""
         ended = [key for key in self.partial if writer is None or key[0] == writer]

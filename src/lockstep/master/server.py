@@ -189,15 +189,28 @@ class Server:
 
     async def stop(self) -> None:
         """Stop in order: doors, agents, builds, store. Commands on workers run on."""
+        self.stopped.set()
         await self.polling.stop()
         await self.agents.close()
         await self.listening.stop()
-        if not self.failure:
+        if not self.loop.closed:
             await self.loop.settle()
         await self.house.close()
-        await asyncio.to_thread(self.writer.close)
-        self.reads.close()
-        self.store.close()
+        await self._close_store()
+
+    async def _close_store(self) -> None:
+        """Let go of the store, as far as it is open."""
+        if (writer := getattr(self, "writer", None)) is not None:
+            await asyncio.to_thread(writer.close)
+        for part in (getattr(self, "reads", None), getattr(self, "store", None)):
+            if part is not None:
+                part.close()
+
+    async def abandon(self) -> None:
+        """Undo a start that failed half way."""
+        if (house := getattr(self, "house", None)) is not None:
+            await house.close()
+        await self._close_store()
 
 
 def url_of(host: str, port: int | None) -> str:
@@ -226,7 +239,11 @@ async def serve(file: str, basedir: str, host: str, port: int | None, ready: Cal
     """Run a server until it is told to stop. `ready` is called when it listens. Returns why it failed, or nothing."""
     os.makedirs(basedir, exist_ok=True)
     server = Server(file, basedir, host, port)
-    await server.start()
+    try:
+        await server.start()
+    except BaseException:
+        await server.abandon()
+        raise
     server.on_signals()
     ready(server)
     try:

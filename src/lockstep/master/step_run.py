@@ -276,8 +276,7 @@ class StepRun:
         digest = hashlib.blake2b(data, digest_size=12).hexdigest()
         replayed = self._next in self._journal
         self.call_now(c.WriteLog(log, stream, digest, len(data)))
-        if not replayed:
-            self._run.house.feed_log(log, stream, data)
+        self._run.house.feed_log(log, stream, data, stored=replayed)
 
     def observe(self, log: int, observer: Callable[[c.Stream, str], None]) -> None:
         """Feed stored lines of a log to an observer. What it raises, the step's next call raises."""

@@ -1,0 +1,93 @@
+"""Who may connect as a worker: names, passwords, and how a handshake is refused.
+
+Nothing here knows what a connection is for; `agents.py` serves those that were let in.
+"""
+
+import base64
+import binascii
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lockstep.master import clock
+from lockstep.master.masks import look_up, why_missing
+
+if TYPE_CHECKING:
+    from lockstep.master.house import House
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+REFUSAL_PERIOD = 60.0
+"""Seconds in which the refusal of one worker is logged once."""
+
+MAX_REFUSED = 1000
+"""Refused names that are remembered for that."""
+
+
+class Doorkeeper:
+    """Checks the names and passwords of workers against the configuration in force."""
+
+    def __init__(self, house: "House") -> None:
+        self._house = house
+        self._refused: dict[tuple[str, str], float] = {}
+
+    async def authenticate(self, scope: Mapping[str, Any]) -> tuple[str, str]:
+        """The worker's name, and why it is refused (empty: it is not)."""
+        headers = {key.lower(): value for key, value in scope.get("headers", [])}
+        kind, _, encoded = headers.get(b"authorization", b"").partition(b" ")
+        try:
+            name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            name = password = ""
+        if kind.lower() != b"basic" or not name:
+            return "", "a worker must send its name and password (HTTP Basic authentication)"
+        try:
+            right = await self._is_right(name, password)
+        except Exception as exc:
+            log.error("worker %s refused: %s", name, why_missing(exc))
+            return name, "its password cannot be checked now; the server's log says why"
+        if not right:
+            return name, f"there is no worker '{name}' in the configuration, or its password is wrong"
+        return name, ""
+
+    async def _is_right(self, name: str, password: str) -> bool:
+        """Whether that is the worker's password. Raises what a provider of secrets raises."""
+        worker = self._house.config.workers.get(name)
+        if worker is None:
+            return False
+        if self._house.local_password(name, password):
+            return True
+        needed: list[str] = []
+
+        def note(secret: str) -> str:
+            needed.append(secret)
+            return ""
+
+        worker.check_password(password, note)
+        values = await look_up(self._house.config, needed)
+        return worker.check_password(password, values.__getitem__)
+
+    async def deny(self, name: str, scope: Mapping[str, Any], send: Send, reason: str) -> None:
+        """Refuse the handshake with 401 and the reason as text, where the server can; say it in the log too."""
+        self._log(name, scope, reason)
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            headers = [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"www-authenticate", b'Basic realm="lockstep"'),
+            ]
+            await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": reason.encode()})
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": reason[:120]})
+
+    def _log(self, name: str, scope: Mapping[str, Any], reason: str) -> None:
+        """Say it here too, but not at each of a worker's endless tries."""
+        host = (scope.get("client") or ("somewhere",))[0]
+        now = clock.monotonic()
+        if now - self._refused.get((name, host), -REFUSAL_PERIOD) >= REFUSAL_PERIOD:
+            if len(self._refused) >= MAX_REFUSED:
+                self._refused.clear()
+            self._refused[name, host] = now
+            log.warning("worker %r from %s is refused: %s", name, host, reason)
