@@ -1,0 +1,174 @@
+"""Parts of files, lines and secrets, by themselves: what is kept when a server or a connection ends in between."""
+
+import asyncio
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lockstep.core.calls import RunCommand
+from lockstep.master.limits import MAX_LINE_BYTES
+from lockstep.master.local_workers import file_name
+from lockstep.master.logs import LogFile
+from lockstep.master.masks import Masks
+from lockstep.master.server import url_of
+from lockstep.master.transfers import Transfers
+
+UP = RunCommand(kind="upload_file", args={}, masterdest="out.bin")
+
+
+def finished(transfers: Transfers, command: str, call: RunCommand) -> tuple[dict[str, object], str]:
+    """What comes of a file."""
+    return asyncio.run(transfers.finish(command, call, 0))
+
+
+def test_a_file_is_placed_again_after_a_kill_before_its_end_was_stored(tmp_path: Path) -> None:
+    before = Transfers(str(tmp_path))
+    before.receive("c", UP, b"precious")
+    assert finished(before, "c", UP) == ({}, "")
+    after = Transfers(str(tmp_path))
+    after.resume("c", 8)
+    after.sweep({"c"})
+    assert finished(after, "c", UP) == ({}, "")
+    assert (tmp_path / "out.bin").read_bytes() == b"precious"
+    after.forget("c")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_is_beyond_the_stored_bytes_comes_again(tmp_path: Path) -> None:
+    before = Transfers(str(tmp_path))
+    before.receive("c", UP, b"precious")
+    after = Transfers(str(tmp_path))
+    after.resume("c", 3)
+    after.receive("c", UP, b"cious")
+    assert finished(after, "c", UP) == ({}, "")
+    assert (tmp_path / "out.bin").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(("left", "why"), [(None, "is gone"), (b"pre", "of 8 bytes")])
+def test_a_part_that_is_gone_never_replaces_a_file(tmp_path: Path, left: bytes | None, why: str) -> None:
+    (tmp_path / "out.bin").write_bytes(b"good")
+    if left is not None:
+        (tmp_path / "transfers").mkdir()
+        (tmp_path / "transfers" / "c.part").write_bytes(left)
+    transfers = Transfers(str(tmp_path))
+    transfers.resume("c", 8)
+    transfers.receive("c", UP, b" more")
+    assert transfers.received("c") == 13
+    results, problem = finished(transfers, "c", UP)
+    assert results == {}
+    assert why in problem
+    assert (tmp_path / "out.bin").read_bytes() == b"good"
+
+
+def test_an_end_that_comes_twice_places_the_same_file_twice(tmp_path: Path) -> None:
+    transfers = Transfers(str(tmp_path))
+    transfers.receive("c", UP, b"precious")
+
+    async def twice() -> None:
+        await asyncio.gather(transfers.finish("c", UP, 0), transfers.finish("c", UP, 0))
+
+    asyncio.run(twice())
+    assert (tmp_path / "out.bin").read_bytes() == b"precious"
+
+
+def archive() -> bytes:
+    """A compressed archive of some size."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        info = tarfile.TarInfo("a")
+        info.size = 100_000
+        tar.addfile(info, io.BytesIO(os.urandom(info.size)))
+    return gzip.compress(packed.getvalue())
+
+
+@pytest.mark.parametrize("compress", [None, "gz", "bz2"])
+def test_a_torn_archive_is_a_problem_and_no_fault_of_the_server(tmp_path: Path, compress: str | None) -> None:
+    call = RunCommand(kind="upload_directory", args={"compress": compress}, masterdest="got")
+    transfers = Transfers(str(tmp_path))
+    transfers.receive("c", call, archive()[:-60_000])
+    assert "cannot store got" in finished(transfers, "c", call)[1]
+
+
+def test_no_more_is_kept_than_is_allowed(tmp_path: Path) -> None:
+    call = RunCommand(kind="upload_file", args={"maxsize": 10}, masterdest="out.bin")
+    transfers = Transfers(str(tmp_path))
+    for _ in range(3):
+        transfers.receive("c", call, b"1234")
+    assert "10 bytes" in finished(transfers, "c", call)[1]
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.part")) <= 10
+
+
+def test_parts_whose_commands_are_over_are_swept(tmp_path: Path) -> None:
+    before = Transfers(str(tmp_path))
+    before.receive("over", UP, b"x")
+    before.receive("runs", UP, b"x")
+    Transfers(str(tmp_path)).sweep({"runs"})
+    assert [path.name for path in tmp_path.rglob("*.part")] == ["runs.part"]
+
+
+def test_two_commands_in_one_log_have_their_own_last_lines() -> None:
+    log = LogFile(1, "s")
+    assert log.feed("o", b"foo", "a") is None
+    part = log.feed("o", b"bar\nbaz", "b")
+    assert part is not None
+    assert part.text == "obar\n"
+    assert [part.text for part in log.finish("a")] == ["ofoo\n"]
+    assert log.partial == {("b", "o"): b"baz"}
+    assert [part.text for part in log.finish()] == ["obaz\n"]
+
+
+def test_a_secret_is_hidden_where_a_long_line_is_cut() -> None:
+    log = LogFile(1, "t")
+    log.masks = Masks({"pw": "hunter2hunter2"})
+    said = ""
+    for piece in (b"x" * (MAX_LINE_BYTES - 5), b"hunter2", b"hunter2 y\n"):
+        part = log.feed("o", piece)
+        said += part.text if part is not None else ""
+    assert "hunter2" not in said
+    assert said.replace("\n", "").endswith("x<pw> y")
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "shown"),
+    [
+        ("hunter2", "a hunter2 b", "a <pw> b"),
+        ("first\nsecond", "first\nsecond", "<pw>"),
+        ("first\nsecond", "first\r\nsecond", "<pw>"),
+        ("first\nsecond", "only second", "only <pw>"),
+        ("{\n  key: abc\n}", "a {} of key: abc", "a {} of <pw>"),
+        (" padded\n", "it is padded", "it is <pw>"),
+        ("", "nothing", "nothing"),
+    ],
+)
+def test_secrets_are_hidden_however_they_come_back(value: str, text: str, shown: str) -> None:
+    masks = Masks({"pw": value})
+    assert masks.hide(text.encode()).decode() == shown
+    assert masks.hide_in({"a": [text, 1, b"bytes"]}) == {"a": [shown, 1, b"bytes"]}
+
+
+def test_the_longest_secret_is_hidden_first() -> None:
+    assert (Masks({"short": "abcd"}) | Masks({"long": "abcdef"})).hide(b"abcdef abcd") == b"<long> <short>"
+
+
+def test_two_local_workers_never_share_a_file() -> None:
+    names = ["a/b", "a_b", "a%2Fb", "a", "a.log", "a.password", ".", "..", ".a", "a b", "\u00e4"]
+    assert len({file_name(name) for name in names}) == len(names)
+    assert not any(name.startswith(".") or "/" in name for name in map(file_name, names))
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "ws://127.0.0.1:8010/"),
+        ("0.0.0.0", "ws://127.0.0.1:8010/"),
+        ("::", "ws://[::1]:8010/"),
+        ("fe80::1", "ws://[fe80::1]:8010/"),
+        ("ci.example", "ws://ci.example:8010/"),
+    ],
+)
+def test_local_workers_find_the_server(host: str, url: str) -> None:
+    assert url_of(host, 8010) == url
