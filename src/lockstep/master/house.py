@@ -21,7 +21,7 @@ from lockstep.core.values import Change, Properties, SourceStamp
 from lockstep.master.agents import Agents
 from lockstep.master.builds import BuildRun
 from lockstep.master.hooks import Hooks
-from lockstep.master.logs import LogFile, Observer
+from lockstep.master.logs import Listener, LogFile
 from lockstep.master.loop import Loop
 from lockstep.master.masks import Masks, look_up
 from lockstep.master.stored import stored_changes, stored_text
@@ -256,11 +256,11 @@ class House:
         if part is not None:
             self.loop.write(part)
 
-    def observe(self, logid: int, observer: Observer) -> None:
-        """Feed an observer with what is stored from now on."""
+    def listen(self, logid: int, listener: Listener) -> None:
+        """Tell a listener what is stored from now on."""
         file = self.logs.get(logid)
         if file is not None:
-            file.observers.append(observer)
+            file.listeners.append(listener)
 
     def finish_log(self, logid: int) -> int:
         """Nothing more comes: store what never got its newline. Returns the line count."""

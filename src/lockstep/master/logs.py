@@ -1,6 +1,6 @@
 """From bytes and texts to numbered lines: the logs that are being written.
 
-Pure bookkeeping: what comes out are parts for the store and lines for observers. Nothing is stored or read here.
+Pure bookkeeping: what comes out are parts for the store and their text for listeners. Nothing is stored or read here.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,9 @@ from lockstep.master.masks import Masks
 from lockstep.storage.batch import LogPart
 
 Observer = Callable[[Stream, str], None]
+"""Takes one line."""
+Listener = Callable[[LogType, str], None]
+"""Takes stored text as it is: taking it apart costs more than storing it, and mostly nobody observes."""
 
 _PREFIXES = ("o", "e", "h")
 _STREAMS: dict[str, Stream] = {"stdout": "o", "stderr": "e", "header": "h"}
@@ -32,7 +35,7 @@ class LogFile:
         self.type = type_
         self.lines = lines
         self.partial: dict[tuple[str, Stream], bytes] = {}
-        self.observers: list[Observer] = []
+        self.listeners: list[Listener] = []
         self.full = False
         self.stored = lines
         self.masks = Masks({})
@@ -82,12 +85,10 @@ class LogFile:
         return part
 
     def tell(self, part: LogPart) -> None:
-        """A part is stored: feed the observers with its lines."""
+        """A part is stored: tell the listeners."""
         self.stored = part.first_line + part.lines
-        if self.observers:
-            for stream, line in lines_of(self.type, part.text):
-                for observer in self.observers:
-                    observer(stream, line)
+        for listener in self.listeners:
+            listener(self.type, part.text)
 
 
 def lines_of(type_: LogType, text: str) -> list[tuple[Stream, str]]:

@@ -61,7 +61,7 @@ class StepRun:
         self._observer_error: Exception | None = None
         if not replay_only:
             for logid, tape in self._tapes.items():
-                run.house.observe(logid, tape.take)
+                run.house.listen(logid, tape.take)
         self._task: asyncio.Task[Any] | None = None
         self.build = view
         self.number = record.number
@@ -267,7 +267,7 @@ class StepRun:
                 self._run.house.open_log(logid, type)
             tape = self._tapes[logid] = Tape(None)
             if not self._replay_only:
-                self._run.house.observe(logid, tape.take)
+                self._run.house.listen(logid, tape.take)
         return logid
 
     def write_log(self, log: int, stream: c.Stream, text: str) -> None:

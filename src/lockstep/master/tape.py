@@ -4,8 +4,8 @@ Live, lines pass as they are stored. On replay the stored ones are there at once
 command.
 """
 
-from lockstep.core.calls import Stream
-from lockstep.master.logs import Observer
+from lockstep.core.calls import LogType, Stream
+from lockstep.master.logs import Observer, lines_of
 
 Line = tuple[Stream, str]
 
@@ -26,13 +26,14 @@ class Tape:
         """Feed an observer from now on."""
         self._observers.append(observer)
 
-    def take(self, stream: Stream, line: str) -> None:
-        """A line was stored."""
-        if self._lines is None:
-            for observer in self._observers:
-                observer(stream, line)
-        else:
-            self._lines.append((stream, line))
+    def take(self, type_: LogType, text: str) -> None:
+        """Lines were stored."""
+        if self._lines is not None:
+            self._lines += lines_of(type_, text)
+        elif self._observers:
+            for stream, line in lines_of(type_, text):
+                for observer in self._observers:
+                    observer(stream, line)
 
     def pass_until(self, line: int) -> None:
         """On replay: let lines through up to this number."""
