@@ -49,6 +49,13 @@ def check_guarded(scene: Scene) -> None:
         assert scene.output(span.fact.buildid, step) == numbered(lines), f"output of build {span.fact.buildid}"
 
 
+def connected(scene: Scene, worker: str) -> bool:
+    """Whether a worker is connected to the server that runs now (a new one says first that nobody is)."""
+    ups = scene.facts.numbered("WorkerUp", worker=worker)
+    downs = scene.facts.numbered("WorkerDown", worker=worker)
+    return bool(ups) and (not downs or ups[-1].number > downs[-1].number)
+
+
 def kill_at_random(scene: Scene, kills: int) -> None:
     """Kill the server so many times, also while it starts, and see to it that there is always work."""
     seed = int(os.environ.get("LOCKSTEP_SEED") or random.randrange(1 << 30))
@@ -58,6 +65,8 @@ def kill_at_random(scene: Scene, kills: int) -> None:
     for _ in range(kills):
         if len(scene.facts.of("RequestEnded")) > len(requests) - 4:
             requests += [*scene.force("step", 2), *scene.force("whole", 2), *scene.force("free", 1)]
+        if chance.random() < 0.7:
+            scene.until(lambda: connected(scene, "w1") and connected(scene, "w2"), "the workers")
         time.sleep(chance.random() * 0.8)  # the moment is the test's matter: any is as good
         scene.kill()
         scene.launch()
