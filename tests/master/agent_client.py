@@ -35,7 +35,7 @@ async def serving(folder: Path, config: str) -> AsyncIterator[Server]:
     """A running server in this process."""
     (folder / "master.cfg").write_text(PRELUDE + textwrap.dedent(config))
     base = folder / "base"
-    base.mkdir()
+    base.mkdir(exist_ok=True)
     server = Server(str(folder / "master.cfg"), str(base), port=0)
     await server.start()
     try:

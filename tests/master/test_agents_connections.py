@@ -222,6 +222,36 @@ def test_secrets_that_must_be_waited_for_reach_commands_and_doors(tmp_path: Path
     played(tmp_path, config, play)
 
 
+def test_what_cannot_be_masked_after_a_restart_is_not_kept(tmp_path: Path) -> None:
+    config = """
+    from lockstep.config.secrets import SecretProviderBase
+    class Vault(SecretProviderBase):
+        async def get(self, entry):
+            return %s
+    c['secretsProviders'] = [Vault()]
+    c['builders'] = [build('one', steps.ShellCommand(command=['echo', util.Secret('pw')]))]
+    """
+    commands = []
+
+    async def before(server: Server) -> None:
+        client, command = await at_work(server, "one")
+        client.say(Output(command, 0, "stdout", b"it is hunter2\n"))
+        await until(lambda: client.told(Ack), "the line to be stored")
+        commands.append(command)
+
+    async def after(server: Server) -> None:
+        client, (command,) = Client(server), commands
+        client.hello(Known(command, "running", 50))
+        offset = (await client.welcomed()).stored[command]
+        client.say(Output(command, offset, "stdout", b"still hunter2\n"), Ended(command, offset + 14, 0))
+        assert await ended(server) == Result.SUCCESS
+        assert said(server) == "it is <pw>\n"
+        assert "what is said from here on is not kept" in str(server.reads.log_contents(1)["content"])
+
+    played(tmp_path, config % "'hunter2'", before)
+    played(tmp_path, config % "None", after)
+
+
 def test_an_end_in_order_of_the_agent_is_tried_again(tmp_path: Path) -> None:
     async def play(server: Server) -> None:
         client, command = await at_work(server, "one")
