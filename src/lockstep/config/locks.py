@@ -193,7 +193,9 @@ def as_accesses(locks: Any, what: str = "locks=", place: Place | None = None) ->
         return [locks.defaultAccess()]
     if isinstance(locks, LockAccess):
         return [locks]
-    if isinstance(locks, str | bytes | Mapping) or not isinstance(locks, Iterable):
+    if not isinstance(locks, list | tuple) and (
+        isinstance(locks, str | bytes | Mapping) or not isinstance(locks, Iterable)
+    ):
         hint = "put locks or lock.access(mode, count) into a list"
         raise ConfigErrors([Mistake(place or here(), f"{what} holds {locks!r}, which is no lock", hint)])
     return [access for item in locks for access in as_accesses(item, what, place)]
@@ -203,9 +205,11 @@ def tidy(locks: Any) -> Any:
     """A `locks=` value as a list, where it is another kind of iterable; renderables and mistakes stay as they are."""
     if locks is None:
         return []
+    if isinstance(locks, list):
+        return locks
     if isinstance(locks, BaseLock | LockAccess):
         return [locks]
-    if isinstance(locks, str | bytes | Mapping | list) or hasattr(locks, "getRenderingFor"):
+    if isinstance(locks, str | bytes | Mapping) or hasattr(locks, "getRenderingFor"):
         return locks
     return list(locks) if isinstance(locks, Iterable) else locks
 
