@@ -56,6 +56,7 @@ class Load:
         self.random = random.Random(1)
         self.needs = needs
         self.levels = levels
+        self.waiting = waiting
         self.running: list[int] = []
         self.ticket = 0
         self.steps: list[float] = []
@@ -100,10 +101,10 @@ class Load:
                 position = self.random.randrange(len(self.running))
                 self.running[position], self.running[-1] = self.running[-1], self.running[position]
                 self.allocator.release(self.running.pop())
-            granted_now = self.decide()
-            for _ in range(max(granted_now, 0 if self.running else 1)):
+            granted += self.decide()
+            for _ in range(max(1, self.waiting - len(self.allocator.waiting))):
                 self.arrive()
-            granted += granted_now + self.decide()
+            granted += self.decide()
             before, now = now, time.process_time()
             self.steps.append(now - before)
         return granted

@@ -174,18 +174,22 @@ class Barriers:
         pins_on = self.board.pins_on
         workers = c.shape.need.alternatives
         since = c.since
-        for index, accesses in enumerate(c.alts):
-            for _, _, lane in accesses:
-                if since < lane.threshold:
-                    break
-            else:
+        everywhere = any(since < lane.threshold for lane in c.common_lanes)
+        for index, accesses in enumerate(c.own_alts):
+            if not everywhere:
+                for _, _, lane in accesses:
+                    if since < lane.threshold:
+                        break
+                else:
+                    continue
+            pins = pins_on.get(workers[index].worker, 0)
+            if best >= 0 and pins > least[0]:
                 continue
-            if not self.may_reserve(c, index):
-                continue
-            taken = sum(not lock.has_room(units) for lock, units, _ in accesses)
-            weight = (pins_on.get(workers[index].worker, 0), taken)
-            if best < 0 or weight < least:
-                best, least = index, weight
+            taken = 0
+            for lock, units, _ in accesses:
+                taken += not lock.has_room(units)
+            if (best < 0 or (pins, taken) < least) and self.may_reserve(c, index):
+                best, least = index, (pins, taken)
         return best
 
     def set_pin(self, c: ClaimClass, index: int) -> None:
@@ -198,6 +202,8 @@ class Barriers:
         c.needs_free = any(lock.per_worker for lock, _, _ in c.pinned)
         for lock, _, lane in c.pinned:
             insort(lock.pins, (c.ticket, c, lane))
+            if c.needs_free and not lock.per_worker:
+                insort(lock.hanging, (c.ticket, c))
         worker = c.shape.need.alternatives[index].worker
         if worker:
             board.pins_on[worker] = board.pins_on.get(worker, 0) + 1
@@ -220,7 +226,10 @@ class Barriers:
                 if kept.get(lock, 0) < units:
                     self.suspended(lock)
             lock.pins.remove((ticket, c, lane))
-            if lock.pins:
+            if c.needs_free and not lock.per_worker:
+                lock.hanging.remove((ticket, c))
+                lock.free_hanging.pop(c, None)
+            if lock.hanging:
                 board.moved[lock] = None
         worker = c.shape.need.alternatives[c.pin].worker
         if worker:
@@ -317,11 +326,24 @@ class Barriers:
             last = c
 
     def find_concerned(self, lock: Lock, after: int, heap: list[tuple[int, ClaimClass]]) -> None:
-        """Add the later barriers whose reservation of a worker's own locks hangs on this lock."""
-        if lock.per_worker:
+        """Add the later barriers whose reservation of a worker's own locks hangs on this lock.
+
+        Those that were not free can only be free if something is left beside the reservations before them.
+        """
+        if not lock.hanging:
             return
-        for ticket, c, _ in lock.pins:
-            if ticket > after and c.needs_free:
+        for c in lock.free_hanging:
+            if c.ticket > after:
+                heappush(heap, (c.ticket, c))
+        room = lock.limit - lock.used
+        passed = 0
+        for ticket, c in lock.hanging:
+            while passed < len(lock.bars) and lock.bars[passed][0] < ticket:
+                room -= lock.bars[passed][1]
+                passed += 1
+            if room <= 0:
+                break
+            if ticket > after and not c.free:
                 heappush(heap, (ticket, c))
 
     def is_free(self, c: ClaimClass) -> bool:
@@ -330,7 +352,10 @@ class Barriers:
 
     def _weigh(self, c: ClaimClass, heap: list[tuple[int, ClaimClass]]) -> None:
         since = c.since
-        c.free = not c.needs_free or self.is_free(c)
+        free = not c.needs_free or self.is_free(c)
+        if free is not c.free:
+            c.free = free
+            self._note_free(c)
         for position, (lock, units, lane) in enumerate(c.pinned):
             on = since < lane.threshold and (c.free or not lock.per_worker)
             if on is c.on[position]:
@@ -344,6 +369,13 @@ class Barriers:
                 self.suspended(lock)
             self.board.stirred = True
             self.find_concerned(lock, c.ticket, heap)
+
+    def _note_free(self, c: ClaimClass) -> None:
+        for lock, _, _ in c.pinned:
+            if c.free and c.needs_free and not lock.per_worker:
+                lock.free_hanging[c] = None
+            else:
+                lock.free_hanging.pop(c, None)
 
     def switch_off(self, c: ClaimClass, lock: Lock, units: int) -> None:
         """This reservation does not count any more."""

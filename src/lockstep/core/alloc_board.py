@@ -227,7 +227,7 @@ class Board:
         self.offer(c)
 
     def rise(self, c: ClaimClass) -> None:
-        """This class's rank is better than when it was parked: park it by that, and open what it may now pass."""
+        """The first claim of this class is a barrier now: park it by that rank too, and open what it may now pass."""
         self.wake(c)
         stamps = c.stamps
         last = len(c.alts)
@@ -240,33 +240,20 @@ class Board:
                 stamps[index] = 0
                 c.open.add(index)
             elif stamp != CROWDED:
-                self._rise_in(c, lock, units, index)
-        if c.crowd is not None:
-            c.crowd.enter(c, -2, stamps[-2])
+                lock.parked[-units if c.special else units].enter_barrier(c, index)
+        if c.crowd is not None and stamps[-2]:
+            c.crowd.enter_barrier(c, -2)
         if stamps[-1]:
             lock, units = c.where[-1]
             if lock.has_room(units):
                 stamps[-1] = 0
+                self.join(c)
             else:
-                self._rise_in(c, lock, units, -1)
+                lock.parked[-units if c.special else units].enter_barrier(c, -1)
         self.offer(c)
-
-    def _rise_in(self, c: ClaimClass, lock: Lock, units: int, index: int) -> None:
-        heap = lock.parked[-units if c.special else units]
-        heappush(heap, (c.rank, c, index, c.stamps[index]))
-        if len(heap) > heap.limit:
-            heap.clear_stale()
 
     def wake(self, c: ClaimClass) -> None:
         """Somebody waits in this class again: what was parked is parked still, where it has not become free."""
-        if c.crowd is not None and not c.stamps[-2]:
-            self.stamp += 1
-            c.stamps[-2] = self.stamp
-            c.crowd.enter(c, -2, self.stamp)
-            for index in range(len(c.alts)):
-                if c.stamps[index] == CROWDED and c.where[index][0].has_room(c.crowd.units):
-                    c.stamps[index] = 0
-                    c.open.add(index)
         if c.dormant:
             dormant, c.dormant = c.dormant, []
             self.stamp += 1
@@ -277,6 +264,31 @@ class Board:
                     lock.park(c, index, units, self.stamp)
                 elif index >= 0:
                     c.open.add(index)
+        self.join(c)
+
+    def join(self, c: ClaimClass) -> None:
+        """Wait with the crowd for slots, unless a lock that all alternatives share refuses the class anyway."""
+        if c.crowd is None or c.stamps[-2] or c.stamps[-1]:
+            return
+        self.stamp += 1
+        c.stamps[-2] = self.stamp
+        c.crowd.enter(c, -2, self.stamp)
+        for index in range(len(c.alts)):
+            if c.stamps[index] == CROWDED and c.where[index][0].has_room(c.crowd.units):
+                c.stamps[index] = 0
+                c.open.add(index)
+
+    def disperse(self, c: ClaimClass) -> None:
+        """Too often this class was met in its crowd where it waits for something else: now it waits by itself."""
+        assert c.crowd is not None
+        self._leave_crowd(c.crowd)
+        units, c.crowd = c.crowd.units, None
+        self.stamp += 1
+        c.stamps[-2] = 0
+        for index, stamp in enumerate(c.stamps):
+            if stamp == CROWDED:
+                c.stamps[index] = self.stamp
+                c.where[index][0].park(c, index, units, self.stamp)
 
     def add_owner(self, claim: Claim) -> None:
         """Note that this owner waits."""

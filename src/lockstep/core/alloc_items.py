@@ -34,6 +34,9 @@ IDLE_CLASSES: Final = 4096
 MAX_CROWDS: Final = 4
 """So many crowds may wait for one slot; the classes of others are parked at each slot."""
 
+MAX_ASIDE: Final = 8
+"""So many classes of a crowd are put aside when a slot is free, because they wait for something else there."""
+
 CROWDED: Final = -1
 """The stamp of an alternative that waits for its slot in the crowd of its class."""
 
@@ -62,6 +65,12 @@ class Parked(list[ParkEntry]):
         heappush(self, (c.rank, c, index, stamp))
         if c.pin >= 0:
             heappush(self, (c.plain, c, index, stamp))
+        if len(self) > self.limit:
+            self.clear_stale()
+
+    def enter_barrier(self, c: "ClaimClass", index: int) -> None:
+        """Let a class that waits here already wait as a barrier too."""
+        heappush(self, (c.rank, c, index, c.stamps[index]))
         if len(self) > self.limit:
             self.clear_stale()
 
@@ -154,7 +163,8 @@ class Lock:
 
     `limit` is 0 while a removed lock of the same name and another kind lives (L6). `used` is the sum of `holds` (L1);
     `barred` the sum of `bars`, the reservations that count now, by ticket. `pins` are the barriers with this lock in
-    their pin, by ticket, reserving or not.
+    their pin, by ticket, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
+    one and others are free (L42c), `free_hanging` those for which all are now.
     """
 
     __slots__ = (
@@ -162,6 +172,8 @@ class Lock:
         "bars",
         "crowds",
         "fence",
+        "free_hanging",
+        "hanging",
         "holds",
         "k",
         "key",
@@ -193,6 +205,8 @@ class Lock:
         self.bars: list[tuple[int, int, ClaimClass]] = []
         self.barred = 0
         self.pins: list[tuple[int, ClaimClass, Lane]] = []
+        self.hanging: list[tuple[int, ClaimClass]] = []
+        self.free_hanging: dict[ClaimClass, None] = {}
         self.shapes: dict[Shape, None] = {}
         self.lane(STEP_LEVEL)
 
@@ -286,6 +300,7 @@ class ClaimClass:
     __slots__ = (
         "alts",
         "common",
+        "common_lanes",
         "crowd",
         "dormant",
         "extra",
@@ -298,6 +313,7 @@ class ClaimClass:
         "on",
         "open",
         "own",
+        "own_alts",
         "owner",
         "pending",
         "pin",
@@ -330,6 +346,8 @@ class ClaimClass:
         ]
         self.own = shape.own
         self.common = shape.common
+        self.common_lanes = [lock.lane(level) for lock, _ in shape.common]
+        self.own_alts = [tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.own]
         self.open = set(range(len(self.alts)))
         self.stamps = [0] * (len(self.alts) + 2)
         self.dormant: list[int] = []

@@ -110,6 +110,6 @@ class Queues:
             self.barriers.watch(c, earlier)
         self.board.wake(c)
         if better:
-            self.board.rise(c)
+            self.board.reopen(c)
         elif c.open:
             self.board.offer(c)

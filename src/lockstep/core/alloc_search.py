@@ -11,7 +11,7 @@ from heapq import heappop, heappush, heapreplace
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Decision, Granted, Hold
-from lockstep.core.alloc_items import CROWDED, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
+from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
 from lockstep.core.alloc_queues import Queues
 
 
@@ -85,7 +85,10 @@ class Search:
             elif not c.ticket:
                 self._doze(c, index, heap)
             elif index == -2 and c.stamps[c.shape.slots[lock]] != CROWDED:
-                aside.append(heappop(heap))
+                if len(aside) >= MAX_ASIDE:
+                    self.board.disperse(c)
+                else:
+                    aside.append(heappop(heap))
             else:
                 refusal = self.barriers.refusal(c, lock, units)
                 if refusal == FITS or (refusal == BARRED and c.special):
@@ -105,6 +108,8 @@ class Search:
         c.stamps[index] = 0
         if index >= 0:
             c.open.add(index)
+        else:
+            self.board.join(c)
 
     def _doze(self, c: ClaimClass, index: int, heap: Parked) -> None:
         """Nobody waits in this class: its parking goes on when somebody does."""
@@ -125,6 +130,8 @@ class Search:
             if c.crowd is not None and c.shape.slots.get(lock) == index:
                 c.stamps[index] = CROWDED
                 return
+        else:
+            c.stamps[-2] = 0
         board.stamp += 1
         c.stamps[index] = board.stamp
         lock.park(c, index, units, board.stamp)
@@ -172,7 +179,7 @@ class Search:
             lock.holds[hold] = units
             lock.fence += 1
             fences.append(lock.fence)
-            if lock.pins:
+            if lock.hanging:
                 board.moved[lock] = None
         alternative = claim.need.alternatives[index]
         marks = tuple(fences)

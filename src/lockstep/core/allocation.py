@@ -73,7 +73,7 @@ class Allocator:
             self.board.dirty[lock] = None
         lock.limit = limit
         self.board.limits_moved[lock] = None
-        if lock.pins:
+        if lock.hanging:
             self.board.moved[lock] = None
         for owner in self.board.claims_of:
             self.board.suspects[owner] = None
@@ -152,7 +152,7 @@ class Allocator:
             lock.used -= units
             del lock.holds[hold]
             board.dirty[lock] = None
-            if lock.pins:
+            if lock.hanging:
                 board.moved[lock] = None
         holds = board.holds_of[held.owner]
         del holds[hold]

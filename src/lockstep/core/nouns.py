@@ -25,7 +25,7 @@ UNLIMITED: Final = 1 << 40
 """The limit of a slot lock of a worker without `max_builds`."""
 
 
-class LockKey(Struct, frozen=True, cache_hash=True, array_like=True, order=True):
+class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, order=True):
     """What a lock is known by (L6, L7): its kind, its name, and for a lock of a worker that worker's name."""
 
     kind: LockKind
@@ -41,7 +41,7 @@ class LockKey(Struct, frozen=True, cache_hash=True, array_like=True, order=True)
         return f"{self.name} on {self.worker}" if self.worker else self.name
 
 
-class Access(Struct, frozen=True, cache_hash=True, array_like=True):
+class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     """One use of one lock: `count` units of it, or (exclusive) the whole of it."""
 
     lock: LockKey
@@ -49,7 +49,7 @@ class Access(Struct, frozen=True, cache_hash=True, array_like=True):
     count: int = 1
 
 
-class Alternative(Struct, frozen=True, cache_hash=True, array_like=True):
+class Alternative(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     """One way to satisfy a claim: a worker (empty: none is needed) and every access that goes with it.
 
     No lock occurs twice in `accesses` and no count is 0; `normalized` makes it so (L12).
@@ -59,13 +59,13 @@ class Alternative(Struct, frozen=True, cache_hash=True, array_like=True):
     accesses: tuple[Access, ...]
 
 
-class Need(Struct, frozen=True, cache_hash=True, array_like=True):
+class Need(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     """Everything that one requester needs at once: its alternatives, in their order of preference (L26)."""
 
     alternatives: tuple[Alternative, ...]
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, gc=False):
     """One requester's need, and its place in time.
 
     `ticket` is the claim's identity and its place in the queue; a request that is put back keeps it (RETRY). `since`
