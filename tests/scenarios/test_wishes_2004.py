@@ -1,4 +1,7 @@
-"""What was wished for in 2004 (`../shared/seeds`, the first text), each on a whole server with real agents."""
+"""What was wished for in 2004 (`../shared/seeds`, the first text), each on a whole server with real agents.
+
+And the footnote of 2005: two builds that each hold what the other one's step wants.
+"""
 
 from collections.abc import Callable
 
@@ -143,3 +146,32 @@ def test_waiters_go_on_after_failure_and_dependency_is_apart_from_lock(stage: St
     assert scene.ended(after) == [Result.SUCCESS]
     assert not scene.facts.of("RequestAdded", builder="after-fails")
     assert len(check_lock(scene.facts, "host", 1)) == 2
+
+
+def test_the_footnote_of_2005_ends_in_a_retry_and_not_in_a_deadlock(stage: Stage) -> None:
+    """'Build A obtains Lock 1, inside which Step A.two tries to acquire Lock 2 ... Don't Do That.'"""
+    scene = stage(
+        """
+        one, two = (util.MasterLock(name).access('exclusive') for name in ('one', 'two'))
+        c['workers'] = workers('w1', 'w2')
+        c['builders'] = [build('A', gate('first'), sh('A.two', locks=[two]), locks=[one]),
+                         build('B', gate('first'), sh('B.two', locks=[one]), locks=[two], on='w2')]
+        """,
+        "w1",
+        "w2",
+    )
+    requests = [*scene.force("A"), *scene.force("B")]
+    for name in "AB":
+        scene.running(f"{name}-1-first")
+    scene.open("A-1-first", "B-1-first")
+    text = scene.fact("RingBroken").text
+    assert "build 1 of 'A' waits for two" in text
+    assert "build 1 of 'B' waits for one" in text
+    scene.open("first")
+    assert scene.ended(*requests) == [Result.SUCCESS, Result.SUCCESS]
+    results = {(fact.builder, fact.number): fact.buildid for fact in scene.facts.of("BuildStarted")}
+    assert scene.facts.of("BuildEnded", buildid=results["B", 1])[0].result == Result.RETRY
+    assert scene.facts.of("BuildEnded", buildid=results["A", 1])[0].result == Result.SUCCESS
+    assert len(scene.facts.of("RingBroken")) == 1
+    for lock in ("one", "two"):
+        check_lock(scene.facts, lock, 1)
