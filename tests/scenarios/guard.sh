@@ -1,8 +1,11 @@
 #!/bin/sh
 # guard.sh FOLDER LINES: an outside guard of something that one alone may use. It notes in FOLDER/faults if somebody
-# else is inside, or if it has seen this fence or a later one before (L62); inside, it says numbered lines.
+# else is alive inside, or if it has seen this fence or a later one before (L62); inside, it says numbered lines.
 inside=$1/inside
-mkdir "$inside" 2>/dev/null || echo "$LOCKSTEP_COMMAND came in beside $(cat "$inside/who")" >> "$1/faults"
+if ! mkdir "$inside" 2>/dev/null && kill -0 "$(cat "$inside/pid")" 2>/dev/null; then
+    echo "$LOCKSTEP_COMMAND came in beside $(cat "$inside/who")" >> "$1/faults"
+fi
+echo "$$" > "$inside/pid"
 echo "$LOCKSTEP_COMMAND" > "$inside/who"
 last=$(cat "$1/last" 2>/dev/null || echo 0)
 [ "$LOCKSTEP_FENCE_DATABASE" -gt "$last" ] || echo "fence $LOCKSTEP_FENCE_DATABASE after $last" >> "$1/faults"

@@ -129,8 +129,6 @@ def test_an_interrupted_command_on_the_server_is_tried_again_and_never_beside_it
     assert processes_with(mine)
     scene.kill()
     scene.until(lambda: not processes_with(mine), "the end of what the server ran")
-    (scene.folder / "inside" / "who").unlink()
-    (scene.folder / "inside").rmdir()
     scene.start()
     ended = scene.fact("BuildEnded", buildid=1)
     assert ended.result == Result.RETRY
