@@ -228,7 +228,10 @@ class StepRun:
             if self._replaying:
                 self._pass_lines(result)
             future.set_result(result)
-        soon(self._deliver_next, TURNS_BETWEEN_RESULTS)
+        if self._replaying or self._results or len(self._waiting) > 1:
+            soon(self._deliver_next, TURNS_BETWEEN_RESULTS)
+        else:  # nothing else is awaited: there is no order to keep
+            self._delivering = False
 
     def _pass_lines(self, result: Any) -> None:
         """On replay: feed observers with what a command wrote, before its result is there."""
