@@ -68,7 +68,8 @@ class Search:
         """Offer the first class that waits at this lock for so many units, if they fit.
 
         If holds refuse it, or only bars and it is neither step nor child, they refuse all that come after it here.
-        A class of a crowd may wait for other slots than this one: then it is put aside.
+        A class of a crowd may be offered with this slot already, or wait for something else on that worker: then it is
+        put aside.
         """
         aside: list[ParkEntry] = []
         while heap:
@@ -84,7 +85,10 @@ class Search:
                     self._doze(c, index, heap)
             elif not c.ticket:
                 self._doze(c, index, heap)
-            elif index == -2 and c.stamps[c.shape.slots[lock]] != CROWDED:
+            elif index == -2 and (place := c.stamps[c.shape.slots[lock]]) != CROWDED:
+                if not place and c.offered:
+                    c.sources.append((lock, units, heap))
+                    break
                 if len(aside) >= MAX_ASIDE:
                     self.board.disperse(c)
                 else:
