@@ -94,12 +94,16 @@ class Scene:
         self.prelude = prelude
         self.env = {**os.environ, **(env or {})}
         self.configure(config)
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.move()
         self.process: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, Agent | BuildbotWorker] = {}
         self._reads: Queries | None = None
         self._facts = Timeline()
+
+    def move(self) -> None:
+        """Take another port, for the next start."""
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def configure(self, config: str) -> None:
         """Write `master.cfg`."""

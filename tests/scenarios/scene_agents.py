@@ -33,6 +33,14 @@ class Agent:
         """The agent's own process id (the one that was started is its guardian)."""
         return int((self.basedir / ".lockstep" / "lock").read_text())
 
+    def serves(self) -> bool:
+        """Whether it has begun: its folder's lock is its own, not that of one before."""
+        try:
+            status = Path("/proc", str(self.pid()), "status").read_text()
+        except (OSError, ValueError):
+            return False
+        return f"PPid:\t{self.popen.pid}\n" in status
+
     def kill(self) -> None:
         """`kill -9` for the agent; its guardian ends what it ran, and itself."""
         os.kill(self.pid(), signal.SIGKILL)

@@ -145,6 +145,12 @@ def test_a_local_worker_is_found_again_and_never_doubled(stage: Stage) -> None:
         scene.fact("WorkerUp", worker="near", session=session)
         assert lock.read_text() == pid
         assert agents_in(lock.parent.parent) == [int(pid)]
+    # The server may come back on another port: the worker finds it there.
+    scene.kill()
+    scene.move()
+    scene.start()
+    scene.fact("WorkerUp", worker="near", session=4)
+    assert agents_in(lock.parent.parent) == [int(pid)]
     scene.open("wait")
     assert scene.ended(brid) == [Result.SUCCESS]
     assert scene.output(1, "wait") == "begun\nopen\n"

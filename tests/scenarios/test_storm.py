@@ -72,7 +72,7 @@ class Storm:
         name = self.chance.choice(WORKERS)
         agent = self.scene.agents[name]
         assert isinstance(agent, Agent)
-        self.scene.until((agent.basedir / ".lockstep" / "lock").exists, "the agent's beginning")
+        self.scene.until(agent.serves, "the agent's beginning")
         agent.kill()
         self.scene.agent(name, url=self.cables[name].url, wait=False)
 

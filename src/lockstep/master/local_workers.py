@@ -50,16 +50,28 @@ class LocalWorkers:
             lease: seconds (L61).
         """
         self.names.add(name)
+        self._tell(name, url)
         running = self._processes.get(name)
         if running is not None and running.poll() is None:
             return
         self.password(name)
         folder = self._folder(name, workdir)
-        await asyncio.to_thread(self._spawn, name, folder, url, lease)
+        await asyncio.to_thread(self._spawn, name, folder, lease)
 
-    def _spawn(self, name: str, folder: Path, url: str, lease: float) -> None:
+    def _url_file(self, name: str) -> Path:
+        return self._basedir / "workers" / f"{file_name(name)}.url"
+
+    def _tell(self, name: str, url: str) -> None:
+        """Write down where the server listens: a worker of before a restart looks there before each attempt."""
+        path = self._url_file(name)
+        if not path.exists() or path.read_text() != f"{url}\n":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".url-new").write_text(f"{url}\n")
+            path.with_suffix(".url-new").replace(path)
+
+    def _spawn(self, name: str, folder: Path, lease: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "lockstep.worker", "--url", url, "--name", name]
+        command = [sys.executable, "-m", "lockstep.worker", "--url", f"@{self._url_file(name)}", "--name", name]
         command += [
             "--basedir",
             str(folder),
@@ -98,6 +110,6 @@ def file_name(name: str) -> str:
     """A worker's name as the name of a file; two workers never share one."""
     safe = quote(name, safe="")
     # Beside the folders of workers are files with these endings.
-    if safe.startswith(".") or safe.endswith((".log", ".password")):
+    if safe.startswith(".") or safe.endswith((".log", ".password", ".url", ".url-new")):
         safe = safe.replace(".", "%2E")
     return safe

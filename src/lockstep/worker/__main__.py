@@ -17,7 +17,7 @@ from lockstep.worker.serve import PASSWORD_VARIABLE, serve
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, find the password, and serve."""
     parser = argparse.ArgumentParser(prog="python -m lockstep.worker", description="Run a Lockstep worker.")
-    parser.add_argument("--url", required=True, help="the master's address, as ws://host:port/")
+    parser.add_argument("--url", required=True, help="the master's address, as ws://host:port/; @FILE: it is in a file")
     parser.add_argument("--name", required=True, help="the worker's name, as the configuration has it")
     parser.add_argument("--basedir", default=".", help="the directory for builds (default: the current one)")
     parser.add_argument("--password-file", help="a file whose first line is the password; - for standard input")

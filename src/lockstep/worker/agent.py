@@ -18,6 +18,7 @@ import signal
 import socket
 from collections import OrderedDict
 from collections.abc import Iterable
+from pathlib import Path
 
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
@@ -147,6 +148,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._forgot = asyncio.Event()
         self._troubles: dict[str, float] = {}
+        self._url = ""
         if settings.owns_process:
             trees.become_subreaper()
         former = bury_former_life(self._places, self._home, self._boot, self._changed)
@@ -204,7 +206,7 @@ class Agent:
             except ProtocolError as error:
                 self._trouble(str(error))
             except (OSError, WebSocketException, TimeoutError) as error:
-                self._trouble(f"the master at {self._settings.url} cannot be reached: {error}")
+                self._trouble(f"the master at {self._url or self._settings.url} cannot be reached: {error}")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.8, 1.2))
             pause = min(pause * 1.5, limit)
@@ -219,14 +221,20 @@ class Agent:
             self._troubles[text] = now
             log.warning("%s", text)
 
+    def _address(self) -> str:
+        """The master's address. `@FILE` is read anew each time: a local worker's master may move to another port."""
+        url = self._settings.url
+        return Path(url[1:]).read_text().strip() if url.startswith("@") else url
+
     async def _connect_once(self) -> bool:
         """Make one connection and stay with it; whether the master welcomed us. Raises what `connect`
         raises.
         """
         pair = f"{self._settings.name}:{self._settings.password}".encode()
         try:
+            self._url = self._address()
             websocket = await connect(
-                self._settings.url,
+                self._url,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 additional_headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
                 compression=None,
@@ -249,7 +257,7 @@ class Agent:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 answer = await websocket.recv(decode=False)
             self._receive(answer)
-            log.info("connected to %s as %s", self._settings.url, self._settings.name)
+            log.info("connected to %s as %s", self._url, self._settings.name)
             self._troubles.clear()
             self._connection = Connection(websocket, self._session, self._talkative, self._receive)
             talk = asyncio.create_task(self._connection.talk())
