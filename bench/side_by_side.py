@@ -50,6 +50,9 @@ ROWS = (
     Row("start-1", "again", "start with 1 builder, used folder", "s", 1.3),
     Row("start-500", "first", "start with 500 builders, new folder", "s", 20),
     Row("start-500", "again", "start with 500 builders, used folder", "s", 20),
+    Row("start-1", "processor", "the same, processor time, 1 builder", "s"),
+    Row("start-500", "processor", "the same, processor time, 500 builders", "s"),
+    Row("output", "processor", "master's processor time for 20 MB of output", "s"),
     Row("memory", "idle", "memory at rest", "MiB", 1),
     Row("rest", "per_second", "GET builds?limit=50 a second", "", None, True),
 )
