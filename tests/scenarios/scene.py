@@ -285,12 +285,22 @@ class Scene:
         text = self.reads.log_contents(found[0]["logid"])["content"]
         return "".join(line[1:] + "\n" for line in text.split("\n")[:-1] if line[:1] in streams)
 
+    def _door(self) -> str:
+        """Whether somebody listens at the server's port, and answers."""
+        try:
+            return f"answers with {self.get('masters')['meta']}"
+        except (OSError, AssertionError, ValueError) as error:
+            return f"does not answer: {error!r}"
+
     def _told(self) -> str:
         """What helps to understand a failure."""
         code = self.process.poll() if self.process is not None else None
-        told = [f"server (exit code {code}):", self.log.read_text()[-3000:] if self.log.exists() else ""]
+        told = [
+            f"server (exit code {code}, {self._door()}):",
+            self.log.read_text()[-3000:] if self.log.exists() else "",
+        ]
         for agent in self.agents.values():
-            told += [f"agent {agent.name}:", agent.log.read_text()[-800:]]
+            told += [f"agent {agent.name} (exit code {agent.popen.poll()}):", agent.log.read_text()[-800:]]
         if self._reads is not None and code is None:
             told += ["last facts:", *self.facts.tail(30)]
         return "\n".join(told)
