@@ -23,6 +23,14 @@ class Search:
         self.barriers = barriers
         self.queues = queues
 
+    def grant_first(self, out: list[Decision]) -> bool:
+        """Grant the first claim that may be granted; false if there is none."""
+        self.settle(out)
+        while (c := self.best()) is not None:
+            if self.look(c, out):
+                return True
+        return False
+
     def settle(self, out: list[Decision]) -> None:
         """Bring pins, reservations and the list of candidates up to date after a change."""
         board = self.board
@@ -140,20 +148,23 @@ class Search:
         c.stamps[index] = board.stamp
         lock.park(c, index, units, board.stamp)
 
-    def look(self, c: ClaimClass, out: list[Decision]) -> None:
+    def look(self, c: ClaimClass, out: list[Decision]) -> bool:
         """Grant the first open alternative that fits, or park; then let the next of the same needs come."""
         sources, c.sources = c.sources, []
         self.board.barred.pop(c, None)
         stopped: list[tuple[Lock, int]] = []
+        granted = False
         if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common, stopped)):
             own = c.own
             for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
                 if self._fits_all(c, index, own[index], stopped):
                     self._grant(c, index, out)
+                    granted = True
                     break
         for lock, units, heap in sources:
             if heap and (lock, units) not in stopped:
                 self._pull(lock, units, heap)
+        return granted
 
     def _fits_all(
         self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...], stopped: list[tuple[Lock, int]]

@@ -205,13 +205,11 @@ class Allocator:
             board.suspects.update(board.unbroken)
             board.unbroken.clear()
         while True:
-            self.search.settle(out)
-            c = self.search.best()
-            if c is not None:
-                self.search.look(c, out)
-            elif board.suspects and self._break_ring(out):
+            if self.search.grant_first(out):
                 continue
-            elif not board.leaving or not self._clear_leaving():
+            if board.suspects and self._break_ring(out):
+                continue
+            if not board.leaving or not self._clear_leaving():
                 return out
 
     def full_pass(self) -> list[Decision]:
