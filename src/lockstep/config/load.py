@@ -115,7 +115,8 @@ def _explain_import(exc: ImportError) -> tuple[str, str]:
         return f'there is no "{match[1]}" in {match[2]}', nearest(match[1], dir(module)) if module else ""
     missing = (exc.name or "").partition(".")[0]
     if missing in ("twisted", "zope"):
-        return f"{type(exc).__name__}: {exc}", 'pip install "lockstep-ci[twisted]"'
+        hint = "Twisted is not supported yet: write steps with `async def run`, or install Twisted beside Lockstep"
+        return f"{type(exc).__name__}: {exc}", hint
     return f"{type(exc).__name__}: {exc}", ""
 
 

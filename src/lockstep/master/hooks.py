@@ -5,12 +5,14 @@ asked again when workers come and go and builds end, since what they look at may
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.config import Config
 from lockstep.config.needs import NeedError
+from lockstep.config.rendering import Properties as ConfigProperties
 from lockstep.config.rendering import resolve
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -20,6 +22,8 @@ from lockstep.core.values import Properties
 
 if TYPE_CHECKING:
     from lockstep.master.house import House
+
+log = logging.getLogger(__name__)
 
 _PERHAPS: tuple[type[f.Fact], ...] = (f.WorkerUp, f.WorkerDown, f.WorkerPaused, f.BuildStarted, f.BuildEnded)
 """After these facts a hook may answer otherwise."""
@@ -54,13 +58,14 @@ class HookBuilder:
 class HookRequest:
     """A request, as hooks see it."""
 
-    def __init__(self, request: Request, properties: Properties) -> None:
+    def __init__(self, request: Request, properties: Properties, reason: str) -> None:
         self.id = request.brid
         self.bsid = request.bsid
         self.buildername = request.builder
         self.priority = request.priority
         self.submittedAt = request.submitted_at
-        self.properties = {name: value for name, (value, _source) in properties.items()}
+        self.properties = ConfigProperties.of(properties)
+        self.reason = reason
 
 
 class Hooks:
@@ -109,6 +114,7 @@ class Hooks:
         except Exception as exc:
             what = str(exc) if isinstance(exc, NeedError) else f"{type(exc).__name__}: {exc}"
             error = f"The locks and workers of builder '{request.builder}' cannot be found out: {what}"
+            log.warning("request %s: %s", brid, error)
             return [e.NeedRendered(brid=brid, error=error)]
         seen: list[e.Event] = [e.LocksSeen(locks=rendered.unknown)] if rendered.unknown else []
         return [*seen, e.NeedRendered(brid=brid, need=need)]
@@ -119,7 +125,7 @@ class Hooks:
         next_worker = self._house.config.next_worker(request.builder)
         if config.canStartBuild is None and next_worker is None:
             return need
-        builder, asked = HookBuilder(config), HookRequest(request, properties)
+        builder, asked = HookBuilder(config), HookRequest(request, properties, self._reason(request))
         kept: list[tuple[Alternative, HookWorker]] = []
         for alternative in need.alternatives:
             worker = self._worker(alternative.worker)
@@ -131,6 +137,10 @@ class Hooks:
             chosen = await resolve(next_worker(builder, here, asked)) if here else None
             kept.sort(key=lambda pair: pair[1] is not chosen)
         return Need(tuple(alternative for alternative, _ in kept))
+
+    def _reason(self, request: Request) -> str:
+        buildset = self._house.loop.state.buildsets.get(request.bsid)
+        return buildset.reason if buildset is not None else ""
 
     def _worker(self, name: str) -> HookWorker:
         record = self._house.loop.state.workers.get(name)

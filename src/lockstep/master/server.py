@@ -58,6 +58,7 @@ class Server:
         self.basedir = basedir
         self.host = host
         self.port = port
+        self._asked_port = port
         self.token = ""
         self.failure = ""
         self.stopped = asyncio.Event()
@@ -90,7 +91,8 @@ class Server:
         await self.agents.attach(self.house, progress)
         await self.loop.settle()
         self.listening = Listening(self)
-        await self.listening.start(self._ports(config))
+        self._addresses = self._ports(config)
+        await self.listening.start(self._addresses)
         self.port = self.listening.port
         self.house.spawn(self.agents.ask_for_life())
         self.scheduling = Scheduling(self.house)
@@ -111,8 +113,8 @@ class Server:
     def _ports(self, config: Config) -> list[tuple[str, int]]:
         """The addresses to listen on: the one for everything first."""
         named = [(p.host or self.host, p.port) for p in (*config.www_ports, *config.protocol_ports)]
-        if self.port is not None:
-            return [(self.host, self.port), *named[len(config.www_ports) :]]
+        if self._asked_port is not None:
+            return [(self.host, self._asked_port), *named[len(config.www_ports) :]]
         return named if config.www_ports else [(self.host, DEFAULT_PORT), *named]
 
     def _local_password(self, name: str, password: str) -> bool:
@@ -167,6 +169,8 @@ class Server:
             config = load(self.file, self.basedir)
             self.house.config = config
             gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
+            if self._addresses != self._ports(config):
+                gone.append("The ports have changed in the configuration; that takes effect at the next start.")
             await self.scheduling.restart()
             await self.polling.start()
             await self._start_local(config)

@@ -164,7 +164,8 @@ class Trigger(BuildStep):
                 name = Result(result).name.lower()
                 results[name] = results.get(name, 0) + 1
         counted = ", ".join(f"{number} {name}" for name, number in results.items())
-        names = ", ".join(dict.fromkeys(str(name) for done in self.triggered for name in done.requests))
+        asked = [name for done in self.triggered for name in (*done.requests, *(build[0] for build in done.builds))]
+        names = ", ".join(dict.fromkeys(str(name) for name in asked))
         return {"step": self.with_result(f"triggered {names}" + (f", {counted}" if counted else ""))}
 
 
