@@ -20,7 +20,7 @@ demo: $(VENV)/.ready-demo
 	@$(BIN)/lockstep demo $(ARGS)
 
 test: $(VENV)/.ready-test lint types
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m soak $(ARGS)
@@ -36,7 +36,7 @@ types: $(VENV)/.ready-test
 	$(BIN)/mypy
 
 # An environment is made anew only when what it is made from has changed.
-$(VENV)/.ready-%: pyproject.toml tools/setup.sh
+$(VENV)/.ready-%: pyproject.toml tools/setup.sh tools/assets/package-lock.json
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh tools/setup.sh $*
 	@touch $@
 
