@@ -255,9 +255,21 @@ class Shape:
 
     `common` is what all alternatives share, `own` what one does not share with all others, its slot first.
     `slots` has the alternative of each slot, if the alternatives differ in it and need as many units of it.
+    `mixed` has the alternatives of each lock of which they need different units: those wait in different heaps.
     """
 
-    __slots__ = ("alternatives", "classes", "common", "need", "own", "slot_units", "slots", "specials", "users")
+    __slots__ = (
+        "alternatives",
+        "classes",
+        "common",
+        "mixed",
+        "need",
+        "own",
+        "slot_units",
+        "slots",
+        "specials",
+        "users",
+    )
 
     def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
         self.need = need
@@ -280,6 +292,11 @@ class Shape:
         self.slots = {lock: index for index, (lock, _) in enumerate(firsts)}
         if len(self.slots) < len(alternatives) or len({units for _, units in firsts}) > 1:
             self.slots = {}
+        users: dict[Lock, dict[int, int]] = {}
+        for index, each in enumerate(alternatives):
+            for lock, units in each:
+                users.setdefault(lock, {})[index] = units
+        self.mixed = {lock: tuple(used) for lock, used in users.items() if len(set(used.values())) > 1}
         self.classes: dict[int, ClaimClass] = {}
         self.specials: dict[ClaimClass, None] = {}
         self.users = 0

@@ -120,6 +120,11 @@ class Search:
         c.stamps[index] = 0
         if index >= 0:
             c.open.add(index)
+            # Another need of the same lock waits in another heap: what comes before must be looked at as well (L26).
+            for other in c.shape.mixed.get(lock, ()):
+                if other < index and c.stamps[other] > 0:
+                    c.stamps[other] = 0
+                    c.open.add(other)
         else:
             self.board.join(c)
 
