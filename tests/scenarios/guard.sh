@@ -2,7 +2,10 @@
 # guard.sh FOLDER LINES: an outside guard of something that one alone may use. It notes in FOLDER/faults if somebody
 # else is alive inside, or if it has seen this fence or a later one before (L62); inside, it says numbered lines.
 inside=$1/inside
-if ! mkdir "$inside" 2>/dev/null && kill -0 "$(cat "$inside/pid")" 2>/dev/null; then
+alive() { # a process that was killed and that nobody has reaped yet has no command line any more
+    tr '\0' ' ' 2>/dev/null < "/proc/${1:-none}/cmdline" | grep -q .
+}
+if ! mkdir "$inside" 2>/dev/null && alive "$(cat "$inside/pid" 2>/dev/null)" 2>/dev/null; then
     echo "$LOCKSTEP_COMMAND came in beside $(cat "$inside/who")" >> "$1/faults"
 fi
 echo "$$" > "$inside/pid"
