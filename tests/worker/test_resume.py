@@ -297,7 +297,7 @@ def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -
             master.kill()
             master.wait()
         kills += 1
-    assert kills > 5
+    assert kills > 2
     for i, name in enumerate(scripts):
         wanted = b"".join(b"%d\n" % n for n in range(i, 10001, 5))
         assert (store / f"{name}.stdout").read_bytes() == wanted

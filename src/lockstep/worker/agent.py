@@ -49,6 +49,7 @@ from lockstep.worker.commands import run_command
 from lockstep.worker.connection import Connection
 from lockstep.worker.former import bury_former_life
 from lockstep.worker.limits import (
+    CLOSE_PATIENCE,
     FAREWELL,
     FIRST_PAUSE,
     FORGOTTEN,
@@ -126,6 +127,17 @@ async def run_agent(
         return await agent.run()
     finally:
         agent.close()
+
+
+async def _leave(websocket: ClientConnection) -> None:
+    """End a connection, politely if that is quick: a master that does not read would hold a polite end up for ever."""
+    try:
+        async with asyncio.timeout(CLOSE_PATIENCE):
+            await websocket.close()
+    except TimeoutError:
+        log.debug("the connection does not end politely")
+    finally:
+        websocket.transport.abort()
 
 
 class Agent:
@@ -247,8 +259,10 @@ class Agent:
             raise _refusal(error) from None
         except InvalidHandshake as error:
             raise OSError(f"it answers, but not as a master ({error})") from None
-        async with websocket:
+        try:
             return await self._talk(websocket)
+        finally:
+            await _leave(websocket)
 
     async def _talk(self, websocket: ClientConnection) -> bool:
         """Say Hello, and on Welcome stay until the connection is lost or we are told to stop."""

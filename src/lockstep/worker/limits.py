@@ -71,3 +71,6 @@ LOG_AGAIN: Final = 600.0
 
 FAREWELL: Final = 5.0
 """Seconds for which an agent that stops still delivers the ends of its commands."""
+
+CLOSE_PATIENCE: Final = 4.0
+"""Seconds that the polite end of a connection may take."""
