@@ -104,7 +104,10 @@ def test_fault_14_a_worker_lock_leaks_neither_on_reload_nor_with_a_lost_worker(s
         scene.running(f"{name}-wait")
     spans = check_lock(scene.facts, "seats", 2)
     first, second = tickets[requests[0]], tickets[requests[1]]
-    assert sorted(span.fact.ticket for span in spans) == [first, first, second, second]
+    # The first grants follow the tickets; which of the two builds ends first with its worker is not anybody's promise.
+    order = [span.fact.ticket for span in spans]
+    assert order[:2] == [first, second]
+    assert sorted(order[2:]) == [first, second]
     more = [*scene.force("c"), *scene.force("d")]
     scene.open("wait")
     assert set(scene.ended(*requests, *more)) == {OK}
