@@ -105,7 +105,6 @@ def test_unknown_keyword_of_a_builder_dictionary(mistakes: Mistakes) -> None:
     text = ONE_BUILDER + "c['builders'] = [\n {'name': 'b', 'slavname': 'w1', 'factory': f}]\n"
     assert mistakes(text) == [
         '6: unknown keyword "slavname" of builder "b"; did you mean "slavename"?',
-        '6: builder "b": it has no workers; give it workernames=["..."]',
     ]
 
 
@@ -248,3 +247,77 @@ def test_all_at_once(mistakes: Mistakes) -> None:
     c['tittle'] = "x"
     """
     assert [int(one.split(":")[0]) for one in mistakes(text)] == [3, 4, 5, 6]
+
+
+WRONG_AND_RAISING = """\
+lock = util.WorkerLock("wl", maxCountForWorker={"w1": 2})
+c['workers'] = [worker.Worker("w1", "pw"), worker.Worker("w1", "pw")]
+f = util.BuildFactory()
+c['builders'] = [util.BuilderConfig(name="b", workernames=["w2"], factory=f)]
+c['schedulers'] = [schedulers.Triggerable(name="t", builderNames=["x"])]
+c['tittle'] = "x"
+"""
+
+
+def test_what_stood_before_the_line_that_raised_is_checked(mistakes: Mistakes) -> None:
+    assert mistakes(WRONG_AND_RAISING + "{}['oops']\n") == [
+        '4: two workers have the name "w1"; the first is at master.cfg:4',
+        '6: builder "b": there is no worker "w2"; workers are: w1',
+        '7: scheduler "t": there is no builder "x"; builders are: b',
+        "8: c['tittle']: unknown key; did you mean \"title\"?",
+        "9: KeyError: 'oops'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "c['workers'].append(make())\nc['builders'].append(1)",
+        "for name in ['w2', 'x']:\n    {}['oops']\n    c['workers'].append(1); c['builders'].append(1)",
+        "{}['oops']\nadd()",
+        "{}['oops']\nexec(open('more.cfg').read())",
+        "{}['oops']\nimport beside; beside.more(c)",
+        "{}['oops']\nall_workers.append(1); c['builders'] += []",
+    ],
+)
+def test_a_list_that_might_have_grown_proves_nothing_missing(mistakes: Mistakes, rest: str) -> None:
+    functions = "def add():\n    c['workers'].append(1); c['builders'].append(1)\nall_workers = c['workers']\n"
+    found = mistakes(WRONG_AND_RAISING + functions + rest + "\n")
+    assert [one for one in found if "there is no" in one] == []
+    assert '4: two workers have the name "w1"; the first is at master.cfg:4' in found
+
+
+def test_what_was_not_reached_is_not_said_to_be_missing(load: Callable[..., object]) -> None:
+    text = """\
+    lock = util.WorkerLock("wl", maxCountForWorker={"w1": 2})
+    f = util.BuildFactory()
+    c['builders'] = [util.BuilderConfig(name="b", workernames=["w2"], factory=f, locks=[lock])]
+    {}['oops']
+    c['workers'] = [worker.Worker("w1", "pw"), worker.Worker("w2", "pw")]
+    """
+    with pytest.raises(ConfigErrors) as caught:
+        load(text)
+    assert [one.text for one in caught.value.mistakes] == ["KeyError: 'oops'"]
+    assert caught.value.warnings == ()
+
+
+def test_what_is_refused_is_not_said_to_be_missing(mistakes: Mistakes) -> None:
+    text = """\
+    c['workers'] = [worker.Worker("w1", "pw"), worker.DockerLatentWorker("w2", "pw")]
+    f = util.BuildFactory()
+    c['builders'] = [util.BuilderConfig(name="b", workernames=["w2"], factory=f)]
+    """
+    assert [one.split(";")[0] for one in mistakes(text)] == ["3: worker.DockerLatentWorker is not supported yet"]
+
+
+def test_a_misspelt_keyword_is_not_reported_as_missing_too(mistakes: Mistakes) -> None:
+    text = """\
+    steps.ShellCommand(comand=["make"])
+    steps.Git(repurl="x")
+    steps.SetProperty(property="x", valeu="y")
+    """
+    assert mistakes(text) == [
+        '3: unknown keyword "comand" of ShellCommand; did you mean "command"?',
+        '4: unknown keyword "repurl" of Git; did you mean "repourl"?',
+        '5: unknown keyword "valeu" of SetProperty; did you mean "value"?',
+    ]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lockstep.config.errors import Place, check_keywords, here, mistake, nearest, note, plain
+from lockstep.config.errors import Place, check_keywords, here, missing, mistake, nearest, note, plain
 from lockstep.config.factory import BuildFactory
 from lockstep.config.locks import tidy
 
@@ -18,6 +18,7 @@ _OLD_NAMES = {
     "nextSlave": "nextWorker",
     "mergeRequests": "collapseRequests",
 }
+_WORKERS = ("workername", "workernames")
 _HOOKS = ("nextWorker", "canStartBuild")
 _KEYWORDS = (
     "name",
@@ -130,7 +131,9 @@ class BuilderConfig:
             elif name not in found:
                 found.append(name)
         if not names:
-            self._wrong("it has no workers", 'give it workernames=["..."]')
+            hint = 'give it workernames=["..."]'
+            text = f"{self.what}: it has no workers"
+            missing((*_WORKERS, *(old for old, new in _OLD_NAMES.items() if new in _WORKERS)), text, hint, self.place)
         return found
 
     def _factory(self, factory: Any) -> BuildFactory:
@@ -138,7 +141,8 @@ class BuilderConfig:
         if isinstance(factory, BuildFactory):
             return factory
         if factory is None:
-            self._wrong("it has no factory", "give it factory=util.BuildFactory([...])")
+            text = f"{self.what}: it has no factory"
+            missing("factory", text, "give it factory=util.BuildFactory([...])", self.place)
         elif not getattr(factory, "lockstep_refused", False):
             self._wrong(f"factory must be a BuildFactory, not {factory!r}")
         return BuildFactory()

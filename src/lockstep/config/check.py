@@ -52,6 +52,8 @@ def _duplicates(what: str, things: Iterable[Any]) -> None:
 
 def _worker_names(draft: Draft, table: LockTable) -> None:
     """Builders and worker locks that name workers which are not there."""
+    if "workers" in draft.incomplete:
+        return
     known = list(dict.fromkeys(worker.name for worker in draft.workers))
     for builder in draft.builders:
         for name in builder.workernames:
@@ -68,14 +70,14 @@ def _worker_names(draft: Draft, table: LockTable) -> None:
 def _scheduler_builders(draft: Draft) -> None:
     """Schedulers that name builders which are not there."""
     known = [builder.name for builder in draft.builders]
-    for scheduler in draft.schedulers:
+    for scheduler in draft.schedulers if "builders" not in draft.incomplete else ():
         names = scheduler.builderNames
         if isinstance(names, list | tuple | set | frozenset):
             for name in names:
                 if isinstance(name, str) and name not in known:
                     hint = nearest(name, known) or (f"builders are: {', '.join(known)}" if known else "there are none")
                     mistake(f'scheduler "{scheduler.name}": there is no builder "{name}"', hint, scheduler.place)
-    for scheduler in draft.schedulers:
+    for scheduler in draft.schedulers if "schedulers" not in draft.incomplete else ():
         upstream: Any = getattr(scheduler, "upstream", None)
         if hasattr(upstream, "name") and all(upstream is not s for s in draft.schedulers):
             text = f'scheduler "{scheduler.name}": its upstream "{upstream.name}" is not in c[\'schedulers\']'
@@ -84,6 +86,8 @@ def _scheduler_builders(draft: Draft) -> None:
 
 def _triggers(draft: Draft) -> None:
     """Trigger steps that name schedulers which are not there."""
+    if "schedulers" in draft.incomplete:
+        return
     known = [scheduler.name for scheduler in draft.schedulers]
     for builder, step in _steps(draft.builders):
         ours = type(step).__module__.startswith("lockstep.")  # a user's subclass may choose its schedulers itself
@@ -96,6 +100,8 @@ def _triggers(draft: Draft) -> None:
 
 def _subscriptions(draft: Draft) -> None:
     """Locks of 2004 that name builders which are not there."""
+    if "builders" in draft.incomplete:
+        return
     known = [builder.name for builder in draft.builders]
     for name, locks in draft.subscribed.items():
         if name not in known:
@@ -186,14 +192,14 @@ def _servable(builder: BuilderConfig, needs: Needs) -> None:
         return
     reasons: list[tuple[Access, int]] = []
     workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
-    possible = 0
+    possible = len(builder.workernames) - len(workers)  # nothing is known of a worker that is not there
     for worker in workers:
         alternative = needs.alternative(builder, worker, needs.build_locks(builder, worker))
         too_large = needs.too_large(builder, alternative)
         possible += not too_large
         reasons += too_large
     master = [reason for reason in reasons if reason[0].lock.kind == "master"]
-    if not master and (possible or not workers):
+    if not master and possible:
         return
     for access, limit in dict.fromkeys(master or reasons):
         where = _claimed_at(builder, access)

@@ -41,3 +41,5 @@ class Draft:
     logEncoding: str = "utf-8"
     locks: list[BaseLock] = field(default_factory=list)
     subscribed: dict[str, list[BaseLock]] = field(default_factory=dict)
+    incomplete: set[str] = field(default_factory=set)
+    """The lists (`workers`, `builders`, `schedulers`) of which something is not known: it proves nothing missing."""

@@ -84,6 +84,8 @@ class Collector:
         self.warnings: list[Mistake] = []
         self.notes: list[Mistake] = []
         self.made: list[Any] = []
+        self.meant: set[tuple[Place, str]] = set()
+        """Keywords that were probably meant by unknown ones: that they are missing need not be said, too."""
 
     def add(self, mistake: Mistake) -> None:
         """Keep a mistake, once."""
@@ -136,6 +138,15 @@ def mistake(text: str, hint: str = "", place: Place | None = None) -> None:
     collector.add(found)
 
 
+def missing(names: str | Iterable[str], text: str, hint: str = "", place: Place | None = None) -> None:
+    """Report that a thing needs a keyword and has it not, unless a misspelt one of these `names` was reported there."""
+    at = place or here()
+    collector = _collector.get()
+    wanted = [names] if isinstance(names, str) else names
+    if collector is None or all((at, name) not in collector.meant for name in wanted):
+        mistake(text, hint, at)
+
+
 def warning(text: str, hint: str = "", place: Place | None = None) -> None:
     """Report what is probably not meant. Outside of a load nothing happens."""
     if (collector := _collector.get()) is not None:
@@ -186,8 +197,12 @@ def here() -> Place:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what was probably meant, or nothing."""
-    best = closest(name, known)
-    return f'did you mean "{best}"?' if best else ""
+    return _meant(closest(name, known))
+
+
+def _meant(name: str | None) -> str:
+    """The question for a nearest name, if there is one."""
+    return f'did you mean "{name}"?' if name else ""
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -212,12 +227,16 @@ def check_keywords(
     names = [k for k in known if not k.startswith("_")]
     at = place or here()
     found = []
+    collector = _collector.get()
     for key in unknown:
         if key in later:
             found.append(Mistake(at, f'"{key}" of {what} is not supported yet', "leave it out"))
         else:
-            found.append(Mistake(at, f'unknown keyword "{key}" of {what}', nearest(key, names) or _listing(names)))
-    collector = _collector.get()
+            best = closest(key, names)
+            hint = _meant(best) or _listing(names)
+            found.append(Mistake(at, f'unknown keyword "{key}" of {what}', hint))
+            if best and collector is not None:
+                collector.meant.add((at, best))
     if collector is None and found:
         raise ConfigErrors(found)
     for one in found:

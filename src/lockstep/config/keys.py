@@ -55,6 +55,9 @@ NOT_YET = (
 )
 """Keys whose subject would change what the server does, and is not there."""
 
+_LISTS = {"workers": ("workers", "slaves", "bots"), "builders": ("builders",), "schedulers": ("schedulers",)}
+"""What other parts of a configuration name things of, and the keys of each."""
+
 _WWW_NO_EFFECT = (
     "allowed_origins",
     "avatar_methods",
@@ -83,11 +86,17 @@ _WWW_NOT_YET = ("auth", "authz", "change_hook_auth", "change_hook_dialects", "we
 class KeyReader:
     """Reads one configuration's dictionary."""
 
-    def __init__(self, values: Mapping[str, Any], locator: Locator) -> None:
-        """Take the dictionary and what knows the places in its file."""
+    def __init__(self, values: Mapping[str, Any], locator: Locator, growing: frozenset[str] | None = None) -> None:
+        """Take the dictionary, and what knows the places in its file.
+
+        `growing` is None if the file was executed to its end; else those keys were perhaps not finished.
+        """
         self.values = values
         self.locator = locator
         self.draft = Draft()
+        if growing is not None:
+            there = set(values) - growing
+            self.draft.incomplete = {name for name, keys in _LISTS.items() if there.isdisjoint(keys)}
 
     def read(self) -> Draft:
         """Read every key; report the unknown and the wrong ones."""
@@ -132,7 +141,15 @@ class KeyReader:
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             self.wrong(key, f"must be a list, not {value!r}")
             return []
-        return [item for item in value if not getattr(item, "lockstep_refused", False)]
+        items = list(value)
+        kept = [item for item in items if not getattr(item, "lockstep_refused", False)]
+        if len(kept) < len(items):
+            self.lacks(key)
+        return kept
+
+    def lacks(self, key: str) -> None:
+        """Remember that something of a list is not known, so that nobody says it were not there."""
+        self.draft.incomplete |= {name for name, keys in _LISTS.items() if key in keys}
 
     def ports(self, value: Any, key: str, protocol: str = "") -> tuple[Port, ...]:
         """One port as a number, `"8010"`, or `"tcp:8010:interface=127.0.0.1"`."""
@@ -226,6 +243,7 @@ def _workers(reader: KeyReader, value: Any, key: str) -> None:
             reader.draft.workers.append(worker)
         else:
             reader.wrong(key, f"{_shown(item)} is no worker", "use worker.Worker(name, password)")
+            reader.lacks(key)
 
 
 def _shown(item: Any) -> str:
@@ -243,6 +261,8 @@ def _builders(reader: KeyReader, value: Any, key: str) -> None:
         builder: BuilderConfig | None = errors.guarded(partial(as_builder, item, place))
         if builder is not None:
             reader.draft.builders.append(builder)
+        else:
+            reader.lacks(key)
 
 
 def _schedulers(reader: KeyReader, value: Any, key: str) -> None:
@@ -251,6 +271,7 @@ def _schedulers(reader: KeyReader, value: Any, key: str) -> None:
             reader.draft.schedulers.append(item)
         else:
             reader.wrong(key, f"{item!r} is no scheduler", "use schedulers.SingleBranchScheduler(...) and the like")
+            reader.lacks(key)
 
 
 def _sources(reader: KeyReader, value: Any, key: str) -> None:

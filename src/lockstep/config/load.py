@@ -22,6 +22,7 @@ from lockstep.config.locate import Locator
 from lockstep.config.locks import BaseLock, LockAccess, LockTable, tidy
 from lockstep.config.modules import BESIDE
 from lockstep.config.needs import Needs
+from lockstep.config.unfinished import growing
 
 MODULE = "buildmaster_config"
 """What the executed file is called as a module."""
@@ -40,8 +41,8 @@ def load(path: str, basedir: str | None = None) -> Config:
     with BESIDE.loading(folder):
         with collecting(collector):
             source = _read(path)
-            values = _execute(path, source, basedir) if source is not None else None
-            draft = KeyReader(values, Locator(path, source or "")).read() if values is not None else Draft()
+            values, grows = _execute(path, source, basedir) if source is not None else (None, None)
+            draft = KeyReader(values, Locator(path, source or ""), grows).read() if values is not None else Draft()
             config = _assemble(path, basedir, draft, collector)
         if collector.mistakes:
             raise ConfigErrors(_in_order(collector.mistakes, path), collector.warnings)
@@ -65,8 +66,12 @@ def _read(path: str) -> str | None:
     return None
 
 
-def _execute(path: str, source: str, basedir: str) -> dict[str, Any] | None:
-    """Execute the file and return its dictionary; None after reporting why there is none."""
+def _execute(path: str, source: str, basedir: str) -> tuple[dict[str, Any] | None, frozenset[str] | None]:
+    """Execute the file and return its dictionary, None after reporting why there is none.
+
+    If it raises, that is reported, and the dictionary is as it was by then; the second result names those of its keys
+    that may not have been finished, and is None else.
+    """
     collector = errors.current()
     module = ModuleType(MODULE)
     module.__dict__.update(__file__=path, basedir=basedir)
@@ -79,14 +84,31 @@ def _execute(path: str, source: str, basedir: str) -> dict[str, Any] | None:
     except BaseException as exc:
         for one in explain(exc, path):
             errors.mistake(one.text, one.hint, one.place)
-        return None
-    found = module.__dict__.get("BuildmasterConfig", module.__dict__.get("c"))
-    if isinstance(found, dict):
-        return found
+        return _by_then(exc, path, source, module)
+    found = _dictionary(module)
+    if found is not None:
+        return found, None
     if collector is None or len(collector.mistakes) == count:
         hint = "begin with: c = BuildmasterConfig = {}"
         errors.mistake("the configuration defines no dictionary BuildmasterConfig", hint, Place(path))
-    return None
+    return None, None
+
+
+def _dictionary(module: ModuleType) -> dict[str, Any] | None:
+    """What the file calls its configuration."""
+    found = module.__dict__.get("BuildmasterConfig", module.__dict__.get("c"))
+    return found if isinstance(found, dict) else None
+
+
+def _by_then(
+    exc: BaseException, path: str, source: str, module: ModuleType
+) -> tuple[dict[str, Any] | None, frozenset[str] | None]:
+    """What the configuration had when it raised, and which of its keys might have grown."""
+    found = _dictionary(module)
+    lines = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == path]
+    if found is None or not lines:
+        return None, None
+    return found, growing(source, lines[0] or 0, module.__dict__, found)
 
 
 def explain(exc: BaseException, path: str) -> list[Mistake]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from lockstep.config.errors import check_keywords, here, mistake
+from lockstep.config.errors import check_keywords, here, missing, mistake
 
 _COMMON: Final = (
     "name",
@@ -73,7 +73,7 @@ class BaseParameter:
     def check(self) -> None:
         """For subclasses: report what is wrong with the arguments."""
         if not isinstance(self.name, str) or not self.name:
-            mistake(f"{type(self).__name__} needs a name", place=self.place)
+            missing("name", f"{type(self).__name__} needs a name", place=self.place)
 
     @property
     def fullName(self) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing, mistake
 from lockstep.core.values import Change
 from lockstep.sources.base import (
     MAX_CHANGES,
@@ -79,7 +79,7 @@ class GitPoller(PollingChangeSource):
         self.encoding = encoding
         self.buildPushesWithNoCommits = buildPushesWithNoCommits
         if not repourl:
-            mistake("GitPoller needs repourl=", place=self.place)
+            missing("repourl", "GitPoller needs repourl=", place=self.place)
         if branch is not None and branches is not None:
             mistake("GitPoller takes one of branch and branches", place=self.place)
         if branches is not None and branches is not True and not callable(branches):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote_plus, unquote
 
-from lockstep.config.errors import mistake, note
+from lockstep.config.errors import missing, mistake, note
 from lockstep.core.values import Change
 from lockstep.sources.base import (
     Polled,
@@ -89,7 +89,7 @@ class SVNPoller(PollingChangeSource):
         self.revlinktmpl = revlinktmpl
         self.extra_args = list(extra_args or ())
         if not repourl:
-            mistake("SVNPoller needs repourl=", place=self.place)
+            missing("repourl", "SVNPoller needs repourl=", place=self.place)
         if not callable(self.split_file):
             mistake("split_file of SVNPoller must be a function", place=self.place)
             self.split_file = split_file_alwaystrunk

@@ -6,7 +6,7 @@ The plain program is in `shell.py`.
 import re
 from typing import Any, ClassVar
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing, mistake
 from lockstep.core.nouns import Result
 from lockstep.steps.commands import RemoteCommand
 from lockstep.steps.logs import LogLineObserver
@@ -194,7 +194,8 @@ class Trial(ShellCommand):
         super().__init__(**kwargs)
         self.observed = _TrialObserver()
         if not self.tests and not chosen:
-            mistake("Trial needs tests= or testChanges=", 'tests="mypackage", for example', place=self.place)
+            hint = 'tests="mypackage", for example'
+            missing(("tests", "testChanges"), "Trial needs tests= or testChanges=", hint, self.place)
         self.description = self.description or "testing"
 
     def _words(self) -> list[Any]:

@@ -6,7 +6,7 @@ Files that travel between worker and master are in `transfer.py`.
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep, BuildStepFailed
 from lockstep.steps.commands import RemoteCommand
@@ -222,4 +222,4 @@ def _needs(step: BuildStep, *names: str) -> None:
     """Report the arguments that are missing."""
     for name in names:
         if not getattr(step, name):
-            mistake(f"{type(step).__name__} needs {name}=", place=step.place)
+            missing(name, f"{type(step).__name__} needs {name}=", place=step.place)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 from typing import Any, ClassVar
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing, mistake
 from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
@@ -57,7 +57,7 @@ class MasterShellCommand(BuildStep):
             kwargs.pop("usePTY", None)
         super().__init__(**kwargs)
         if command is None:
-            mistake("MasterShellCommand needs a command", place=self.place)
+            missing("command", "MasterShellCommand needs a command", place=self.place)
         if not hasattr(signal, f"SIG{interruptSignal}"):
             mistake(f"interruptSignal: there is no signal {interruptSignal!r}", place=self.place)
         self._process: subprocess.Popen[bytes] | None = None

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from lockstep.config.errors import check_keywords, here, mistake
+from lockstep.config.errors import check_keywords, here, missing, mistake
 from lockstep.config.properties import Properties, is_renderable, render
 from lockstep.core.nouns import Result, worse
 from lockstep.steps.base import BuildStep
@@ -52,7 +52,7 @@ class ShellArg:
         self.flags = {name: bool(flags.pop(name)) for name in _FLAGS if name in flags}
         check_keywords("ShellArg", flags, ("command", "logname", *_FLAGS), place=self.place)
         if command is None:
-            mistake("ShellArg needs a command", place=self.place)
+            missing("command", "ShellArg needs a command", place=self.place)
 
     def validateAttributes(self) -> None:
         """For Buildbot's users: everything was checked when it was made."""

@@ -6,7 +6,7 @@ What is known of compilers and test programs is in `compiling.py`, sequences of 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from lockstep.config.errors import check_keywords, mistake
+from lockstep.config.errors import check_keywords, missing
 from lockstep.config.properties import resolve
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
@@ -135,7 +135,7 @@ class ShellCommand(ShellMixin, BuildStep):
         kwargs = self.setupShellMixin(kwargs)
         super().__init__(**kwargs)
         if type(self) is ShellCommand and self.command is None:
-            mistake("ShellCommand needs a command", 'command=["make", "test"], for example', place=self.place)
+            missing("command", "ShellCommand needs a command", 'command=["make", "test"], for example', self.place)
 
     async def run(self) -> int:
         cmd = await self.makeRemoteShellCommand()
@@ -172,9 +172,10 @@ class SetPropertyFromCommand(ShellMixin, BuildStep):
         kwargs = self.setupShellMixin(kwargs)
         super().__init__(**kwargs)
         if (property is None) == (extract_fn is None):
-            mistake("SetPropertyFromCommand needs one of property and extract_fn", place=self.place)
+            both = "SetPropertyFromCommand needs one of property and extract_fn"
+            missing(("property", "extract_fn"), both, place=self.place)
         if self.command is None:
-            mistake("SetPropertyFromCommand needs a command", place=self.place)
+            missing("command", "SetPropertyFromCommand needs a command", place=self.place)
         self.property_changes: dict[str, Any] = {}
 
     async def run(self) -> int:

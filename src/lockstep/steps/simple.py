@@ -3,7 +3,7 @@
 import json
 from typing import Any, ClassVar
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
 
@@ -20,9 +20,9 @@ class SetProperty(BuildStep):
         self.value = value
         super().__init__(**kwargs)
         if not property:
-            mistake("SetProperty needs property=", place=self.place)
+            missing("property", "SetProperty needs property=", place=self.place)
         if value is None:
-            mistake("SetProperty needs value=", place=self.place)
+            missing("value", "SetProperty needs value=", place=self.place)
 
     async def run(self) -> int:
         self.setProperty(self.property, self.value, self.name)
@@ -44,7 +44,7 @@ class SetProperties(BuildStep):
         self.properties = properties
         super().__init__(**kwargs)
         if properties is None:
-            mistake("SetProperties needs properties=", place=self.place)
+            missing("properties", "SetProperties needs properties=", place=self.place)
 
     async def run(self) -> int:
         for name, value in (self.properties or {}).items():

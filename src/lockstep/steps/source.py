@@ -5,7 +5,7 @@ What a version control system's commands are is in `git.py` and `svn.py`.
 
 from typing import Any, ClassVar
 
-from lockstep.config.errors import check_keywords, mistake
+from lockstep.config.errors import check_keywords, missing, mistake
 from lockstep.core.nouns import Result
 from lockstep.core.values import Patch, SourceStamp
 from lockstep.steps.base import BuildStep, BuildStepFailed
@@ -79,7 +79,7 @@ class Source(CompositeStepMixin, BuildStep):
     def _check(self) -> None:
         what = type(self).__name__
         if not self.repourl:
-            mistake(f"{what} needs repourl=", place=self.place)
+            missing("repourl", f"{what} needs repourl=", place=self.place)
         if isinstance(self.mode, str) and self.mode not in self.methods:
             mistake(f"{what} has no mode {self.mode!r}", "modes are " + ", ".join(self.methods), self.place)
             self.mode = "incremental"

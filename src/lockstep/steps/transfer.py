@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any, ClassVar
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing, mistake
 from lockstep.steps.base import BuildStep, words
 from lockstep.steps.commands import RemoteCommand
 
@@ -40,7 +40,7 @@ class _Transfer(BuildStep):
         """Report what is missing."""
         for name in names:
             if getattr(self, name) is None:
-                mistake(f"{type(self).__name__} needs {name}=", place=self.place)
+                missing(name, f"{type(self).__name__} needs {name}=", place=self.place)
         if self.maxsize is not None and (not isinstance(self.maxsize, int) or self.maxsize < 0):
             mistake(f"maxsize must be a number of bytes, not {self.maxsize!r}", place=self.place)
 

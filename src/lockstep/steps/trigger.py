@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lockstep.config.errors import mistake
+from lockstep.config.errors import missing, mistake
 from lockstep.config.properties import has_renderables, resolve
 from lockstep.core.calls import StartBuilds, Triggered
 from lockstep.core.nouns import Result, worse
@@ -68,7 +68,7 @@ class Trigger(BuildStep):
     def _check(self, given_stamps: bool, both: bool) -> None:
         overridden = type(self).getSchedulersAndProperties is not Trigger.getSchedulersAndProperties
         if not self.schedulerNames and not overridden:
-            mistake("Trigger needs schedulerNames=", place=self.place)
+            missing("schedulerNames", "Trigger needs schedulerNames=", place=self.place)
         if isinstance(self.schedulerNames, str):
             mistake("schedulerNames must be a list of names", f'["{self.schedulerNames}"]', self.place)
         if both:
