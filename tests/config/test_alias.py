@@ -4,12 +4,14 @@ import importlib
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lockstep import plugins
 from lockstep.compat import alias, names
 from lockstep.compat.known import KNOWN, MODULES
+from lockstep.compat.loading import load_config
 from lockstep.config import builders, errors, factory, locks, properties
 from lockstep.core.nouns import Result
 
@@ -69,6 +71,62 @@ def test_unknown_names() -> None:
     assert not hasattr(plugins.util, "svn_of_mine")
     with pytest.raises(ModuleNotFoundError, match=r'did you mean "buildbot.steps"\?'):
         importlib.import_module("buildbot.step")
+
+
+IN_USE = {
+    "key": """
+        c['configurators'] c['services'] c['codebaseGenerator'] c['prioritizeBuilders'] c['revlink'] c['status']
+        c['manhole'] c['caches'] c['buildbotNetUsageData'] c['logCompressionMethod']
+    """,
+    "www": """
+        auth authz change_hook_dialects change_hook_auth plugins avatar_methods allowed_origins ui_default_config
+        custom_templates_dir
+    """,
+    "import": """
+        util.Authz util.AnyControlEndpointMatcher reporters.GitHubStatusPush reporters.Prometheus
+        util.EqConnectionPool steps.MTR worker.DockerLatentWorker util.JanitorConfigurator
+        buildbot.process.buildstep.CommandMixin buildbot.steps.worker.CompositeStepMixin
+        buildbot.worker.AbstractWorker buildbot.util.logger.Logger buildbot.master.BuildMaster
+        buildbot.data.resultspec.Filter buildbot.www.hooks.github.GitHubEventHandler
+        buildbot.schedulers.forcesched.ValidationError buildbot.process.builder.Builder
+        buildbot.steps.source.github.GitHub buildbot.steps.mtrlogobserver.MTR
+        buildbot.reporters.utils.getDetailsForBuild buildbot.util.httpclientservice.HTTPClientService
+        buildbot.interfaces.LatentWorkerFailedToSubstantiate buildbot.www.oauth2.OAuth2Auth
+        buildbot.process.workerforbuilder.AbstractWorkerForBuilder buildbot.www.authz.roles.RolesFromGroups
+    """,
+}
+"""What three or more public configurations use, of the less usual."""
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, one) for kind, text in IN_USE.items() for one in text.split()])
+def test_what_people_use_is_there_or_refused_by_its_name(
+    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kind == "key":
+        text = f"{name} = [1]"
+    elif kind == "www":
+        text = f"c['www'] = {{'{name}': 'x'}}"
+    else:
+        module, _, thing = name.rpartition(".")
+        module = module if module.startswith("buildbot.") else f"buildbot.plugins.{module}"
+        text = f"import {module}; from {module} import {thing}\nclass Mine({thing}): pass"
+    (tmp_path / "master.cfg").write_text(f"c = BuildmasterConfig = {{}}\n{text}\n")
+    try:
+        config = load_config("master.cfg")
+    except errors.ConfigErrors as exc:
+        assert [name in one.text for one in exc.mistakes] == [True]  # noqa: PT017
+        assert "not supported yet" in str(exc)  # noqa: PT017
+    else:
+        assert kind == "import" or any(name in one.text for one in config.notes)
+
+
+def test_a_typing_error_in_an_import_leads_to_a_public_name() -> None:
+    with pytest.raises(ImportError):
+        from buildbot.process.buildstep import command_text  # noqa: F401
+    with pytest.raises(ImportError):
+        from buildbot.plugins import utill  # noqa: F401
+    assert "command_text" not in dir(importlib.import_module("buildbot.process.buildstep"))
 
 
 def test_using_what_is_not_there_outside_of_a_load_says_so() -> None:

@@ -1,5 +1,7 @@
 """Every kind of mistake, with its message: line, what is wrong, what to do. Line 3 is the first of each text."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,59 @@ def test_unknown_step(mistakes: Mistakes) -> None:
 def test_unknown_name_in_an_import(mistakes: Mistakes) -> None:
     found = mistakes("from buildbot.locks import MasterLok\n")
     assert found == ['3: there is no "MasterLok" in buildbot.locks; did you mean "MasterLock"?']
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("from buildbot.plugins import utill", 'there is no "utill" in buildbot.plugins; did you mean "util"?'),
+        (
+            "from buildbot.process.buildstep import ShellMixn",
+            'there is no "ShellMixn" in buildbot.process.buildstep; did you mean "ShellMixin"?',
+        ),
+        (
+            "from buildbot.worker.latent import States; States.IDLE",
+            "buildbot.worker.latent.States is not supported yet",
+        ),
+    ],
+)
+def test_names_in_imports(mistakes: Mistakes, line: str, expected: str) -> None:
+    assert mistakes(line + "\n") == [f"3: {expected}"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("twisted") is not None, reason="Twisted is installed here")
+def test_twisted_is_refused_where_it_is_used(mistakes: Mistakes) -> None:
+    text = """\
+    from twisted.internet import defer, reactor
+    from twisted.python import log, failure
+    import twisted.internet.threads
+    from twisted.logger import Logger
+    class Mine(steps.BuildStep):
+        @defer.inlineCallbacks
+        def run(self):
+            yield None
+    c['tittle'] = 1
+    """
+    hint = "Lockstep runs without Twisted: use `async def` and `await`, and Python's own modules"
+    assert mistakes(text) == [
+        f"8: twisted.internet.defer.inlineCallbacks is not supported yet; {hint}",
+        "11: c['tittle']: unknown key; did you mean \"title\"?",
+    ]
+    assert importlib.util.find_spec("twisted") is None
+    assert "twisted" not in sys.modules
+
+
+def test_a_generator_for_run_is_refused(mistakes: Mistakes) -> None:
+    text = """\
+    class Mine(steps.BuildStep):
+        def run(self):
+            yield None
+    Mine()
+    """
+    assert mistakes(text) == [
+        "6: run() of Mine is a generator (inlineCallbacks), which is not supported yet; "
+        "write `async def run`, with await in place of yield"
+    ]
 
 
 def test_unknown_module(mistakes: Mistakes) -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lockstep.compat import factories, lock2004, names, results, small
-from lockstep.compat.known import KNOWN, MODULES
+from lockstep.compat.known import DEEP, KNOWN, MODULES
 from lockstep.compat.standin import stand_in, unknown
 from lockstep.config import builders, errors, factory, locks, properties, renderables, secrets, workers
 from lockstep.config.errors import UnknownNameError, closest, nearest
@@ -75,6 +75,8 @@ _BY_ROOM = (
     ("reporters", "lockstep.reporters"),
 )
 """Modules that have what a room has, with all below them."""
+_PUBLIC = DEEP.union(*KNOWN.values())
+"""Buildbot's own names: what else the rooms define is none of a configuration's business."""
 _ALSO: dict[str, dict[str, Any]] = {
     "process.buildstep": _RESULTS,
     "worker": _WORKERS,
@@ -88,7 +90,7 @@ def contents(module: str) -> dict[str, Any]:
     found = dict(EXACT.get(module, {}))
     for prefix, room in _BY_ROOM:
         if module == prefix or module.startswith(prefix + "."):
-            found |= names.found_in(room)
+            found |= {name: value for name, value in names.found_in(room).items() if name in _PUBLIC}
     if module.startswith("changes"):
         found |= {name: names.find("util", name) for name in ("ChangeFilter",) if name in names.there("util")}
     if module == "scheduler" and "SingleBranchScheduler" in found:
@@ -139,14 +141,17 @@ class Plugins(ModuleType):
             raise AttributeError(name)
         raise UnknownNameError("buildbot.plugins", name, KNOWN)
 
+    def __dir__(self) -> list[str]:
+        """What is there."""
+        return sorted(KNOWN)
+
 
 def _missing(module: str, name: str, things: dict[str, Any]) -> Any:
     """A stand-in for a name that we have not; AttributeError if it rather looks like a typing error."""
     where = f"buildbot.{module}.{name}".replace("..", ".")
     if module == "interfaces" and name[0] == "I" and name[1:2].isupper():
         return small.interface(name)
-    known = {one for words in KNOWN.values() for one in words}
-    if name not in known and closest(name, things) is not None:
+    if name not in _PUBLIC and closest(name, things) is not None:
         raise UnknownNameError(f"buildbot.{module}", name, things)
     return stand_in(where)
 

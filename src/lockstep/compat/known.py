@@ -24,7 +24,7 @@ KNOWN: dict[str, frozenset[str]] = {
         GitHubCommentPush GitHubStatusPush GitLabStatusPush HttpStatusPush IRC MailNotifier MessageFormatter
         MessageFormatterEmpty MessageFormatterFunction MessageFormatterFunctionRaw MessageFormatterMissingWorker
         MessageFormatterRenderable PushjetNotifier PushoverNotifier TelegramBot WorkerMissingGenerator
-        ZulipStatusPush
+        ZulipStatusPush Prometheus
         """
     ),
     "schedulers": _words(
@@ -45,7 +45,7 @@ KNOWN: dict[str, frozenset[str]] = {
         DebCowbuilder DebLintian DebPbuilder DirectoryUpload FileDownload FileExists FileUpload GET Gerrit Git
         GitCommit GitDiffInfo GitHub GitLab GitPush GitTag HEAD HLint HTTPStep JSONPropertiesDownload
         JSONStringDownload LogRenderable MakeDirectory MasterShellCommand MaxQ Mercurial Mock MockBuildSRPM
-        MockRebuild Monotone MsBuild MsBuild12 MsBuild14 MsBuild141 MsBuild15 MsBuild16 MsBuild17 MsBuild4
+        MockRebuild Monotone MTR MsBuild MsBuild12 MsBuild14 MsBuild141 MsBuild15 MsBuild16 MsBuild17 MsBuild4
         MultipleFileUpload OPTIONS P4 POST PUT PerlModuleTest PyFlakes PyLint RemoveDirectory RemovePYCs Repo
         Robocopy RpmBuild RpmLint SVN SetProperties SetPropertiesFromEnv SetProperty SetPropertyFromCommand
         ShellCommand ShellSequence Sphinx StringDownload SubunitShellCommand Test TreeSize Trial Trigger
@@ -59,11 +59,11 @@ KNOWN: dict[str, frozenset[str]] = {
         AvatarGitHub AvatarGravatar BasicBuildFactory BasicSVN BitbucketAuth BooleanParameter BuildFactory
         BuilderConfig CANCELLED CPAN ChangeFilter ChoiceStringParameter Codebase CodebaseParameter
         CommandlineUserManager Connection CustomAuth DbConfig Distutils EXCEPTION EnableSchedulerEndpointMatcher
-        FAILURE FailingBuildsetCanceller FileParameter FixedParameter FlattenList ForceBuildEndpointMatcher
-        GNUAutoconf GerritChangeFilter GitCredentialInputRenderer GitCredentialOptions GitHubAuth GitLabAuth
-        GoogleAuth HTPasswdAuth InheritBuildParameter IntParameter Interpolate JanitorConfigurator
-        KubeCtlProxyConfigLoader KubeHardcodedConfig KubeInClusterConfigLoader LdapUserInfo LockAccess
-        LogLineObserver MasterLock NestedParameter OldBuildCanceller ParameterGroup PasswordManhole
+        EqConnectionPool FAILURE FailingBuildsetCanceller FileParameter FixedParameter FlattenList
+        ForceBuildEndpointMatcher GNUAutoconf GerritChangeFilter GitCredentialInputRenderer GitCredentialOptions
+        GitHubAuth GitLabAuth GoogleAuth HTPasswdAuth InheritBuildParameter IntParameter Interpolate
+        JanitorConfigurator KubeCtlProxyConfigLoader KubeHardcodedConfig KubeInClusterConfigLoader LdapUserInfo
+        LockAccess LogLineObserver MasterLock NestedParameter OldBuildCanceller ParameterGroup PasswordManhole
         PatchParameter Project Property QuickBuildFactory RETRY RebuildBuildEndpointMatcher RemoteUserAuth
         Results RevlinkMatch RolesFromDomain RolesFromEmails RolesFromGroups RolesFromOwner RolesFromUsername
         SKIPPED SUCCESS Secret ShellArg SlaveLock SourceStampFilter StopBuildEndpointMatcher StringParameter
@@ -84,7 +84,31 @@ KNOWN: dict[str, frozenset[str]] = {
         """
     ),
 }
-"""What `from buildbot.plugins import X` gives in Buildbot 4.3, for each X."""
+"""What `from buildbot.plugins import X` gives in Buildbot 4.3, its predecessors and well-known plugins, for each X."""
+
+DEEP: frozenset[str] = _words(
+    """
+    AbsoluteSourceStampsMixin AbstractBuildSlave AbstractLatentWorker AbstractWorker BaseBasicScheduler BaseLock
+    BaseLockId BaseParameter BaseScheduler BufferLogObserver BuildStepCancelled BuildStepFailed BuildStepStatus
+    BuildStepWrapperMixin CallableAttributeError Change ChangeManager ChangeSource CollectedValidationError
+    CommandMixin ComparableMixin CompositeStepMixin ConfigErrors ConfigurableBuildFactory DownloadSecretsToWorker
+    GerritChangeSourceBase GitError JobdirService LineConsumerLogObserver Log LogObserver LoggedRemoteCommand
+    LoggingBuildStep MSLogLineObserver MasterConfig MaxQObserver MockStateObserver MultipleResults NightlyBase
+    NotABranch OutputProgressObserver P4PollerError PerlModuleTestObserver PollingChangeSource Properties
+    PropertiesMixin RC_SUCCESS RealMasterLock RealWorkerLock ReconfigurableBaseScheduler
+    ReconfigurablePollingChangeSource RemoteException RemoteCommand RemoteShellCommand RemoveWorkerFileSecret
+    RenderableOperatorsMixin RepoDownloadsFromChangeSource RepoDownloadsFromProperties
+    ResultComputingConfigMixin Scheduler SecretDetails SecretProviderBase ShellMixin SlaveBuildStep Source
+    SubunitLogObserver TestCase Timed TrialTestCaseCounter TryBase UNSPECIFIED ValidationError
+    ValidationErrorCollector VisualStudio WEObserver WorkerBuildStep asyncSleep closeSession command_to_string
+    computeResultAndTermination datetime2epoch deferredLocked dictionary_merge diffSets epoch2datetime
+    flattened_iterator formatInterval fuzzyInterval getSession get_simple_split human_readable_delta
+    isTrueOrIsExactlyZero join_list link_urls makeList makeStatusRemoteCommand naturalSort none_or_str now
+    oneCodebase rewrap setSession split_file_alwaystrunk split_file_branches split_file_projects_branches
+    string2boolean stripUrlPassword toJson
+    """
+)
+"""What is imported from the modules below `buildbot` beside these, of those modules that have something here."""
 
 MODULES: frozenset[str] = _words(
     """
@@ -127,7 +151,7 @@ MODULES: frozenset[str] = _words(
     steps.source.p4 steps.source.repo steps.source.svn steps.subunit steps.transfer steps.trigger steps.vstudio
     steps.worker util util.async_sort util.backoff util.bbcollections util.codebase util.config util.debounce
     util.deferwaiter util.eventual util.git util.git_credential util.giturlparse util.httpclientservice
-    util.identifiers util.importlib_compat util.kubeclientservice util.latent util.lineboundaries util.lru
+    util.identifiers util.importlib_compat util.logger util.kubeclientservice util.latent util.lineboundaries util.lru
     util.maildir util.misc util.netstrings util.path_expand_user util.pathmatch util.poll util.private_tempdir
     util.protocol util.pullrequest util.queue util.raml util.render_description util.runprocess util.sautils
     util.service util.ssfilter util.ssl util.state util.subscription util.test_result_submitter util.tuplematch

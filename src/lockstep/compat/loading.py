@@ -1,6 +1,6 @@
 """The way into a configuration, for the server and the command line: with the import name `buildbot`."""
 
-from lockstep.compat import alias
+from lockstep.compat import alias, foreign
 from lockstep.config.config import Config
 from lockstep.config.load import load
 
@@ -11,4 +11,5 @@ def load_config(path: str, basedir: str | None = None) -> Config:
     Raises `lockstep.config.errors.ConfigErrors` with every mistake; what ran before is then untouched.
     """
     alias.install()
-    return load(path, basedir)
+    with foreign.standing_in():
+        return load(path, basedir)

@@ -4,13 +4,26 @@ So a configuration that imports more than it uses loads, and one that uses sever
 """
 
 import dis
+import sys
 from types import FrameType
 from typing import Any
 
-from lockstep.config.errors import UnknownNameError, here, is_loading, mistake
+from lockstep.config.errors import UnknownNameError, here, is_loading, is_ours, mistake
 
 
-class Refused:
+class _Refusing(type):
+    """What is asked of a stand-in itself (`States.IDLE`) is a use of it, too."""
+
+    def __getattr__(cls, name: str) -> Any:
+        """An object with which nothing happens, after reporting. Raises AttributeError for who only looks."""
+        frame = sys._getframe(1)
+        if name.startswith("__") or not is_loading() or is_ours(frame.f_code.co_filename):
+            raise AttributeError(name)
+        refuse(cls)
+        return type(name, (Refused,), {"where": f"{cls.where}.{name}", "silent": True})()
+
+
+class Refused(metaclass=_Refusing):
     """Base of all stand-ins. `where` is the name by which users know it, `hint` what to do instead."""
 
     lockstep_refused = True
@@ -48,7 +61,7 @@ class Refused:
         return f"<{self.where}, not supported yet>"
 
 
-def refuse(cls: type[Refused]) -> None:
+def refuse(cls: Any) -> None:
     """Report that something was used that is not there yet."""
     mistake(f"{cls.where} is not supported yet", cls.hint, here())
 

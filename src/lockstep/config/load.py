@@ -135,10 +135,6 @@ def _explain_import(exc: ImportError) -> tuple[str, str]:
     if match is not None:
         module = sys.modules.get(match[2])
         return f'there is no "{match[1]}" in {match[2]}', nearest(match[1], dir(module)) if module else ""
-    missing = (exc.name or "").partition(".")[0]
-    if missing in ("twisted", "zope"):
-        hint = "Twisted is not supported yet: write steps with `async def run`, or install Twisted beside Lockstep"
-        return f"{type(exc).__name__}: {exc}", hint
     return f"{type(exc).__name__}: {exc}", ""
 
 

@@ -154,6 +154,9 @@ class BuildStep:
                 setattr(self, name, kwargs.pop(name))
         if kwargs:
             check_keywords(type(self).__name__, kwargs, self._keywords(), self.not_yet, place=self.place)
+        if inspect.isgeneratorfunction(inspect.unwrap(type(self).run)):
+            text = f"run() of {type(self).__name__} is a generator (inlineCallbacks), which is not supported yet"
+            mistake(text, "write `async def run`, with await in place of yield", self.place)
         if self.name is None:
             self.name = type(self).__name__
         for flag in _FLAGS:
