@@ -1,7 +1,10 @@
 """The stage itself: a server process, an agent, a build, a kill."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from scene import Scene
 
 from lockstep.core.nouns import Result
@@ -22,3 +25,17 @@ def test_a_build_goes_on_when_its_server_is_killed(stage: Callable[..., Scene]) 
     assert scene.output(1, "wait") == "begun\nopen\n"
     assert scene.output(1, "after") == "done\n"
     assert len(scene.facts.of("BuildStarted")) == 1
+
+
+def test_a_poll_that_hangs_does_not_delay_the_end(stage: Callable[..., Scene], tmp_path: Path) -> None:
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\ntrap '' TERM\necho $$ > {tmp_path}/now; mv {tmp_path}/now {tmp_path}/pid; sleep 600\n")
+    git.chmod(0o755)
+    scene = stage(
+        "c['workers'] = workers('w1')\nc['builders'] = [build('one', sh('s'))]\n"
+        f"c['change_source'] = changes.GitPoller(repourl='x', gitbin={str(git)!r}, pollAtLaunch=True)\n"
+    )
+    scene.until((tmp_path / "pid").exists, "the poll")
+    assert scene.stop() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)

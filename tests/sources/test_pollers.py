@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from lockstep.config.errors import Collector, collecting
+from lockstep.config.properties import Interpolate
 from lockstep.config.renderables import Secret
 from lockstep.core.values import Change
-from lockstep.sources.base import PollError, run_program, without_password
+from lockstep.sources.base import PollError, without_password
 from lockstep.sources.gitpoller import GitPoller
+from lockstep.sources.programs import run_program
 from lockstep.sources.svnpoller import SVNPoller, split_file_branches, split_file_projects_branches
 
 ENV = {
@@ -49,8 +51,12 @@ class Polls:
         self.memory: Any = None
         self.secrets = secrets
 
+    async def secret(self, name: str) -> str:
+        await asyncio.sleep(0)
+        return self.secrets[name]
+
     def poll(self) -> tuple[Change, ...]:
-        polled = asyncio.run(self.poller.poll(self.memory, 5.0, str(self.folder), self.secrets.__getitem__))
+        polled = asyncio.run(self.poller.poll(self.memory, 5.0, str(self.folder), self.secret))
         self.memory = json.loads(json.dumps(polled.memory))
         found: tuple[Change, ...] = polled.changes
         return found
@@ -110,12 +116,78 @@ def test_git_follows_branches(repo: Repo, tmp_path: Path) -> None:
     main = repo.commit("main")
     repo("merge", "-q", "--no-edit", "dev")
     merge = repo("rev-parse", "HEAD")
-    assert [(c.branch, c.revision) for c in everything.poll()] == [("dev", dev), ("main", main), ("main", merge)]
+    found = [(c.branch, c.revision) for c in everything.poll()]
+    assert found[0] == ("dev", dev)
+    assert {*found[1:-1]} == {("main", dev), ("main", main)}
+    assert found[-1] == ("main", merge)
     assert [c.revision for c in some.poll()] in ([main, dev, merge], [dev, main, merge])
     assert [(c.branch, c.revision) for c in by_function.poll()] == [("dev", dev)]
     repo("branch", "late")
     assert everything.poll() == ()
     assert some.poll() == ()
+
+
+def test_git_a_commit_that_is_new_on_two_branches_is_a_change_of_both(repo: Repo, tmp_path: Path) -> None:
+    """`git push origin main feature`, with the feature's branch made from the new main."""
+    polls = Polls(GitPoller(repourl=str(repo.path), branches=True), tmp_path / "work")
+    polls.poll()
+    two = repo.commit("two")
+    repo("checkout", "-q", "-b", "feature")
+    three = repo.commit("three")
+    assert [(c.branch, c.revision) for c in polls.poll()] == [("feature", two), ("feature", three), ("main", two)]
+    assert polls.poll() == ()
+    repo("checkout", "-q", "main")
+    repo("merge", "-q", "--ff-only", "feature")
+    assert polls.poll() == ()  # the commits were known, and pushes without commits were not asked for
+
+
+def test_git_branches_that_go_and_come_back(repo: Repo, tmp_path: Path) -> None:
+    polls = Polls(GitPoller(repourl=str(repo.path), branches=True), tmp_path / "work")
+    polls.poll()
+    repo("checkout", "-q", "-b", "topic")
+    old = repo.commit("topic")
+    assert [(c.branch, c.revision) for c in polls.poll()] == [("topic", old)]
+    repo("reset", "-q", "--hard", "HEAD~")
+    first, second = repo.commit("other"), repo.commit("another")
+    assert [(c.branch, c.revision) for c in polls.poll()] == [("topic", first), ("topic", second)]
+    repo("checkout", "-q", "main")
+    repo("branch", "-D", "topic")
+    assert polls.poll() == ()
+    repo("checkout", "-q", "-b", "topic")
+    again = repo.commit("again")
+    assert [(c.branch, c.revision) for c in polls.poll()] == [("topic", again)]
+    repo("checkout", "-q", "main")
+    repo("branch", "-D", "topic")
+    polls.poll()
+    repo("branch", "topic", again)
+    assert [(c.branch, c.revision) for c in polls.poll()] == [("topic", again)]
+
+
+def test_git_a_busy_branch_does_not_hide_another(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockstep.sources.gitpoller.MAX_CHANGES", 4)
+    polls = Polls(GitPoller(repourl=str(repo.path), branches=True), tmp_path / "work")
+    polls.poll()
+    repo("checkout", "-q", "-b", "a")
+    quiet = repo.commit("quiet")
+    repo("checkout", "-q", "main")
+    busy = [repo.commit(f"busy {n}") for n in range(5)]
+    assert [c.revision for c in polls.poll()] == [quiet, *busy[-2:]]
+
+
+def test_secrets_in_an_address_are_waited_for_and_shown_to_nobody(repo: Repo, tmp_path: Path) -> None:
+    address = Interpolate("file://%(secret:token)s@%(secret:where)s")
+    polls = Polls(GitPoller(repourl=address, name="p"), tmp_path / "work", token="hunter2", where="/no/where")
+    with pytest.raises(PollError) as caught:
+        polls.poll()
+    assert "hunter2" not in str(caught.value)
+    polls = Polls(GitPoller(repourl=Interpolate("%(secret:where)s"), name="p"), tmp_path / "w2", where=str(repo.path))
+    polls.poll()
+    repo.commit("two")
+    (change,) = polls.poll()
+    assert change.repository == "<where>"
+    assert str(repo.path) not in json.dumps(polls.memory)
+    with pytest.raises(PollError, match="there is no secret 'where'"):
+        Polls(polls.poller, tmp_path / "w3").poll()
 
 
 def test_git_pushes_without_commits_and_own_times(repo: Repo, tmp_path: Path) -> None:
@@ -151,6 +223,31 @@ def test_git_failures_are_sentences_without_secrets(tmp_path: Path) -> None:
 def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(PollError, match="took more than"):
         asyncio.run(run_program(["sh", "-c", "sleep 60 & wait"], str(tmp_path), seconds=0.05))
+
+
+def test_a_program_is_ended_with_who_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    script = "trap '' TERM; echo $$ > pid; while :; do sleep 60; done"
+
+    async def cancel_it() -> int:
+        task = asyncio.create_task(run_program(["sh", "-c", script], str(tmp_path)))
+        pid = await asyncio.to_thread((tmp_path / "pid").read_text)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return int(pid)
+
+    pid = asyncio.run(asyncio.wait_for(cancel_it(), 20))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_a_program_leaves_behind_keeps_nobody(tmp_path: Path) -> None:
+    script = "setsid sleep 60 & echo $! > pid; echo done"
+    try:
+        assert asyncio.run(asyncio.wait_for(run_program(["sh", "-c", script], str(tmp_path)), 20)) == b"done\n"
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
 class Svn:

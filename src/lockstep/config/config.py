@@ -3,7 +3,6 @@
 How it is made is in `load.py`. The master keeps one; a reload makes another.
 """
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -132,19 +131,7 @@ class Config:
         common = True if self.collapseRequests is None else self.collapseRequests
         return common if own is None else own
 
-    def secret(self, name: str) -> str:
-        """The value of a secret, now. Raises KeyError if no provider knows it, TypeError if one must be waited for."""
-        for provider in self.secretsProviders:
-            value = provider.get(name)
-            if inspect.isawaitable(value):
-                if inspect.iscoroutine(value):
-                    value.close()
-                raise TypeError(f"{type(provider).__name__} must be waited for: use secret_later()")
-            if value is not None:
-                return str(value)
-        raise KeyError(name)
-
-    async def secret_later(self, name: str) -> str:
+    async def secret(self, name: str) -> str:
         """The value of a secret. Raises KeyError if no provider knows it."""
         for provider in self.secretsProviders:
             value = await resolve(provider.get(name))

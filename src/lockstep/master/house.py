@@ -27,7 +27,6 @@ from lockstep.master.masks import Masks, look_up
 from lockstep.master.stored import stored_changes, stored_text
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared
-from lockstep.steps.private import private_values
 from lockstep.storage.batch import LogPart
 from lockstep.storage.queries import Queries
 
@@ -220,10 +219,9 @@ class House:
         """A path on the server; relative ones are in its base directory."""
         return os.path.join(self.config.basedir, os.path.expanduser(path))
 
-    def secret(self, name: str) -> str:
-        """The value of a secret, or of a password that stands in clear in a step's arguments. Raises KeyError."""
-        private = private_values().get(name)
-        return self.config.secret(name) if private is None else private
+    async def secret(self, name: str) -> str:
+        """The value of a secret. Raises KeyError, TimeoutError, and what the provider raises."""
+        return (await look_up(self.config, [name]))[name]
 
     async def reveal(self, logid: int, tree: Any) -> Any:
         """`tree` with secrets in clear. What is written to the log from now on hides them. Raises what providers raise.

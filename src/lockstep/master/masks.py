@@ -27,7 +27,7 @@ async def look_up(config: Config, names: Collection[str]) -> dict[str, str]:
     async with asyncio.timeout(SECRET_TIMEOUT):
         for name in sorted(names):
             private = private_values().get(name)
-            values[name] = await config.secret_later(name) if private is None else private
+            values[name] = await config.secret(name) if private is None else private
     return values
 
 

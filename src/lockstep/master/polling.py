@@ -6,11 +6,11 @@ What a poll does is in `sources/`; a poll that fails says why in the log and is 
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lockstep.core import events as e
 from lockstep.master import clock
-from lockstep.sources.base import Polled, PollError, PollingChangeSource
+from lockstep.sources.base import PollError, PollingChangeSource
 
 if TYPE_CHECKING:
     from lockstep.master.house import House
@@ -24,7 +24,6 @@ class Polling:
     def __init__(self, house: "House") -> None:
         self._house = house
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
 
     async def start(self) -> None:
         """Take the sources of the configuration in force; those of before end, in the midst of a poll too."""
@@ -34,7 +33,7 @@ class Polling:
                 self._tasks[name] = asyncio.create_task(self._follow(name, source))
 
     async def stop(self) -> None:
-        """End all of them."""
+        """End all of them, with the programs that they wait for."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -53,8 +52,7 @@ class Polling:
         folder = Path(self._house.path("sources")) / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
         try:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-            # Shielded: a poll that a reload cancels would leave its program running in the source's folder.
-            polled = await asyncio.shield(asyncio.ensure_future(self._ask(name, source, memory, str(folder))))
+            polled = await source.poll(memory, clock.wall(), str(folder), self._house.secret)
             if polled.changes or polled.memory != memory:
                 await self._house.loop.ask(e.ChangesFound(source=key, changes=polled.changes, memory=polled.memory))
         except PollError as exc:
@@ -63,8 +61,3 @@ class Polling:
             log.warning("change source %s: %s", name, exc)
         except Exception:
             log.exception("change source %s failed", name)
-
-    async def _ask(self, name: str, source: PollingChangeSource, memory: Any, folder: str) -> Polled:
-        """One poll at a time in a source's folder, also across a reload."""
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            return await source.poll(memory, clock.wall(), folder, self._house.secret)

@@ -1,31 +1,25 @@
-"""What every source of changes is, and how it asks: programs with a limit of time, errors without secrets.
+"""What every source of changes is: a name, its times, and what it may know of secrets.
 
-A source is configuration; what it remembers is handed to it and back. The server decides when to poll.
+A source is configuration; what it remembers is handed to it and back. The server decides when to poll. How programs
+are run is in `programs.py`.
 """
 
-import asyncio
-import os
 import re
-import signal
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct, structs
 
 from lockstep.config.errors import check_keywords, here, mistake, note
 from lockstep.config.properties import Properties, render_now
-from lockstep.config.secrets import mask, substitute
+from lockstep.config.secrets import names_in, shown, substitute
 from lockstep.core.values import Change
 
 MAX_CHANGES: Final = 1000
 """Changes that one poll reports at most: the newest ones."""
 
-PROGRAM_SECONDS: Final = 600.0
-"""How long one program may run."""
-
-_OUTPUT_SHOWN: Final = 300
-"""Characters of a program's error that are shown."""
+Secrets = Callable[[str], Awaitable[str]]
+"""How a source gets the value of a secret."""
 
 
 class PollError(Exception):
@@ -39,7 +33,7 @@ class Polled(Struct, frozen=True, kw_only=True):
     memory: Any = None
 
 
-def no_secret(name: str) -> str:
+async def no_secret(name: str) -> str:
     """For sources without secrets. Raises PollError."""
     raise PollError(f"there is no secret {name!r}")
 
@@ -98,7 +92,7 @@ class PollingChangeSource(ChangeSource):
         if pollRandomDelayMin or pollRandomDelayMax:
             note("pollRandomDelayMin and pollRandomDelayMax have no effect", place=self.place)
 
-    async def poll(self, memory: Any, now: float, folder: str, secret: Callable[[str], str] = no_secret) -> Polled:
+    async def poll(self, memory: Any, now: float, folder: str, secret: Secrets = no_secret) -> Polled:
         """Ask once. `folder` is the source's own on the server; `secret` gives the value of a secret.
 
         The first time, `memory` is None and nothing is reported: what is there is where it begins. Raises PollError
@@ -113,59 +107,30 @@ class PollingChangeSource(ChangeSource):
         return structs.replace(change, category=category, project=project or change.project or "", source=self.name)
 
 
-def clear(value: Any, secret: Callable[[str], str]) -> str:
-    """A text or a secret of the configuration, in clear. Raises PollError if the secret is not there."""
-    try:
-        return str(substitute(render_now(value, Properties()), secret))
-    except KeyError as exc:
-        raise PollError(f"there is no secret {exc.args[0]!r}") from None
+class Clear(Struct, frozen=True):
+    """A text of the configuration: as programs get it, as people may see it, and the secrets in it by name."""
+
+    text: str
+    shown: str
+    hide: dict[str, str]
+
+
+async def clear(value: Any, secret: Secrets) -> Clear:
+    """A text of the configuration, with its secrets. Raises PollError if one is not there or cannot be had."""
+    marked = render_now(value, Properties())
+    values = {}
+    for name in sorted(names_in(marked)):
+        try:
+            values[name] = await secret(name)
+        except KeyError:
+            raise PollError(f"there is no secret {name!r}") from None
+        except PollError:
+            raise
+        except Exception as exc:
+            raise PollError(f"the secret {name!r} cannot be looked up: {type(exc).__name__} {exc}") from None
+    return Clear(str(substitute(marked, values.__getitem__)), without_password(str(shown(marked))), values)
 
 
 def without_password(url: str) -> str:
     """An address as it may be shown and stored."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1@", url)
-
-
-async def run_program(
-    words: list[str],
-    folder: str,
-    hide: Mapping[str, str] | None = None,
-    stdin: str | None = None,
-    env: Mapping[str, str] | None = None,
-    seconds: float = PROGRAM_SECONDS,
-) -> bytes:
-    """The standard output of a program, run in a thread of its own.
-
-    Raises PollError if it cannot be started, fails, or takes more than `seconds`; what is in `hide` is not shown.
-    """
-    return await asyncio.to_thread(_run, words, folder, hide or {}, stdin, env or {}, seconds)
-
-
-def _run(
-    words: list[str], folder: str, hide: Mapping[str, str], stdin: str | None, env: Mapping[str, str], seconds: float
-) -> bytes:
-    what = " ".join(words[:2])
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd=folder,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **env},
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as exc:
-        raise PollError(f"{words[0]} cannot be started: {exc.strerror}") from None
-    try:
-        out, err = process.communicate(stdin.encode() if stdin is not None else None, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise PollError(f"{what} took more than {seconds:g} seconds and was ended") from None
-    if process.returncode:
-        said = mask(without_password(err.decode("utf-8", "replace").strip()), hide)
-        raise PollError(
-            f"{what} failed with exit code {process.returncode}: {said[-_OUTPUT_SHOWN:] or 'it said nothing'}"
-        )
-    return out

@@ -1,21 +1,22 @@
 """`GitPoller`: new commits of a git repository as changes."""
 
 import hashlib
-from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from lockstep.config.errors import missing, mistake
 from lockstep.core.values import Change
 from lockstep.sources.base import (
     MAX_CHANGES,
+    Clear,
     Polled,
     PollError,
     PollingChangeSource,
+    Secrets,
     clear,
     no_secret,
-    run_program,
     without_password,
 )
+from lockstep.sources.programs import run_program
 
 _HEADS: Final = "refs/heads/"
 _FORMAT: Final = "--format=%x01%H%x02%aN <%aE>%x02%ct%x02%B%x02"
@@ -26,8 +27,9 @@ class GitPoller(PollingChangeSource):
     """Polls a git repository.
 
     `branches` is a list of names, True (all of them), or a function of a ref's full name (`refs/heads/main`); `branch`
-    is a single one; without both it is the repository's default branch. With `buildPushesWithNoCommits` a branch that
-    moved to a known commit is a change too. `category` and `project` are texts or functions of the change. Changes have
+    is a single one; without both it is the repository's default branch. A commit that is new on several branches is a
+    change of each. A branch that moved to a commit which a followed branch had before is a change only with
+    `buildPushesWithNoCommits`. `category` and `project` are texts or functions of the change. Changes have
     the times of their commits, unless `usetimestamps=False`.
     """
 
@@ -91,24 +93,22 @@ class GitPoller(PollingChangeSource):
         if fetch_refspec is not None:
             mistake("fetch_refspec of GitPoller is no longer there", "use branches=", self.place)
 
-    async def poll(self, memory: Any, now: float, folder: str, secret: Callable[[str], str] = no_secret) -> Polled:
-        url = clear(self.repourl, secret)
-        shown = without_password(url)
+    async def poll(self, memory: Any, now: float, folder: str, secret: Secrets = no_secret) -> Polled:
+        url = await clear(self.repourl, secret)
         git = _Git(self.gitbin, url, folder)
         heads = await self._heads(git)
-        known: dict[str, str] = memory["revs"] if memory and memory.get("url") == shown else {}
-        first = not memory or memory.get("url") != shown
-        moved = {ref: rev for ref, rev in heads.items() if known.get(_branch(ref)) != rev}
+        first = not memory or memory.get("url") != url.shown
+        known: dict[str, str] = {} if first else memory["revs"]
+        moved = {ref: rev for ref, rev in sorted(heads.items()) if known.get(_branch(ref)) != rev}
         changes: list[Change] = []
         if moved:
             await git.fetch(moved)
-            seen = set(known.values())
-            for ref, rev in sorted(moved.items()) if not first else ():
-                changes += await self._changes(git, ref, rev, seen, shown, now)
-                seen.add(rev)
+            share = max(1, MAX_CHANGES // len(moved))
+            # A commit that is new on several branches is a change of each of them: each has its own builders.
+            for ref, rev in moved.items() if not first else ():
+                changes += await self._changes(git, ref, rev, set(known.values()), share, now)
         revs = {_branch(ref): rev for ref, rev in heads.items()}
-        found = tuple(self.finished(change) for change in changes[-MAX_CHANGES:])
-        return Polled(changes=found, memory={"url": shown, "revs": revs})
+        return Polled(changes=tuple(map(self.finished, changes)), memory={"url": url.shown, "revs": revs})
 
     async def _heads(self, git: "_Git") -> dict[str, str]:
         """The refs that are followed, and where they are."""
@@ -121,12 +121,12 @@ class GitPoller(PollingChangeSource):
         wanted = [name if str(name).startswith("refs/") else f"{_HEADS}{name}" for name in names if name]
         return {ref: refs[ref] for ref in wanted if ref in refs}
 
-    async def _changes(self, git: "_Git", ref: str, rev: str, seen: set[str], shown: str, now: float) -> list[Change]:
-        """The commits of a branch that nobody has seen, oldest first."""
+    async def _changes(self, git: "_Git", ref: str, rev: str, seen: set[str], share: int, now: float) -> list[Change]:
+        """The commits of a branch that no branch had before this poll, oldest first; the newest `share` of them."""
         # With nothing to compare with, all of history would be new: the newest commit stands for it.
-        records = await git.log(rev, seen, self.encoding, only=not seen)
+        records = await git.log(rev, seen, self.encoding, share if seen else 1)
         if not records and self.buildPushesWithNoCommits:
-            records = await git.log(rev, set(), self.encoding, only=True)
+            records = await git.log(rev, set(), self.encoding, 1)
         return [
             Change(
                 author=author,
@@ -134,7 +134,7 @@ class GitPoller(PollingChangeSource):
                 files=files,
                 branch=_branch(ref),
                 revision=revision,
-                repository=shown,
+                repository=git.url.shown,
                 when=float(when) if self.usetimestamps else now,
             )
             for revision, author, when, comments, files in records
@@ -148,18 +148,18 @@ def _branch(ref: str) -> str:
 class _Git:
     """Git in the source's folder, with a bare repository that keeps what was fetched."""
 
-    def __init__(self, program: str, url: str, folder: str) -> None:
+    def __init__(self, program: str, url: Clear, folder: str) -> None:
         self._program = program
-        self._url = url
+        self.url = url
         self._folder = folder
-        self._own = f"refs/lockstep/{hashlib.sha256(url.encode()).hexdigest()[:12]}/"
+        self._own = f"refs/lockstep/{hashlib.sha256(url.text.encode()).hexdigest()[:12]}/"
 
     async def _git(self, *words: str) -> bytes:
-        return await run_program([self._program, *words], self._folder, env=_ENV)
+        return await run_program([self._program, *words], self._folder, self.url.hide, env=_ENV)
 
     async def refs(self) -> tuple[dict[str, str], str | None]:
         """All refs with their commits, and the name of the default branch."""
-        out = (await self._git("ls-remote", "--symref", "--", self._url)).decode("utf-8", "replace")
+        out = (await self._git("ls-remote", "--symref", "--", self.url.text)).decode("utf-8", "replace")
         refs: dict[str, str] = {}
         default = None
         for line in out.splitlines():
@@ -174,13 +174,15 @@ class _Git:
         """Have these refs here."""
         await self._git("init", "--bare", "--quiet", ".")  # (again has no effect)
         specs = [f"+{ref}:{self._own}{ref.removeprefix('refs/')}" for ref in moved]
-        await self._git("--git-dir=.", "fetch", "--quiet", "--no-tags", "--", self._url, *specs)
+        await self._git("--git-dir=.", "fetch", "--quiet", "--no-tags", "--", self.url.text, *specs)
 
     async def log(
-        self, rev: str, seen: set[str], encoding: str, only: bool = False
+        self, rev: str, seen: set[str], encoding: str, limit: int
     ) -> list[tuple[str, str, str, str, tuple[str, ...]]]:
-        """(revision, author, time, comments, files) of the commits up to `rev` that are not in `seen`, oldest first."""
-        limit = "1" if only else str(MAX_CHANGES)
+        """(revision, author, time, comments, files) of the commits up to `rev` and not up to one in `seen`.
+
+        Oldest first; the newest `limit` of them.
+        """
         words = [
             "--git-dir=.",
             "-c",

@@ -1,7 +1,7 @@
 """`SVNPoller`: new revisions of a Subversion repository as changes."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote_plus, unquote
@@ -9,14 +9,16 @@ from urllib.parse import quote_plus, unquote
 from lockstep.config.errors import missing, mistake, note
 from lockstep.core.values import Change
 from lockstep.sources.base import (
+    Clear,
     Polled,
     PollError,
     PollingChangeSource,
+    Secrets,
     clear,
     no_secret,
-    run_program,
     without_password,
 )
+from lockstep.sources.programs import run_program
 
 
 def split_file_alwaystrunk(path: str) -> dict[str, Any]:
@@ -99,12 +101,12 @@ class SVNPoller(PollingChangeSource):
         if cachepath is not None:
             note("cachepath has no effect: the server keeps what a source remembers", place=self.place)
 
-    async def poll(self, memory: Any, now: float, folder: str, secret: Callable[[str], str] = no_secret) -> Polled:
-        url = clear(self.repourl, secret)
-        shown = without_password(url)
+    async def poll(self, memory: Any, now: float, folder: str, secret: Secrets = no_secret) -> Polled:
+        url = await clear(self.repourl, secret)
+        shown = url.shown
         same = bool(memory) and memory.get("url") == shown
         prefix = memory["prefix"] if same else await self._prefix(url, folder, secret)
-        log = await self._svn(folder, secret, "log", "--verbose", f"--limit={self.histmax}", "--", url)
+        log = await self._svn(url, folder, secret, "log", "--verbose", f"--limit={self.histmax}")
         entries = sorted(log.iter("logentry"), key=lambda entry: int(entry.get("revision", "0")))
         last = memory["last"] if same else None
         changes: list[Change] = []
@@ -115,26 +117,27 @@ class SVNPoller(PollingChangeSource):
         found = tuple(self.finished(change) for change in changes)
         return Polled(changes=found, memory={"url": shown, "prefix": prefix, "last": newest})
 
-    async def _svn(self, folder: str, secret: Callable[[str], str], verb: str, *words: str) -> ET.Element:
+    async def _svn(self, url: Clear, folder: str, secret: Secrets, verb: str, *words: str) -> ET.Element:
         """Subversion's XML. The password goes through standard input: an argument could be seen by others."""
         command = [self.svnbin, verb, "--xml", "--non-interactive", "--no-auth-cache", *self.extra_args]
-        hide: dict[str, str] = {}
+        hide = dict(url.hide)
         stdin = None
         if self.svnuser is not None:
-            command.append(f"--username={clear(self.svnuser, secret)}")
+            user = await clear(self.svnuser, secret)
+            hide.update(user.hide)
+            command.append(f"--username={user.text}")
         if self.svnpasswd is not None:
-            stdin = clear(self.svnpasswd, secret)
-            hide["password"] = stdin
+            stdin = hide["password"] = (await clear(self.svnpasswd, secret)).text
             command.append("--password-from-stdin")
-        out = await run_program([*command, *words], folder, hide, stdin)
+        out = await run_program([*command, *words, "--", url.text], folder, hide, stdin)
         try:
             return ET.fromstring(out)
         except ET.ParseError as exc:
             raise PollError(f"svn {verb} said something that is no XML: {exc}") from None
 
-    async def _prefix(self, url: str, folder: str, secret: Callable[[str], str]) -> str:
+    async def _prefix(self, url: Clear, folder: str, secret: Secrets) -> str:
         """The path of the address inside its repository: `/trunk`, or nothing."""
-        info = await self._svn(folder, secret, "info", "--", url)
+        info = await self._svn(url, folder, secret, "info")
         root, full = info.findtext("entry/repository/root"), info.findtext("entry/url")
         if not root or full is None or not full.startswith(root):
             raise PollError("svn info did not say where in its repository the address is")
