@@ -16,6 +16,7 @@ from lockstep.master.logs import LogFile
 from lockstep.master.masks import Masks
 from lockstep.master.server import url_of
 from lockstep.master.transfers import Transfers
+from lockstep.storage.batch import Batch
 
 UP = RunCommand(kind="upload_file", args={}, masterdest="out.bin")
 
@@ -100,6 +101,27 @@ def test_no_more_is_kept_than_is_allowed(tmp_path: Path) -> None:
         transfers.receive("c", call, b"1234")
     assert "10 bytes" in finished(transfers, "c", call)[1]
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.part")) <= 10
+
+
+def test_bytes_are_on_the_disk_before_they_are_told_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a part that is closed meanwhile is no fault."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+    transfers = Transfers(str(tmp_path))
+    assert transfers.sync("c") is None
+    transfers.receive("c", UP, b"precious")
+    batch = Batch(first=[sync]) if (sync := transfers.sync("c")) else Batch()
+    for first in batch.first:
+        first()
+    assert synced == [str(tmp_path / "transfers" / "c.part")]
+    assert finished(transfers, "c", UP) == ({}, "")
+    assert synced[1:] == [str(tmp_path / ".out.bin.part")]
+    transfers.forget("c")
+    for first in batch.first:
+        first()
+    assert len(synced) == 2
 
 
 def test_parts_whose_commands_are_over_are_swept(tmp_path: Path) -> None:

@@ -149,9 +149,14 @@ class Loop:
         self._batch.parts.append(part)
         self._schedule(soon=False)
 
-    def progress(self, progress: CommandProgress, then: Callable[[], None]) -> None:
-        """Store how far a command's output is, and call `then` after the commit."""
+    def progress(self, progress: CommandProgress, then: Callable[[], None], first: Callable[[], None] | None) -> None:
+        """Store how far a command's output is, and call `then` after the commit.
+
+        `first` is called before it, in the writer's thread; it must not raise.
+        """
         self._batch.progress.append(progress)
+        if first is not None:
+            self._batch.first.append(first)
         self._after.append(then)
         self._schedule(soon=False)
 

@@ -157,7 +157,11 @@ class Outputs:
         if received is not None:
             tails[FILE] = str(received).encode()
         worker, offset = said.worker, said.offset
-        self._house.loop.progress(CommandProgress(name, offset, tails), lambda: self._acknowledge(worker, name, offset))
+        self._house.loop.progress(
+            CommandProgress(name, offset, tails),
+            lambda: self._acknowledge(worker, name, offset),
+            self._transfers.sync(name),
+        )
 
     def _files(self, call: RunCommand) -> list[tuple[int, LogFile]]:
         files = ((logid, self._house.logs.get(logid)) for logid in sorted({call.stdio, *call.logs.values()} - {0}))

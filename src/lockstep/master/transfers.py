@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import tarfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,17 @@ class _Part:
         if self.file is not None:
             self.file.close()
             self.file = None
+
+    def sync(self) -> None:
+        """Bring what has come to the disk. Called in the writer's thread."""
+        file = self.file
+        try:
+            if file is not None:
+                os.fsync(file.fileno())
+        except ValueError:
+            pass  # closed meanwhile: nobody wants it any more, or it is of no use
+        except OSError as exc:
+            self.problem = self.problem or f"the server cannot keep it: {exc}"
 
 
 class Transfers:
@@ -100,6 +111,11 @@ class Transfers:
         part = self._parts.get(command)
         return part.size if part is not None else None
 
+    def sync(self, command: str) -> Callable[[], None] | None:
+        """What brings the bytes that came for this command to the disk; None: it sends no file."""
+        part = self._parts.get(command)
+        return part.sync if part is not None else None
+
     def expects(self, call: RunCommand) -> bool:
         """Whether something is to be put in place when this command has ended (an empty file sends no bytes)."""
         return bool(call.masterdest) or call.to_result
@@ -138,7 +154,10 @@ class Transfers:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.part")
-        shutil.copyfile(part, beside)
+        with part.open("rb") as source, beside.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
         mode = call.args.get("mode")
         if isinstance(mode, int):
             beside.chmod(mode & 0o777)

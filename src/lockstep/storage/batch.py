@@ -1,5 +1,7 @@
 """What the store takes: facts, lines of logs, and how far commands are stored. Values only."""
 
+from collections.abc import Callable
+
 from msgspec import Struct, field
 
 from lockstep.core.facts import Numbered
@@ -30,11 +32,16 @@ class CommandProgress(Struct, frozen=True):
 
 
 class Batch(Struct):
-    """What is to be stored in one transaction, all or nothing. An empty batch is false."""
+    """What is to be stored in one transaction, all or nothing. An empty batch is false.
+
+    `first` is called in the writer's thread before that: files outside of the store, of which the batch says that they
+    are there, are brought to the disk.
+    """
 
     facts: list[Numbered] = field(default_factory=list)
     parts: list[LogPart] = field(default_factory=list)
     progress: list[CommandProgress] = field(default_factory=list)
+    first: list[Callable[[], None]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to store."""

@@ -87,6 +87,8 @@ class Writer:
         if not self._error:
             batches = [batch for batch, _ in group if batch]
             try:
+                for first in (first for batch in batches for first in batch.first):
+                    first()
                 if batches:
                     self.last_fact = self._store.append(batches) or self.last_fact
                     self.commits += 1
