@@ -42,36 +42,52 @@ class Scheduling:
         self._read: dict[str, int] = {}
         house.loop.listeners.append(self._told)
 
-    async def start(self) -> None:
-        """Take the schedulers of the configuration in force: catch up with the facts, then follow them."""
+    async def start(self) -> list[str]:
+        """Take the schedulers of the configuration in force: catch up with the facts, then follow them.
+
+        One that fails does not keep the others from starting. Returns what went wrong, as sentences.
+        """
         for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
         wanted = self._house.config.schedulers
         known = self._house.loop.state.memories
         self._schedulers = {name: s for name, s in wanted.items() if isinstance(s, BaseScheduler)}
+        problems = []
         for name, scheduler in self._schedulers.items():
-            key = _key(name)
-            if key in known:
-                self._read.setdefault(name, known[key][1])
-                await self._catch_up(scheduler)
-            else:
-                self._read[name] = self._house.loop.state.last_fact
-                await self._take(scheduler, scheduler.start(None, clock.wall()), keep=True)
-            await self._take(scheduler, scheduler.start(self._memory(scheduler), clock.wall()))
+            try:
+                await self._begin(scheduler, known.get(_key(name)))
+            except RefusedError as exc:
+                problems.append(f"scheduler {name} was refused: {exc}")
+            except Exception as exc:
+                problems.append(f"scheduler {name} could not be started: {type(exc).__name__}: {exc}")
+                log.exception("scheduler %s", name)
+        for problem in problems:
+            log.error("%s", problem)
+        return problems
 
-    async def restart(self) -> None:
-        """Take a new configuration's schedulers, between two facts."""
-        done = asyncio.get_running_loop().create_future()
+    async def _begin(self, scheduler: BaseScheduler, known: tuple[Any, int] | None) -> None:
+        """Start one scheduler. `known`: what is stored of it, if it was there before."""
+        if known is not None:
+            self._read.setdefault(scheduler.name, known[1])
+            await self._catch_up(scheduler)
+        else:
+            self._read[scheduler.name] = self._house.loop.state.last_fact
+            await self._take(scheduler, scheduler.start(None, clock.wall()), keep=True)
+        await self._take(scheduler, scheduler.start(self._memory(scheduler), clock.wall()))
+
+    async def restart(self) -> list[str]:
+        """Take a new configuration's schedulers, between two facts. Returns what went wrong, as sentences."""
+        done: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
 
         async def work() -> None:
             try:
-                await self.start()
-            finally:
-                done.set_result(None)
+                done.set_result(await self.start())
+            except Exception as exc:
+                done.set_exception(exc)
 
         self._queue.put_nowait(work)
-        await done
+        return await done
 
     async def run(self) -> None:
         """Follow the facts, for ever."""

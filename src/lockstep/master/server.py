@@ -160,7 +160,8 @@ class Server:
         self.stopped.set()
 
     async def reload(self) -> list[str]:
-        """Take the configuration anew, whole or not at all. Returns warnings about locks that are gone (L6).
+        """Take the configuration anew, whole or not at all. Returns warnings: of locks that are gone (L6), of
+        schedulers that do not start.
 
         Raises:
             ConfigErrors: it is wrong; the running one stays.
@@ -171,7 +172,7 @@ class Server:
             gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
             if self._addresses != self._ports(config):
                 gone.append("The ports have changed in the configuration; that takes effect at the next start.")
-            await self.scheduling.restart()
+            gone += await self.scheduling.restart()
             await self.polling.start()
             await self._start_local(config)
             return gone
