@@ -295,7 +295,7 @@ def break_build(draft: Draft, build: Build, result: Result, reason: str, gone: s
     if build.broken:
         return
     if build.stop_result is Result.CANCELLED:
-        result, reason = Result.CANCELLED, build.stop_reason
+        result, reason = Result.CANCELLED, f"{build.stop_reason}; {reason}"
     step = current_step(build)
     number = step.number if step is not None else 0
     draft.emit(f.BuildStopping(buildid=build.buildid, result=result, reason=reason, step=number, broken=True))

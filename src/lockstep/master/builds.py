@@ -82,6 +82,7 @@ class BuildRun:
         self.running: StepRun | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._made = asyncio.Event()
+        self._preparing = 0
         self._stored: dict[int, list[Line]] = {}
 
     @property
@@ -92,8 +93,9 @@ class BuildRun:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something for this build; what it raises breaks the build, never the server."""
         task = asyncio.create_task(self.guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        for tasks in (self._tasks, self.house.user_code):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def guard(self, work: Coroutine[Any, Any, None]) -> None:
         """Await work for this build; what it raises breaks the build."""
@@ -196,6 +198,9 @@ class BuildRun:
 
     async def prepare(self, number: int) -> None:
         """Evaluate what a step needs before it runs, once (L20)."""
+        if self._preparing == number:
+            return  # a stop asks again for a step that always runs
+        self._preparing = number
         await self._made.wait()
         assert self.view is not None
         self.view.step = 0

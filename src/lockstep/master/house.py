@@ -21,6 +21,7 @@ from lockstep.core.values import Change, Properties, SourceStamp
 from lockstep.master.agents import Agents
 from lockstep.master.builds import BuildRun
 from lockstep.master.hooks import Hooks
+from lockstep.master.limits import CLOSE_PATIENCE
 from lockstep.master.logs import Listener, LogFile
 from lockstep.master.loop import Loop
 from lockstep.master.masks import Masks, look_up
@@ -53,6 +54,8 @@ class House:
         self.summaries: dict[tuple[int, int], str] = {}
         self.on_summary: list[Callable[[int, int, str], None]] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.user_code: set[asyncio.Task[None]] = set()
+        """What runs for builds, those that have ended too: it may swallow every cancel."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._resuming: list[asyncio.Future[None]] = []
         self._effects: dict[type[x.Effect], Callable[[Any], None]] = {
@@ -293,6 +296,15 @@ class House:
             run.drop()
         for task in list(self._tasks):
             task.cancel()
+        if self.user_code:
+            _, endless = await asyncio.wait(self.user_code, timeout=CLOSE_PATIENCE)
+            for task in endless:
+                asyncio.tasks._unregister_task(task)  # the end of the event loop does not wait for it,
+            _ENDLESS.extend(endless)  # and Python is not made to end it either
+
+
+_ENDLESS: list[asyncio.Task[None]] = []
+"""Code of users' steps that nothing ends."""
 
 
 def _source_properties(stamps: tuple[SourceStamp, ...]) -> dict[str, Any]:

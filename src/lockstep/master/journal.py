@@ -23,6 +23,10 @@ class ReplayEndsError(BaseException):
     """A replay without effect has come to a call that never ended: there is nothing more to see of that step."""
 
 
+class StepOverError(BaseException):
+    """The step's build has ended, and its code goes on although it was cancelled."""
+
+
 def fingerprint(call: c.Call) -> str:
     """What identifies a call: its kind, and a digest of its rendered arguments (secrets are there by name only)."""
     kind = type(call).__name__

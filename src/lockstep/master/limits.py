@@ -23,6 +23,12 @@ COMMIT_TURNS: Final = 10
 STOP_GRACE: Final = 10.0
 """Seconds that a step may take to end after its build was stopped; then its code is cancelled."""
 
+STOP_CANCELS: Final = 3
+"""How often the code of a stopped step is cancelled, `STOP_GRACE` apart, until its build is taken from it."""
+
+CLOSE_PATIENCE: Final = 2.0
+"""Seconds that the code of steps has to end at the server's stop; then it is left behind."""
+
 REPLAY_PATIENCE: Final = 30.0
 """Seconds after which a replay that waits for what it did before is taken for one that differs."""
 

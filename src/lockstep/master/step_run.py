@@ -16,8 +16,8 @@ from lockstep.core import calls as c
 from lockstep.core import events as e
 from lockstep.core.nouns import Result
 from lockstep.core.records import CallRecord, Step
-from lockstep.master.journal import Journal, ReplayDiffersError, ReplayEndsError, fingerprint, result_of
-from lockstep.master.limits import REPLAY_PATIENCE, STOP_GRACE, TURNS_BETWEEN_RESULTS
+from lockstep.master.journal import Journal, ReplayDiffersError, ReplayEndsError, StepOverError, fingerprint, result_of
+from lockstep.master.limits import REPLAY_PATIENCE, STOP_CANCELS, STOP_GRACE, TURNS_BETWEEN_RESULTS
 from lockstep.master.tape import Line, Tape
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared, StepOutcome, decode_prepared, encode_prepared, execute, render_arguments
@@ -56,6 +56,7 @@ class StepRun:
         self._patience: asyncio.TimerHandle | None = None
         self._on_interrupt: list[Callable[[str], Awaitable[None]]] = []
         self._stop_reason: str | None = None
+        self._refused: set[type[BaseException]] = set()
         self._logs: set[int] = set() if replay_only else set(record.logs)
         self._tapes: dict[int, Tape] = {logid: Tape(lines) for logid, lines in stored.items()}
         self._observer_error: Exception | None = None
@@ -74,7 +75,7 @@ class StepRun:
         self._task = asyncio.current_task()
         try:
             outcome = await execute(self._step, self, await self._complete(prepared))
-        except ReplayEndsError:
+        except (ReplayEndsError, StepOverError):
             return None
         except ReplayDiffersError as exc:
             self.difference = self.difference or str(exc)
@@ -156,8 +157,10 @@ class StepRun:
 
     async def call(self, call: c.Call) -> Any:
         """Make a call and wait for its stored result."""
-        if self._stop_reason is not None and not isinstance(call, c.RunCommand):
-            raise asyncio.CancelledError
+        if self.build.buildid not in self._run.loop.state.builds or (
+            self._stop_reason is not None and not isinstance(call, c.RunCommand)
+        ):
+            await self._refuse()
         number, known = self._begin(call)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         if known is not None and known.state == "ended":
@@ -176,6 +179,18 @@ class StepRun:
         if self._observer_error is not None:
             raise self._observer_error
         return result
+
+    async def _refuse(self) -> None:
+        """No call is made any more: end the step's code, by what it may catch first and by what it should not then.
+
+        Code that goes on all the same waits here, for the next cancel; when its build has ended, for ever.
+        """
+        over = self.build.buildid not in self._run.loop.state.builds
+        refusal: type[BaseException] = StepOverError if over else asyncio.CancelledError
+        if refusal not in self._refused:
+            self._refused.add(refusal)
+            raise refusal
+        await asyncio.get_running_loop().create_future()
 
     def call_now(self, call: c.Call) -> Any:
         """Make a call that ends at once and return its result."""
@@ -253,11 +268,23 @@ class StepRun:
         commands = [self._waiting[number] for number in self._commands if number in self._waiting]
         if commands:
             await asyncio.wait(commands)
+        await self._end_code()
+
+    async def _end_code(self) -> None:
+        """Cancel the step's code when it has had its time, again if it swallows that, and at last leave it alone."""
         task = self._task
-        if task is not None and not task.done():
+        if task is None:
+            return
+        for _ in range(STOP_CANCELS + 1):
             await asyncio.wait([task], timeout=STOP_GRACE)
-            if not task.done():
-                task.cancel()
+            if task.done():
+                return
+            task.cancel()
+        reason = (
+            f"step {self.number} '{self._record.name}' was stopped and does not end: its code swallows every "
+            "asyncio.CancelledError (catch what you expect, not everything)"
+        )
+        self._run.loop.post(e.BuildBroken(buildid=self.build.buildid, result=Result.CANCELLED, reason=reason))
 
     # --- logs
 
