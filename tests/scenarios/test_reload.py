@@ -141,3 +141,21 @@ def test_a_reload_keeps_the_tickets_of_those_who_wait_and_renders_them_anew(stag
     tickets = {fact.brid: fact.ticket for fact in scene.facts.of("RequestAdded")}
     assert [s.fact.ticket for s in check_lock(scene.facts, "new", 1)] == [tickets[b] for b in (holder, *requests)]
     assert [s.fact.ticket for s in check_lock(scene.facts, "old", 1)] == [tickets[holder], waiting.ticket]
+
+
+def test_what_only_a_start_takes_is_named(stage: Stage) -> None:
+    config = "c['workers'] = workers('w1')\nc['builders'] = [build('one', sh('s'))]\n"
+    scene = stage(config)
+    assert scene.cli("reload").stderr == ""
+    scene.configure(config + "c['protocols'] = {'msgpack_experimental_v7': {'port': 1}}\nc['db'] = 'sqlite:///x'\n")
+    told = scene.cli("reload")
+    assert told.returncode == 1  # c['db'] is a dictionary
+    scene.configure(
+        config + "c['protocols'] = {'msgpack_experimental_v7': {'port': 1}}\nc['db'] = {'db_url': 'sqlite:///x'}\n"
+    )
+    told = scene.cli("reload")
+    assert told.returncode == 0
+    assert f"the ports stay (127.0.0.1:{scene.port}) until the server is started again" in told.stderr
+    assert "c['db']: the store stays until the server is started again" in told.stderr
+    scene.configure(config)
+    assert scene.cli("reload").stderr == ""

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
@@ -15,10 +16,17 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 
 from lockstep.cli.codes import CANNOT_RUN, REFUSED, UNREACHABLE, USAGE, CliError
+from lockstep.master import clock
 
 DEFAULT_URL: Final = "http://127.0.0.1:8010"
 TIMEOUT: Final = 30.0
 """Seconds to wait for an answer."""
+PATIENCE: Final = 300
+"""Seconds to wait for a server that is started again, where something is waited for anyway."""
+_PAUSE: Final = 0.5
+"""Seconds between two looks whether it is back."""
+_AWAY: Final = (502, 503, 504)
+"""What something in front of a server answers while that is away."""
 _HOW = "Start one with 'lockstep run', or name another with --url or LOCKSTEP_URL."
 
 
@@ -41,11 +49,37 @@ class Client:
         self._base = parts.path.rstrip("/")
         self._secure = parts.scheme == "https"
         self._token = token
+        self._patience = 0.0
+
+    def be_patient(self, seconds: float) -> None:
+        """From now on, wait so long for a server that does not answer a question: it may be started again."""
+        self._patience = seconds
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """What `/api/v2/PATH` answers. Field operators are written as keywords: `number__gt=3`."""
         text = urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
-        return self._ask("GET", f"{path}?{text}" if text else path)
+        asked = f"{path}?{text}" if text else path
+        try:
+            return self._ask("GET", asked)
+        except CliError as exc:
+            if exc.code != UNREACHABLE or not self._patience:
+                raise
+            return self._when_back(asked, exc)
+
+    def _when_back(self, asked: str, away: CliError) -> dict[str, Any]:
+        """The answer of a server that was away, when it is back. CliError if it stays away."""
+        click.echo(f"{away} Waiting for it to come back, {self._patience:g} s at most.", err=True)
+        until = clock.monotonic() + self._patience
+        while True:
+            time.sleep(_PAUSE)
+            try:
+                answer = self._ask("GET", asked)
+            except CliError as exc:
+                if exc.code != UNREACHABLE or clock.monotonic() > until:
+                    raise
+            else:
+                click.echo("The server is back.", err=True)
+                return answer
 
     def all(self, resource: str, path: str = "", **query: Any) -> list[dict[str, Any]]:
         """The items of a resource."""
@@ -71,8 +105,10 @@ class Client:
         with self._open(method, path, body) as response:
             try:
                 answer = json.loads(response.read())
-            except (ValueError, OSError) as exc:
+            except ValueError as exc:
                 raise self._stranger() from exc
+            except (OSError, http.client.HTTPException) as exc:
+                raise self._silent(exc) from exc
         if not isinstance(answer, dict):
             raise self._stranger()
         return answer
@@ -91,13 +127,15 @@ class Client:
             connection.request(method, f"{self._base}/api/v2/{path}", data, headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as exc:
-            raise CliError(UNREACHABLE, f"No server answers at {self.url} ({_why(exc)}).", _HOW) from exc
+            raise self._silent(exc) from exc
         if response.status >= 400:
             raise self._refusal(response)
         return response
 
     def _refusal(self, response: http.client.HTTPResponse) -> CliError:
         """What an answer with an error says."""
+        if response.status in _AWAY:
+            return CliError(UNREACHABLE, f"No server answers at {self.url} (HTTP {response.status}).", _HOW)
         if response.status >= 500:
             text = f"The server at {self.url} could not answer (HTTP {response.status})."
             return CliError(CANNOT_RUN, text, "Its log says why.")
@@ -112,6 +150,9 @@ class Client:
             hint = "Give --token, or set LOCKSTEP_TOKEN: the server keeps it in the file 'token' of its folder."
             return CliError(REFUSED, text, hint)
         return CliError(REFUSED, text)
+
+    def _silent(self, exc: Exception) -> CliError:
+        return CliError(UNREACHABLE, f"No server answers at {self.url} ({_why(exc)}).", _HOW)
 
     def _stranger(self) -> CliError:
         return CliError(UNREACHABLE, f"What answers at {self.url} is no Lockstep server.", _HOW)
@@ -133,6 +174,16 @@ def person() -> str:
 def quoted(name: str) -> str:
     """A name as part of a path."""
     return quote(name, safe="")
+
+
+patience_option = click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a server that is started again.",
+)
 
 
 def server_options(function: Callable[..., Any]) -> Callable[..., Any]:

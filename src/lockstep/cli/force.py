@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from lockstep.cli import references, show
-from lockstep.cli.client import Client, person, server_options
+from lockstep.cli.client import Client, patience_option, person, server_options
 from lockstep.cli.codes import FAILED, OK, USAGE, CliError
 
 PAUSE: Final = 0.5
@@ -23,6 +23,7 @@ _GOOD: Final = (0, 1, 3)
 @click.option("--reason", default="asked for on the command line", show_default=True, help="Kept with the build.")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Ask for so many builds.")
 @click.option("--wait", is_flag=True, help="Wait until they have ended; exit code 1 if one of them failed.")
+@patience_option
 @server_options
 def command(
     client: Client,
@@ -33,11 +34,13 @@ def command(
     reason: str,
     count: int,
     wait: bool,
+    patience: float,
     as_json: bool,
 ) -> int:
     """Ask for a build of BUILDER. No scheduler is needed.
 
     The numbers that are printed are requests: 'lockstep why NUMBER' and 'lockstep cancel NUMBER' take them.
+    With --wait a server may be started again meanwhile.
 
     \b
     Examples:
@@ -55,6 +58,7 @@ def command(
             what = "Request" if len(requests) == 1 else "Requests"
             click.echo(f"{what} {', '.join(map(str, requests))} of '{builder}'.")
         return OK
+    client.be_patient(patience)
     return _wait(client, requests, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from lockstep.cli import references
-from lockstep.cli.client import Client, server_options
+from lockstep.cli.client import Client, patience_option, server_options
 from lockstep.cli.codes import REFUSED, CliError, colour
 
 CHUNK: Final = 5_000
@@ -22,11 +22,15 @@ _STREAMS: Final = {"e": "red", "h": "blue"}
 @click.argument("step", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
 @click.option("--log", "name", default=None, help="Only the log of that name, such as stdio. [default: all]")
+@patience_option
 @server_options
-def command(client: Client, build: str, step: str | None, follow: bool, name: str | None, as_json: bool) -> int:
+def command(
+    client: Client, build: str, step: str | None, follow: bool, name: str | None, patience: float, as_json: bool
+) -> int:
     """Print the logs of BUILD (its id, or BUILDER/NUMBER): of every step, or of STEP (its name or number).
 
-    With --json, one object a line: step, log, stream (o, e, h), text.
+    With --follow a server may be started again meanwhile. With --json, one object a line: step, log, stream
+    (o, e, h), text.
 
     \b
     Examples:
@@ -35,6 +39,8 @@ def command(client: Client, build: str, step: str | None, follow: bool, name: st
       lockstep log 17 --follow
     """
     found = references.build(client, build)
+    if follow:
+        client.be_patient(patience)
     reader = _Reader(client, found["buildid"], step, name, as_json=as_json, headings=step is None)
     while True:
         ended = bool(client.one("builds", f"builds/{found['buildid']}", f"build {build}")["complete"])

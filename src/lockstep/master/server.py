@@ -74,7 +74,8 @@ class Server:
         """
         config = load(self.file, self.basedir)
         self.token = token_in(self.basedir)
-        url, folder = config.db_url or DEFAULT_STORE, Path(self.basedir)
+        url = self._store_url = config.db_url or DEFAULT_STORE
+        folder = Path(self.basedir)
         self.store = Store.open(url, folder)
         saved = self.store.load()
         progress = self.store.progress()
@@ -116,6 +117,16 @@ class Server:
         if self._asked_port is not None:
             return [(self.host, self._asked_port), *named[len(config.www_ports) :]]
         return named if config.www_ports else [(self.host, DEFAULT_PORT), *named]
+
+    def _only_at_start(self, config: Config) -> list[str]:
+        """What a configuration says of ports and store that the running server does not take, as sentences."""
+        told = []
+        if self._addresses != self._ports(config):
+            here = ", ".join(f"{host}:{port}" for host, port in self._addresses)
+            told.append(f"c['www'], c['protocols']: the ports stay ({here}) until the server is started again.")
+        if self._store_url != (config.db_url or DEFAULT_STORE):
+            told.append("c['db']: the store stays until the server is started again.")
+        return told
 
     def _local_password(self, name: str, password: str) -> bool:
         worker = self.house.config.workers.get(name)
@@ -170,8 +181,7 @@ class Server:
             config = load(self.file, self.basedir)
             self.house.config = config
             gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
-            if self._addresses != self._ports(config):
-                gone.append("The ports have changed in the configuration; that takes effect at the next start.")
+            gone += self._only_at_start(config)
             gone += await self.scheduling.restart()
             await self.polling.start()
             await self._start_local(config)
