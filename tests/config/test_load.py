@@ -190,6 +190,20 @@ def test_L24a_hooks_make_a_need_that_is_asked_for(load: Load) -> None:
     assert callable(config.next_worker("x"))
 
 
+def test_hooks_that_order_and_merge(load: Load) -> None:
+    config = load("""\
+    c['workers'] = [worker.Worker("w", "pw")]
+    c['builders'] = [util.BuilderConfig(name="x", workername="w", factory=util.BuildFactory(),
+                                        nextBuild=lambda b, requests: requests[0]),
+                     util.BuilderConfig(name="y", workername="w", factory=util.BuildFactory(),
+                                        collapseRequests=lambda master, builder, one, other: True),
+                     util.BuilderConfig(name="z", workername="w", factory=util.BuildFactory())]
+    """)
+    found = [(b.asked, b.collapse, b.collapse_asked, b.need is None) for b in config.setup().builders]
+    assert found == [(True, True, False, False), (True, True, True, False), (False, True, False, False)]
+    assert [config.orders(name) for name in "xyz"] == [True, False, False]
+
+
 def test_ports_keys_and_notes(load: Load) -> None:
     config = load("""\
     c['title'] = "T"; c['titleURL'] = "http://t/"; c['buildbotURL'] = "http://b/"

@@ -13,6 +13,7 @@ from lockstep.core import (
     decide,
     decide_builds,
     decide_calls,
+    decide_requests,
     decide_workers,
     effects,
     recovery,
@@ -297,7 +298,42 @@ def lost_command_counts_as_success() -> Any:
     return _handler(e.WorkerConnected, lambda _old: connected)
 
 
+def rank_changes_nobody_who_waits() -> Any:
+    """What hooks say of a builder holds only for requests that come later."""
+
+    def builder_ranked(s: Any, fact: f.BuilderRanked, _at: float) -> None:
+        s.ranks[fact.builder] = fact.rank
+
+    return _rule(f.BuilderRanked, lambda _old: builder_ranked)
+
+
+def ranks_forgotten_after_restart() -> Any:
+    """A new process does not know what hooks have said."""
+    old = recovery.state_of
+
+    def state_of(saved: Any) -> Any:
+        saved.ranks = {}
+        return old(saved)
+
+    return patch.object(master, "state_of", state_of)
+
+
+def merged_without_its_place() -> Any:
+    """A request that a hook merges others into goes to the end of the queue, and theirs stays taken."""
+
+    def merge(draft: Any, request: Any, brids: tuple[int, ...]) -> None:
+        for brid in brids:
+            other = draft.state.requests.get(brid)
+            if other is not None and decide_requests.may_merge(request, other):
+                draft.emit(f.RequestEnded(brid=brid, result=Result.SKIPPED, into=request.brid))
+
+    return patch.object(decide_requests, "_merge", merge)
+
+
 MUTANTS: tuple[Mutant, ...] = (
+    rank_changes_nobody_who_waits,
+    ranks_forgotten_after_restart,
+    merged_without_its_place,
     ghost_waiter_on_cancel,
     leak_one_in_ten,
     effect_before_store,

@@ -91,8 +91,8 @@ NEXT = '''"""Synthetic: the next schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -108,11 +108,11 @@ def next_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     def make(extra: str) -> None:
         folder = tmp_path / "migrations"
         (folder / "versions").mkdir(parents=True, exist_ok=True)
-        for source in ("env.py", "versions/0001_first.py"):
+        for source in ("env.py", "versions/0001_first.py", "versions/0002_ranks_and_reasons.py"):
             (folder / source).write_text((opening.MIGRATIONS / source).read_text())
-        (folder / "versions" / "0002_next.py").write_text(NEXT.format(extra=extra))
+        (folder / "versions" / "0003_next.py").write_text(NEXT.format(extra=extra))
         real = opening.migrate
-        monkeypatch.setattr(schema, "SCHEMA", 2)
+        monkeypatch.setattr(schema, "SCHEMA", 3)
         monkeypatch.setattr(opening, "migrate", lambda database: real(database, folder))
 
     return make
@@ -130,7 +130,7 @@ def test_an_older_store_is_migrated_and_keeps_its_rows(url: str, next_schema: Ca
     assert saved.installation == installation
     assert saved.memories == {"poller": ({"a": [1]}, 1)}
     assert connection_of(url).execute("SELECT owner, note FROM cursors").fetchall() == [("poller", "none")]
-    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0002"
+    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0003"
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema: Callable[[str], None]) -> None:
@@ -140,7 +140,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema
     with pytest.raises(StoreError, match=r"half way.*is as it was"):
         Store.open(url)
     assert shape(url) == before
-    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0001"
+    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0002"
 
 
 def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ _OLD_NAMES = {
     "mergeRequests": "collapseRequests",
 }
 _WORKERS = ("workername", "workernames")
-_HOOKS = ("nextWorker", "canStartBuild")
+_HOOKS = ("nextWorker", "canStartBuild", "nextBuild")
 _KEYWORDS = (
     "name",
     "workername",
@@ -50,7 +50,8 @@ class BuilderConfig:
     """One builder: a name, workers, a factory, and how its builds are started.
 
     `locks` is a list of locks and accesses, or a renderable, claimed with the worker's slot (L21, L24).
-    `canStartBuild` and `nextWorker` are asked by the master, outside of decisions (L24a).
+    `canStartBuild`, `nextWorker`, `nextBuild` and a function as `collapseRequests` are asked by the master, outside of
+    decisions (L24a).
     """
 
     def __init__(self, name: Any = None, workername: Any = None, workernames: Any = None, **settings: Any) -> None:
@@ -82,7 +83,7 @@ class BuilderConfig:
         self.env: dict[str, Any] = self._mapping(given, "env")
         self.properties = self._plain(given, "properties")
         self.defaultProperties = self._plain(given, "defaultProperties")
-        self.collapseRequests: bool | None = self._collapse(given.get("collapseRequests"))
+        self.collapseRequests: bool | Callable[..., Any] | None = self._collapse(given.get("collapseRequests"))
         self.description: str | None = self._text(given, "description")
         self.project: str = self._text(given, "project") or ""
         self.tags = self._tags(given.get("tags"), given.get("category"))
@@ -96,10 +97,7 @@ class BuilderConfig:
                 hooks[name] = None
         self.nextWorker: Callable[..., Any] | None = hooks["nextWorker"]
         self.canStartBuild: Callable[..., Any] | None = hooks["canStartBuild"]
-        if given.get("nextBuild") is not None:
-            self._wrong(
-                "nextBuild is not supported yet", "requests start by priority, then in the order of their coming"
-            )
+        self.nextBuild: Callable[..., Any] | None = hooks["nextBuild"]
 
     def _wrong(self, text: str, hint: str = "") -> None:
         """Report a mistake of this builder."""
@@ -162,14 +160,12 @@ class BuilderConfig:
         values = self._mapping(given, key)
         return {str(k): v for k, v in values.items() if plain(v, f'{self.what}: {key}: the value of "{k}"', self.place)}
 
-    def _collapse(self, value: Any) -> bool | None:
-        """True, False, or None for what is common to all builders."""
-        if value is None or isinstance(value, bool):
-            return value
-        if callable(value):
-            self._wrong("collapseRequests: a function is not supported yet", "use True or False")
-        else:
-            self._wrong(f"collapseRequests must be True or False, not {value!r}")
+    def _collapse(self, value: Any) -> bool | Callable[..., Any] | None:
+        """True, False, a function, or None for what is common to all builders."""
+        if value is None or isinstance(value, bool) or callable(value):
+            found: bool | Callable[..., Any] | None = value
+            return found
+        self._wrong(f"collapseRequests must be True, False or a function, not {value!r}")
         return None
 
     def _text(self, given: Mapping[str, Any], key: str) -> str | None:

@@ -36,7 +36,8 @@ class Config:
     schedulers: Mapping[str, Any]
     change_sources: Mapping[str, Any]
     secretsProviders: tuple[Any, ...]
-    collapseRequests: bool | None
+    collapseRequests: Any
+    prioritizeBuilders: Any
     select_next_worker: Any
     properties: Mapping[str, Any]
     logMaxSize: int | None
@@ -72,7 +73,9 @@ class Config:
             description=builder.description,
             tags=builder.tags,
             project=builder.project,
-            collapse=self.collapse(builder.name),
+            collapse=self.collapse(builder.name) is not False,
+            collapse_asked=callable(self.collapse(builder.name)),
+            asked=self.orders(builder.name) or callable(self.collapse(builder.name)),
         )
 
     def _scheduler_setup(self, scheduler: Any) -> SchedulerSetup:
@@ -125,8 +128,15 @@ class Config:
         """The hook that chooses among a builder's workers, or None."""
         return self.builders[builder].nextWorker or self.select_next_worker
 
-    def collapse(self, builder: str) -> bool:
-        """Whether a builder's waiting requests may be merged: its own setting, else the common one, else yes."""
+    def orders(self, builder: str) -> bool:
+        """Whether hooks give this builder or its requests a place in the queue."""
+        return self.prioritizeBuilders is not None or self.builders[builder].nextBuild is not None
+
+    def collapse(self, builder: str) -> Any:
+        """Whether a builder's waiting requests may be merged, or a function that says so.
+
+        It is its own setting, else the common one, else yes.
+        """
         own = self.builders[builder].collapseRequests
         common = True if self.collapseRequests is None else self.collapseRequests
         return common if own is None else own

@@ -33,7 +33,8 @@ class Draft:
     schedulers: list[Any] = field(default_factory=list)
     change_sources: list[Any] = field(default_factory=list)
     secretsProviders: list[Any] = field(default_factory=list)
-    collapseRequests: bool | None = None
+    collapseRequests: Any = None
+    prioritizeBuilders: Any = None
     select_next_worker: Any = None
     properties: dict[str, Any] = field(default_factory=dict)
     logMaxSize: int | None = None

@@ -45,7 +45,6 @@ NOT_YET = (
     "configurators",
     "defaultBuilderBasedir",
     "machines",
-    "prioritizeBuilders",
     "projects",
     "revlink",
     "services",
@@ -300,12 +299,10 @@ def _function(reader: KeyReader, value: Any, key: str) -> None:
 
 
 def _collapse(reader: KeyReader, value: Any, key: str) -> None:
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool) or callable(value):
         reader.draft.collapseRequests = value
-    elif callable(value):
-        reader.wrong(key, "a function is not supported yet", "use True or False")
     else:
-        reader.wrong(key, f"must be True or False, not {value!r}")
+        reader.wrong(key, f"must be True, False or a function, not {value!r}")
 
 
 def _properties(reader: KeyReader, value: Any, key: str) -> None:
@@ -379,6 +376,7 @@ READERS: dict[str, Callable[[KeyReader, Any, str], None]] = {
     "mergeRequests": _collapse,
     "mq": _mq,
     "multiMaster": _multi_master,
+    "prioritizeBuilders": _function,
     "projectName": _title,
     "projectURL": _title_url,
     "properties": _properties,

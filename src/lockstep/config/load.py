@@ -177,6 +177,7 @@ def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Co
         change_sources=MappingProxyType({source.name: source for source in draft.change_sources}),
         secretsProviders=tuple(draft.secretsProviders),
         collapseRequests=draft.collapseRequests,
+        prioritizeBuilders=draft.prioritizeBuilders,
         select_next_worker=draft.select_next_worker,
         properties=MappingProxyType(draft.properties),
         logMaxSize=draft.logMaxSize,

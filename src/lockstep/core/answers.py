@@ -11,7 +11,7 @@ from msgspec import Struct
 SHOWN: Final = 3
 """So many names a sentence lists before it says how many more there are."""
 
-WhyKind = Literal["lock", "reserved", "worker", "never", "preparing", "builds", "sleep", "running", "turn"]
+WhyKind = Literal["lock", "reserved", "worker", "hook", "never", "preparing", "builds", "sleep", "running", "turn"]
 
 
 class Party(Struct, kw_only=True, frozen=True):

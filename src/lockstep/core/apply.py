@@ -155,7 +155,25 @@ def priority_set(state: State, fact: f.PrioritySet, _at: float) -> None:
     request = state.requests[fact.brid]
     request.priority = fact.priority
     if request.state == "waiting":
-        state.allocator.set_level(request.ticket, fact.priority)
+        state.allocator.set_level(request.ticket, state.level(request))
+
+
+def place_taken(state: State, fact: f.PlaceTaken, _at: float) -> None:
+    request = state.requests[fact.brid]
+    state.claims[fact.ticket] = state.claims.pop(request.ticket)
+    request.ticket = request.since = fact.ticket
+    request.priority = fact.priority
+
+
+def builder_ranked(state: State, fact: f.BuilderRanked, _at: float) -> None:
+    """Waiting requests of the builder take their new places."""
+    held = state.rank(fact.builder).held
+    state.ranks[fact.builder] = fact.rank
+    for request in state.requests.values():
+        if request.builder == fact.builder and request.state == "waiting":
+            state.allocator.set_level(request.ticket, state.level(request))
+            if fact.rank.held != held:
+                state.claim_other(request.ticket, state.request_claim(request).need)
 
 
 def request_put_back(state: State, fact: f.RequestPutBack, _at: float) -> None:
@@ -170,6 +188,8 @@ def request_put_back(state: State, fact: f.RequestPutBack, _at: float) -> None:
 
 def request_ended(state: State, fact: f.RequestEnded, _at: float) -> None:
     request = state.requests.pop(fact.brid)
+    if request.state == "rendering" and request.parent:
+        state.allocator.forget_parent(request.ticket)  # it never had a claim that could say so
     move("request", fact.brid, request.state, "ended")
     state.claims.pop(request.ticket, None)
     _not_collapsible(state, request)
@@ -281,6 +301,8 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.RequestAdded: request_added,
     f.NeedSet: need_set,
     f.PrioritySet: priority_set,
+    f.PlaceTaken: place_taken,
+    f.BuilderRanked: builder_ranked,
     f.RequestPutBack: request_put_back,
     f.RequestEnded: request_ended,
     f.BuildsetEnded: buildset_ended,

@@ -45,6 +45,7 @@ HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.NeedRendered: decide_requests.need_rendered,
     e.CancelAsked: decide_requests.cancel_asked,
     e.PriorityAsked: decide_requests.priority_asked,
+    e.RanksFound: decide_requests.ranks_found,
     e.StopAsked: decide_builds.stop_asked,
     e.BuildPlanned: decide_builds.build_planned,
     e.BuildBroken: decide_builds.build_broken,

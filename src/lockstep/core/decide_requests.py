@@ -5,13 +5,15 @@ See `decide.py`. How a request becomes a build is in `grants.py`.
 
 from typing import Any
 
+import msgspec
+
 from lockstep.core import decide_builds
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.decide_setup import keep
 from lockstep.core.draft import Draft
-from lockstep.core.limits import MAX_REQUESTS_PER_SUBMISSION
+from lockstep.core.limits import MAX_RANK, MAX_REQUESTS_PER_SUBMISSION
 from lockstep.core.nouns import Result
 from lockstep.core.records import Buildset, Request
 from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
@@ -83,10 +85,11 @@ def _stamp(draft: Draft, stamp: SourceStamp) -> int:
 def _request(draft: Draft, bsid: int, submission: Submission, wish: RequestWish, parent: int) -> int:
     state = draft.state
     builder = state.builders[wish.builder]
-    key = None
-    if submission.collapse and builder.collapse and not parent:
-        key = _collapse_key(submission, wish)
     brid = state.counters.brid + 1
+    ask = builder.need is None or builder.asked
+    key: tuple[Any, ...] | None = None
+    if submission.collapse and builder.collapse and not parent:
+        key = ("asked", brid) if builder.collapse_asked else _collapse_key(submission, wish)
     ticket, priority = state.counters.clock + 1, wish.priority
     merged = state.requests.get(state.collapsible.get(key, 0)) if key is not None else None
     mergeable = merged is not None and merged.bsid != bsid and not merged.put_back
@@ -102,12 +105,12 @@ def _request(draft: Draft, bsid: int, submission: Submission, wish: RequestWish,
             priority=priority,
             ticket=ticket,
             properties=wish.properties,
-            render=builder.need is None,
+            render=ask,
             parent=parent,
             collapse_key=key,
         )
     )
-    if builder.need is None:
+    if ask:
         draft.effect(x.RenderNeed(brid))
     return brid
 
@@ -136,8 +139,45 @@ def need_rendered(draft: Draft, event: e.NeedRendered) -> None:
         return
     if event.error:
         end_waiting(draft, request, Result.EXCEPTION, event.error)
-    elif request.state == "rendering" or request.need != event.need:
+        return
+    if request.state == "rendering":
+        _merge(draft, request, event.merge)
+    if request.state == "rendering" or request.need != event.need:
         draft.emit(f.NeedSet(brid=event.brid, need=event.need))
+
+
+def _merge(draft: Draft, request: Request, brids: tuple[int, ...]) -> None:
+    """Let a new request take the place of waiting ones, as a hook says (decision 0006)."""
+    ticket, priority = request.ticket, request.priority
+    for brid in sorted(set(brids)):
+        other = draft.state.requests.get(brid)
+        if other is None or not may_merge(request, other):
+            continue
+        ticket, priority = min(ticket, other.ticket), max(priority, other.priority)
+        end_waiting(draft, other, Result.SKIPPED, f"merged into request {request.brid}", into=request.brid)
+    if ticket != request.ticket:
+        draft.emit(f.PlaceTaken(brid=request.brid, ticket=ticket, priority=priority))
+
+
+def may_merge(request: Request, other: Request) -> bool:
+    """Whether a hook may merge `other`, which came first, into a new request of the same builder."""
+    return (
+        request.collapse_key is not None
+        and other.collapse_key is not None
+        and other.builder == request.builder
+        and other.bsid != request.bsid
+        and other.brid < request.brid
+        and not other.put_back
+        and other.state in ("rendering", "waiting")
+    )
+
+
+def ranks_found(draft: Draft, event: e.RanksFound) -> None:
+    """Take the order that hooks give builders and requests (L24a)."""
+    for name, said in event.ranks.items():
+        rank = msgspec.structs.replace(said, order=max(-MAX_RANK, min(said.order, MAX_RANK)))
+        if name in draft.state.builders and draft.state.rank(name) != rank:
+            draft.emit(f.BuilderRanked(builder=name, rank=rank))
 
 
 def cancel_asked(draft: Draft, event: e.CancelAsked) -> None:

@@ -46,7 +46,7 @@ def _render_again(draft: Draft, request: Request) -> None:
     if request.state not in ("rendering", "waiting"):
         return
     builder = draft.state.builders.get(request.builder)
-    if builder is not None and builder.need is None:
+    if builder is not None and (builder.need is None or (builder.asked and request.state == "rendering")):
         draft.effect(x.RenderNeed(request.brid))
     elif request.state == "rendering" or request.need is not None:
         draft.emit(f.NeedSet(brid=request.brid, need=None))

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from lockstep.core.calls import Call, CommandResult
 from lockstep.core.nouns import Access, Need, Result
-from lockstep.core.values import Change, LockSetup, Properties, Setup, StepPlan, Submission
+from lockstep.core.values import Change, LockSetup, Properties, Rank, Setup, StepPlan, Submission
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -62,11 +62,21 @@ class SchedulerMoved(Event, frozen=True):
 
 
 class NeedRendered(Event, frozen=True):
-    """The alternatives of a request were rendered, or a hook chose among them (L24, L24a). `error` ends the request."""
+    """The alternatives of a request were rendered, or a hook chose among them (L24, L24a). `error` ends the request.
+
+    `need` None: as configured. `merge` are the waiting requests that a hook wants merged into a new one.
+    """
 
     brid: int
     need: Need | None = None
     error: str = ""
+    merge: tuple[int, ...] = ()
+
+
+class RanksFound(Event, frozen=True):
+    """Hooks were asked for the order of builders and requests (L24a). Builders that are not named keep their rank."""
+
+    ranks: dict[str, Rank]
 
 
 class CancelAsked(Event, frozen=True):

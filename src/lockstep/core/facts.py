@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from lockstep.core.calls import Call, LogType
 from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
-from lockstep.core.values import Change, Properties, Setup, SourceStamp, StepPlan, Submission
+from lockstep.core.values import Change, Properties, Rank, Setup, SourceStamp, StepPlan, Submission
 
 
 class Fact(Struct, frozen=True, kw_only=True, tag_field="fact", tag=True):
@@ -105,6 +105,21 @@ class PrioritySet(Fact, frozen=True):
 
     brid: int
     priority: int
+
+
+class PlaceTaken(Fact, frozen=True):
+    """A new request has the place of those that were merged into it: the oldest ticket, the highest priority."""
+
+    brid: int
+    ticket: int
+    priority: int
+
+
+class BuilderRanked(Fact, frozen=True):
+    """Hooks give a builder's requests another place in the queue, or none for now (L24a)."""
+
+    builder: str
+    rank: Rank
 
 
 class RequestPutBack(Fact, frozen=True):
@@ -400,6 +415,8 @@ AnyFact = (
     | RequestAdded
     | NeedSet
     | PrioritySet
+    | PlaceTaken
+    | BuilderRanked
     | RequestPutBack
     | RequestEnded
     | BuildsetEnded

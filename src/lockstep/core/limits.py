@@ -9,3 +9,6 @@ MAX_STEPS_PER_BUILD: Final = 10_000
 MAX_CALLS_PER_STEP: Final = 1_000_000
 MAX_REQUESTS_PER_SUBMISSION: Final = 10_000
 MAX_LOGS_PER_STEP: Final = 1_000
+
+MAX_RANK: Final = 1 << 16
+"""The greatest order that a hook can give a builder, and with a minus the least."""

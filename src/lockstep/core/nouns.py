@@ -18,6 +18,9 @@ LockKind = Literal["master", "worker", "slot", "builddir"]
 STEP_LEVEL: Final = 1 << 60
 """The priority level of every step's claim: steps of running builds come before all requests (L40)."""
 
+PRIORITIES: Final = 1 << 32
+"""So many priorities there are: what hooks say of a builder and a request weighs more than any of them (L24a)."""
+
 DEFAULT_MAX_OVERTAKES: Final = 8
 """How often a waiting claim may be overtaken at a lock before it becomes a barrier (L42)."""
 

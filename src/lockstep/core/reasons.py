@@ -6,6 +6,8 @@ and holds, are in `alloc_reasons.py`; here they get names, times and words. Fore
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import SHOWN, Holder, LockView, Party, Shortage, Waiter, Why, WorkerReason, listed, span
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
@@ -162,8 +164,7 @@ class Reasons:
         if claim is None:
             return Why(kind="preparing", sentence="It is being prepared.", since=since, ticket=ticket)
         if not claim.need.alternatives:
-            sentence = "It cannot start: its builder is not configured any more, or has no worker."
-            return Why(kind="never", sentence=sentence, since=since, ticket=ticket)
+            return self._nowhere(claim)
         by_index: dict[int, list[Obstacle]] = {}
         for obstacle in self.answers.obstacles(ticket):
             by_index.setdefault(obstacle.index, []).append(obstacle)
@@ -187,6 +188,21 @@ class Reasons:
             workers=reasons,
             reserves=self._reserves(claim),
         )
+
+    def _nowhere(self, claim: Claim) -> Why:
+        """A request without a worker that it could have: a hook says so (L24a), or the configuration has none."""
+        kind, brid, _, _ = self.state.claims[claim.ticket]
+        request = self.state.requests.get(brid) if kind == "request" else None
+        since = self.since(claim.ticket)
+        held = ""
+        if request is not None and request.builder in self.state.builders:
+            rank = self.state.rank(request.builder)
+            held = rank.told if rank.held else "canStartBuild allows no worker now" if request.need is not None else ""
+        if held:
+            sentence = f"Is held back by the configuration: {held}."
+            return Why(kind="hook", sentence=sentence, since=since, ticket=claim.ticket)
+        sentence = "It cannot start: its builder is not configured any more, or has no worker."
+        return Why(kind="never", sentence=sentence, since=since, ticket=claim.ticket)
 
     def _common(self, claim: Claim, usable: dict[int, list[Obstacle]]) -> list[Obstacle]:
         """The locks that are in the way whichever worker it would be; the slots and directories of one worker not."""
@@ -344,9 +360,13 @@ class Reasons:
         if request.state == "building":
             return self.build(self.state.builds[request.buildid])
         if request.state == "rendering":
-            sentence = "Its locks are being worked out."
+            sentence = "Its locks are being worked out, and hooks of the configuration asked."
             return Why(kind="preparing", sentence=sentence, since=request.submitted_at, ticket=request.ticket)
-        return self.claim(request.ticket)
+        why, rank = self.claim(request.ticket), self.state.rank(request.builder)
+        if rank.told and not rank.held:
+            sentence = f"{why.sentence} ({rank.told}; requests start by priority, then in the order of their coming.)"
+            return msgspec.structs.replace(why, sentence=sentence)
+        return why
 
     def build(self, build: Build) -> Why:
         """What a running build waits for, or does."""

@@ -34,6 +34,7 @@ def state_of(saved: Saved) -> State:
     state.builder_ids = saved.builder_ids
     state.worker_ids = saved.worker_ids
     state.build_numbers = saved.build_numbers
+    state.ranks = saved.ranks
     state.buildsets = {buildset.bsid: buildset for buildset in saved.buildsets}
     state.stamps = {stamp.ssid: stamp for stamp in saved.stamps}
     state.stamp_ids = {stamp.stamp: stamp.ssid for stamp in saved.stamps}
@@ -151,7 +152,7 @@ def _holds(state: State, saved: Saved) -> list[Hold]:
     for claim in saved.claims:
         if claim.hold and claim.alternative is not None:
             kind, subject, _, _ = state.claims[claim.ticket]
-            level = state.requests[subject].priority if kind == "request" else STEP_LEVEL
+            level = state.level(state.requests[subject]) if kind == "request" else STEP_LEVEL
             holds.append(Hold(claim.hold, claim.ticket, claim.owner, 0, claim.alternative, claim.fences, level))
     return holds
 

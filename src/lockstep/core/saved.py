@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from lockstep.core.nouns import Alternative, LockKey
 from lockstep.core.records import Build, Buildset, Command, Counters, Request, Stamp, Worker
-from lockstep.core.values import Setup
+from lockstep.core.values import Rank, Setup
 
 
 class SavedLock(Struct, kw_only=True):
@@ -48,6 +48,7 @@ class Saved(Struct, kw_only=True):
     builder_ids: dict[str, int] = field(default_factory=dict)
     worker_ids: dict[str, int] = field(default_factory=dict)
     build_numbers: dict[str, int] = field(default_factory=dict)
+    ranks: dict[str, Rank] = field(default_factory=dict)
     buildsets: list[Buildset] = field(default_factory=list)
     stamps: list[Stamp] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)

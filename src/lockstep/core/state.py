@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from lockstep.core.allocation import Allocator
-from lockstep.core.nouns import UNLIMITED, Claim, LockKey, Need
+from lockstep.core.nouns import PRIORITIES, UNLIMITED, Claim, LockKey, Need
 from lockstep.core.records import Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
-from lockstep.core.values import BuilderSetup, LockSetup, Setup, SourceStamp
+from lockstep.core.values import BuilderSetup, LockSetup, Rank, Setup, SourceStamp
 
 NO_NEED = Need(())
 """The need of a request whose builder is not configured any more: it can never be served, and says so."""
+
+PLAIN = Rank()
+"""The rank of a builder that no hook speaks of."""
 
 ClaimRef = tuple[str, int, int, int]
 """Whose claim a ticket is: ("request", brid, 0, 0), ("step", buildid, step, 0) or ("call", buildid, step, call)."""
@@ -48,6 +51,7 @@ class State:
         self.commands: dict[str, Command] = {}
         self.workers: dict[str, Worker] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
+        self.ranks: dict[str, Rank] = {}
         self.locks: dict[LockKey, LockSetup] = {}
         self.removed_locks: dict[LockKey, LockSetup] = {}
         """What a reload has removed, with its last limit: who still claims it gets it (L6)."""
@@ -77,18 +81,31 @@ class State:
                 return step
         return None
 
+    def rank(self, builder: str) -> Rank:
+        """What hooks say of a builder's place in the queue."""
+        return self.ranks.get(builder, PLAIN)
+
+    def level(self, request: Request) -> int:
+        """A request's level for L40: the order of its builder, whether it is the chosen one, its priority."""
+        rank = self.rank(request.builder)
+        most = PRIORITIES // 2 - 1
+        place = 2 * rank.order + (rank.chosen == request.brid)
+        return place * PRIORITIES + max(-most, min(request.priority, most))
+
     def request_claim(self, request: Request) -> Claim:
         """The claim that a waiting request stands for."""
         need = request.need
         if need is None:
             builder = self.builders.get(request.builder)
             need = (builder.need if builder else None) or NO_NEED
+        if self.rank(request.builder).held:
+            need = NO_NEED
         call = self.buildsets[request.bsid].parent_call
         return Claim(
             ticket=request.ticket,
             need=need,
             owner=request.ticket,
-            level=request.priority,
+            level=self.level(request),
             since=request.since,
             parent=request.parent if call is not None and self.call_waits(call) else 0,
             put_back=request.put_back,

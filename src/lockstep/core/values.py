@@ -124,6 +124,23 @@ class BuilderSetup(Struct, frozen=True, kw_only=True):
     project: str = ""
     collapse: bool = True
     """Whether compatible waiting requests are merged (`collapseRequests`)."""
+    collapse_asked: bool = False
+    """Whether a hook says which waiting requests a new one takes in."""
+    asked: bool = False
+    """Whether hooks are asked about each request before it waits, though its need is known (L24a)."""
+
+
+class Rank(Struct, frozen=True, kw_only=True):
+    """What hooks say of a builder's place in the queue (L24a): it comes before the priority of a request.
+
+    Requests of builders with a greater `order` come first, of one builder the request `chosen` (0: none). `held`:
+    no build of it starts for now. `told` says why, or what a hook raised.
+    """
+
+    order: int = 0
+    chosen: int = 0
+    held: bool = False
+    told: str = ""
 
 
 class SchedulerSetup(Struct, frozen=True, kw_only=True):

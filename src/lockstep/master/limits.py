@@ -38,5 +38,17 @@ REMAKE_PATIENCE: Final = 30.0
 TURNS_BETWEEN_RESULTS: Final = 8
 """Turns of the event loop between two results that are given to a step: what follows from the first comes first."""
 
+HOOK_PAUSE: Final = 0.05
+"""Seconds between two rounds in which hooks of the configuration are asked again."""
+
+HOOK_PERIOD: Final = 60.0
+"""Seconds after which hooks are asked again though nothing has happened here: they may look at the time, or outside."""
+
+HOOK_ROUND: Final = 50
+"""In a round so many requests from the front of the queue are asked about again, and as many of the others in turn."""
+
+HOOK_TIMEOUT: Final = 60.0
+"""Seconds that a hook may take to answer."""
+
 SECRET_TIMEOUT: Final = 30.0
 """Seconds that providers may take to answer with the secrets of one command."""

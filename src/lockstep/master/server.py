@@ -104,6 +104,8 @@ class Server:
         await self._start_local(config)
         self.house.spawn(self._keep_local())
         self.house.spawn(self._full_passes())
+        self.house.hooks.ask_again()
+        self.house.spawn(self.house.hooks.keep_asking())
 
     def web_app(self) -> Any:
         """The application that serves pages and API."""
@@ -182,6 +184,7 @@ class Server:
             self.house.config = config
             gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
             gone += self._only_at_start(config)
+            self.house.hooks.ask_again()
             gone += await self.scheduling.restart()
             await self.polling.start()
             await self._start_local(config)

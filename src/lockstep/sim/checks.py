@@ -34,6 +34,7 @@ _FIELDS: Final = (
     "builder_ids",
     "worker_ids",
     "build_numbers",
+    "ranks",
     "buildsets",
     "stamps",
     "stamp_ids",

@@ -7,6 +7,8 @@ workers and builders fall into two families, parents and others. Only steps that
 from random import Random
 from typing import Final
 
+from msgspec import structs
+
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
 from lockstep.core.values import BuilderSetup, LockSetup, StepPlan, WorkerSetup
@@ -227,6 +229,21 @@ class _Draw:
         return Faults(doubled=some(), late=some(), again=some(), slow_disk=some(), slow_render=some())
 
 
+def with_hooks(scenario: Scenario) -> Scenario:
+    """The world with hooks that order and merge requests (L24a). They are drawn apart: all else is as without them."""
+    r = Random(f"hooks {scenario.seed}")
+    builders = []
+    for builder in scenario.builders:
+        setup = structs.replace(builder.setup, asked=r.random() < 0.5, collapse_asked=r.random() < 0.3)
+        builders.append(structs.replace(builder, setup=setup))
+    acts = list(scenario.acts)
+    for _ in range(r.randint(2, 12)):
+        at = round(r.uniform(1, HEAL * 0.9), 1)
+        acts.append(Act(at, "rank", r.choice(builders).setup.name, r.randint(0, 99)))
+    return structs.replace(scenario, builders=tuple(builders), acts=tuple(acts))
+
+
 def draw(seed: int) -> Scenario:
     """The world of this seed: always the same."""
-    return _Draw(seed).scenario()
+    scenario = _Draw(seed).scenario()
+    return with_hooks(scenario) if seed % 4 == 0 else scenario

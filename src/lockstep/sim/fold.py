@@ -10,7 +10,7 @@ from lockstep.core import facts as f
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
 from lockstep.core.records import Buildset, Counters, Request, Stamp, Worker
 from lockstep.core.saved import Saved, SavedClaim, SavedLock
-from lockstep.core.values import Setup
+from lockstep.core.values import Rank, Setup
 from lockstep.sim.fold_builds import BuildFold, rule_for
 
 
@@ -28,6 +28,7 @@ class Fold(BuildFold):
         self.workers: dict[str, Worker] = {}
         self.locks: dict[LockKey, SavedLock] = {}
         self.claims: dict[int, SavedClaim] = {}
+        self.ranks: dict[str, Rank] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
 
     def put(self, one: f.Numbered) -> None:
@@ -55,6 +56,7 @@ class Fold(BuildFold):
             builder_ids=self.ids[0],
             worker_ids=self.ids[1],
             build_numbers=self.build_numbers,
+            ranks=self.ranks,
             buildsets=live,
             stamps=stamps,
             requests=list(self.requests.values()),
@@ -152,6 +154,13 @@ class Fold(BuildFold):
 
     def on_priority_set(self, fact: f.PrioritySet, _at: float) -> None:
         self.requests[fact.brid].priority = fact.priority
+
+    def on_place_taken(self, fact: f.PlaceTaken, _at: float) -> None:
+        row = self.requests[fact.brid]
+        row.ticket, row.since, row.priority = fact.ticket, fact.ticket, fact.priority
+
+    def on_builder_ranked(self, fact: f.BuilderRanked, _at: float) -> None:
+        self.ranks[fact.builder] = fact.rank
 
     def on_request_put_back(self, fact: f.RequestPutBack, _at: float) -> None:
         self.seen("clock", fact.since)

@@ -16,6 +16,7 @@ from lockstep.core.nouns import Result
 from lockstep.core.recovery import resume, state_of
 from lockstep.sim.coder import StepRun
 from lockstep.sim.machines import Link
+from lockstep.sim.scenario import Builder
 
 if TYPE_CHECKING:
     from lockstep.sim.world import World
@@ -183,8 +184,15 @@ class Master:
     def _render(self, brid: int) -> None:
         request = self.state.requests.get(brid)
         if request is not None:
-            need = self.world.scenario.need(request.builder, self.world.without)
-            self.tell(e.NeedRendered(brid=brid, need=need))
+            builder = self.world.scenario.builder(request.builder)
+            need = self.world.scenario.need(request.builder, self.world.without) if builder.rendered else None
+            self.tell(e.NeedRendered(brid=brid, need=need, merge=self._merge(builder, brid)))
+
+    def _merge(self, builder: Builder, brid: int) -> tuple[int, ...]:
+        """What a hook wants merged into a new request: each of the others or not, and some that cannot be."""
+        if not builder.setup.collapse_asked:
+            return ()
+        return tuple(other for other in sorted(self.state.requests) if other != brid and self.random.random() < 0.5)
 
     def _plan(self, buildid: int) -> None:
         build = self.state.builds.get(buildid)

@@ -85,8 +85,9 @@ class Builder(Struct, frozen=True):
 class Act(Struct, frozen=True):
     """Something that happens at a time: a person's wish, a fault.
 
-    `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); crash, cut, restart, die, false,
-    break (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the requests.
+    `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); rank (hooks); crash, cut, restart,
+    die, false, break (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the
+    requests.
     """
 
     at: float

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from lockstep.core import facts as f
 from lockstep.core.calls import Acquire
-from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need, Result
+from lockstep.core.nouns import PRIORITIES, STEP_LEVEL, Access, Alternative, LockKey, Need, Result
 from lockstep.core.state import NO_NEED, State, slot_key
+from lockstep.core.values import Rank
 from lockstep.sim.faults import Ledger, demand
 from lockstep.sim.fold_builds import rule_for
 from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
@@ -28,6 +29,7 @@ class Watch(GrantsWatch):
         self.slots: dict[str, tuple[bool, bool, int]] = {}
         self.requests: dict[int, int] = {}
         self.builders: dict[int, str] = {}
+        self.ranks: dict[str, Rank] = {}
         self.own_need: dict[int, Need | None] = {}
         self.bsets: dict[int, tuple[int, int, int]] = {}
         self.bset_of: dict[int, int] = {}
@@ -155,8 +157,10 @@ class Watch(GrantsWatch):
 
     def _waits(self, brid: int) -> None:
         ticket = self.requests[brid]
+        rank = self.ranks.get(self.builders[brid], Rank())
         need = self.own_need[brid] or self.needs.get(self.builders[brid]) or NO_NEED
-        self.wait(Wait(ticket, ticket, self.levels[ticket], need, brid in self.parents()))
+        level = (2 * rank.order + (rank.chosen == brid)) * PRIORITIES + self.levels[ticket]
+        self.wait(Wait(ticket, ticket, level, NO_NEED if rank.held else need, brid in self.parents()))
 
     def parents(self) -> dict[int, int]:
         """Requests that a running call waits for, and the builds that wait."""
@@ -176,6 +180,22 @@ class Watch(GrantsWatch):
         self.levels[ticket] = fact.priority
         if ticket in self.waiting:
             self._waits(fact.brid)
+
+    def on_place_taken(self, fact: f.PlaceTaken) -> None:
+        before = self.requests[fact.brid]
+        demand(fact.ticket < before, f"request {fact.brid} gets a later place: {fact.ticket} after {before}")
+        demand(fact.ticket not in self.requests.values(), f"request {fact.brid} takes a place that another has")
+        self.requests[fact.brid] = fact.ticket
+        self.levels[fact.ticket] = fact.priority
+        self.where[fact.ticket] = self.where.pop(before)
+        self.since[fact.ticket] = fact.ticket
+
+    def on_builder_ranked(self, fact: f.BuilderRanked) -> None:
+        self.ranks[fact.builder] = fact.rank
+        for ticket in list(self.waiting):
+            kind, brid, _, _ = self.where[ticket]
+            if kind == "request" and self.builders[brid] == fact.builder:
+                self._waits(brid)
 
     def on_request_put_back(self, fact: f.RequestPutBack) -> None:
         self.see_number(fact.since)

@@ -12,7 +12,7 @@ from lockstep.core import facts as f
 from lockstep.core.decide import Outcome
 from lockstep.core.nouns import Access, Result
 from lockstep.core.state import State
-from lockstep.core.values import RequestWish, Setup, SourceStamp, Submission
+from lockstep.core.values import Rank, RequestWish, Setup, SourceStamp, Submission
 from lockstep.sim import checks
 from lockstep.sim.disk import Disk, Group, MemoryDisk
 from lockstep.sim.faults import Ledger, Violation, demand
@@ -137,6 +137,7 @@ class World:
             host.revive()
             self.master.post(e.WorkerPauseAsked(worker=host.name, paused=False))
         self.master.post(e.Configured(setup=self.setup()))
+        self.master.post(e.RanksFound(ranks={name: Rank() for name in self.master.state.ranks}))
 
     # --- what the master tells
 
@@ -222,6 +223,8 @@ class World:
                 master.tell(e.StopAsked(buildid=builds[act.number % len(builds)], who="somebody"))
             case "priority" if requests:
                 master.tell(e.PriorityAsked(brid=requests[act.number % len(requests)], priority=act.number % 11))
+            case "rank":
+                self._rank(master, act)
             case "pause" | "unpause":
                 paused = act.what == "pause" and not self.healed
                 master.tell(e.WorkerPauseAsked(worker=act.who, paused=paused))
@@ -235,6 +238,15 @@ class World:
             case "reload" if not self.healed:
                 self.without = act.who
                 master.post(e.Configured(setup=self.setup()))
+
+    def _rank(self, master: Master, act: Act) -> None:
+        """Hooks give a builder another place in the queue, choose one of its requests, or hold it back."""
+        own = [r.brid for r in master.state.requests.values() if r.builder == act.who] or [0]
+        if act.number % 4 == 0 and not self.healed:
+            master.post(e.RanksFound(ranks={act.who: Rank(held=True)}))  # never again once the world is healed
+        else:
+            rank = Rank(order=act.number % 3 - 1, chosen=own[act.number % len(own)] if act.number % 2 else 0)
+            master.tell(e.RanksFound(ranks={act.who: rank}))
 
     def _force(self, master: Master, act: Act) -> None:
         stamps = (SourceStamp(branch="main", changes=(1,)),) if act.number else (SourceStamp(),)

@@ -60,6 +60,8 @@ def _meta(reader: Reader, saved: Saved) -> None:
 
 def _names(reader: Reader, saved: Saved) -> None:
     saved.builder_ids = {name: id_ for id_, name in reader.rows("SELECT builderid, name FROM builders")}
+    ranked = "SELECT name, rank FROM builders WHERE rank IS NOT NULL"
+    saved.ranks = {name: codec.rank_of(rank) for name, rank in reader.rows(ranked)}
     last = "SELECT name, (SELECT max(number) FROM builds WHERE builds.builderid = builders.builderid) FROM builders"
     saved.build_numbers = {name: number for name, number in reader.rows(last) if number}
     columns = (

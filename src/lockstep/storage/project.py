@@ -133,6 +133,15 @@ def priority_set(p: Projection, fact: f.PrioritySet, _n: Envelope, _body: bytes)
     p.changes.update("requests", fact.brid, {"priority": fact.priority})
 
 
+def place_taken(p: Projection, fact: f.PlaceTaken, _n: Envelope, _body: bytes) -> None:
+    row = {"ticket": fact.ticket, "since": fact.ticket, "priority": fact.priority}
+    p.changes.update("requests", fact.brid, row)
+
+
+def builder_ranked(p: Projection, fact: f.BuilderRanked, _n: Envelope, _body: bytes) -> None:
+    p.changes.upsert("builders", p.builder_ids[fact.builder], {"name": clean(fact.builder), "rank": pack(fact.rank)})
+
+
 def request_put_back(p: Projection, fact: f.RequestPutBack, _n: Envelope, _body: bytes) -> None:
     p.counters.clock = max(p.counters.clock, fact.since)
     row = {
@@ -152,6 +161,7 @@ def request_ended(p: Projection, fact: f.RequestEnded, n: Envelope, _body: bytes
         "complete": True,
         "complete_at": n.at,
         "results": int(fact.result),
+        "reason": clean(fact.reason),
         "merged_into": fact.into,
     }
     p.changes.update("requests", fact.brid, row)
@@ -270,6 +280,8 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.RequestAdded: (request_added, "brid", "request "),
     f.NeedSet: (need_set, "brid", "request "),
     f.PrioritySet: (priority_set, "brid", "request "),
+    f.PlaceTaken: (place_taken, "brid", "request "),
+    f.BuilderRanked: (builder_ranked, "builder", "builder "),
     f.RequestPutBack: (request_put_back, "brid", "request "),
     f.RequestEnded: (request_ended, "brid", "request "),
     f.BuildsetEnded: (buildset_ended, "bsid", "build set "),

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -83,6 +83,7 @@ builders = Table(
     _text("tags", "[]"),
     _text("project"),
     _flag("configured"),
+    _bytes("rank"),
     Index("builders_name", "name", unique=True),
 )
 
@@ -215,6 +216,7 @@ requests = Table(
     _time("complete_at"),
     _int("results", None),
     _int("merged_into"),
+    _text("reason", None),
     Index("requests_live", "brid", **_where("complete_at IS NULL")),
     Index("requests_bsid", "bsid"),
     Index("requests_builderid", "builderid", "brid"),
