@@ -41,6 +41,7 @@ def test_L24a_prioritizeBuilders_orders_builders_and_those_alike_by_coming(stage
     scene.open("in")
     assert scene.ended(*brids) == [OK] * 6
     assert order(scene) == ["release", "release", "x", "a", "x", "a"]
+    assert len(scene.facts.of("BuilderRanked")) <= 4  # each once: who is alike stays so, whoever comes first
 
 
 def test_L24a_L44_nextBuild_chooses_and_starves_nobody(stage: Stage) -> None:
