@@ -75,7 +75,7 @@ def test_unknown_names() -> None:
 
 IN_USE = {
     "key": """
-        c['configurators'] c['services'] c['codebaseGenerator'] c['prioritizeBuilders'] c['revlink'] c['status']
+        c['configurators'] c['services'] c['codebaseGenerator'] c['revlink'] c['status']
         c['manhole'] c['caches'] c['buildbotNetUsageData'] c['logCompressionMethod']
     """,
     "www": """
