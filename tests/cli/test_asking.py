@@ -127,7 +127,9 @@ def test_locks_why_requests_and_cancel_while_something_waits(server: Running, tm
     assert "Waits for lock 'database', held by step 'gate' of gated #1" in server("builds", "--running").stdout
     [third] = server.json("force", "gated-too", "--property", f"gate={gate}")["buildrequestids"]
     assert "builds gated-too #1 in the same directory" in server("requests").stdout
-    server("cancel", str(third))
+    server("cancel", str(third), "--reason", "not this one")
+    assert "not this one" in server("requests", "--all").stdout
+    assert "complete: not this one" in server("why", str(third)).stdout
     assert server.json("why", "gated-too/1")[0]["sentence"].startswith("Waits for lock 'database'")
 
     stopped = server("cancel", str(second), "--reason", "no longer wanted")

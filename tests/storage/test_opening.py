@@ -11,12 +11,16 @@ import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
 
+from lockstep.core import events as e
 from lockstep.core.facts import MemoryKept, Numbered
+from lockstep.core.values import RequestWish, Submission
 from lockstep.storage import opening, schema
 from lockstep.storage.batch import Batch
 from lockstep.storage.errors import StoreError
 from lockstep.storage.opening import Database
 from lockstep.storage.store import Store
+
+from .farm import Farm
 
 
 def one_fact(number: int = 1) -> Batch:
@@ -131,6 +135,22 @@ def test_an_older_store_is_migrated_and_keeps_its_rows(url: str, next_schema: Ca
     assert saved.memories == {"poller": ({"a": [1]}, 1)}
     assert connection_of(url).execute("SELECT owner, note FROM cursors").fetchall() == [("poller", "none")]
     assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0003"
+
+
+def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_their_facts(url: str) -> None:
+    store = Store.open(url)
+    farm = Farm(3)
+    asked = e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),)))
+    events = [asked, e.CancelAsked(brid=1, reason="no longer wanted")]
+    store.append([farm.do_configure(), *(farm.happen(event) for event in events)])
+    store.close()
+    connection = connection_of(url)
+    connection.execute("ALTER TABLE requests DROP COLUMN reason")
+    connection.execute("ALTER TABLE builders DROP COLUMN rank")
+    connection.close()
+    set_schema(url, "0001")
+    Store.open(url).close()
+    assert connection_of(url).execute("SELECT reason FROM requests").fetchall() == [("no longer wanted",)]
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema: Callable[[str], None]) -> None:

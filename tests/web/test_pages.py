@@ -51,6 +51,16 @@ def test_every_page_is_drawn(busy: Running, path: str, words: list[str]) -> None
     assert not re.search(r"<script(?! src=)|\son\w+=", response.text)
 
 
+def test_a_request_that_ended_before_its_build_says_why(ci: Running) -> None:
+    brid = ci.force("breaks")
+    ci.until("RequestEnded", brid=brid)
+    why = "What builder 'breaks' needs cannot be found out: canStartBuild: ZeroDivisionError: division by zero"
+    assert ci.get(f"buildrequests/{brid}")["buildrequests"][0]["ended_reason"] == why
+    assert ci.get(f"buildrequests/{brid}/why")["why"][0]["sentence"] == f"The build request is complete: {why}"
+    assert ci.get("buildrequests", ended_reason__contains="ZeroDivision")["meta"] == {"total": 1}
+    assert why.replace("'", "&#39;") in ci.http.get(f"/requests/{brid}").text
+
+
 @pytest.mark.parametrize(
     "path", ["/nope", "/builders/nope", "/builds/999", "/builds/x", "/requests/999", "/logs/999", "/locks/nope"]
 )

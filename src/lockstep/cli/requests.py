@@ -37,7 +37,7 @@ def command(client: Client, builder: str | None, everything: bool, limit: int, a
             request["priority"] or "",
             show.clock(request["submitted_at"]),
             show.lasted(request["submitted_at"], request["claimed_at"] or request["complete_at"]),
-            reasons.get(("request", request["buildrequestid"])),
+            reasons.get(("request", request["buildrequestid"])) or request.get("ended_reason"),
         )
         for request in found
     ]

@@ -161,7 +161,7 @@ def request_ended(p: Projection, fact: f.RequestEnded, n: Envelope, _body: bytes
         "complete": True,
         "complete_at": n.at,
         "results": int(fact.result),
-        "reason": clean(fact.reason),
+        "reason": clean(fact.reason) or None,
         "merged_into": fact.into,
     }
     p.changes.update("requests", fact.brid, row)

@@ -66,6 +66,7 @@ def _request(row: Row) -> dict[str, Any]:
         "results": row[8],
         "submitted_at": int(row[9]),
         "waited_for": bool(row[10]),
+        "ended_reason": row[11],
         "properties": None,
     }
 
@@ -224,7 +225,7 @@ _ALL: Final = (
         "requests",
         "brid",
         "brid, bsid, builderid, priority, claimed, claimed_at, complete, complete_at, results, submitted_at, "
-        "waited_for",
+        "waited_for, reason",
         _request,
         {
             "buildrequestid": Field("brid"),
@@ -238,6 +239,7 @@ _ALL: Final = (
             "results": Field("results"),
             "submitted_at": Field("submitted_at", "date"),
             "waited_for": Field("waited_for", "bool"),
+            "ended_reason": Field("reason", "str"),
         },
         properties="(SELECT s.properties FROM buildsets s WHERE s.bsid = requests.bsid), properties",
         grows=True,

@@ -135,7 +135,9 @@ def _why_build(door: Door, finder: rest.Finder) -> Endpoint:
 
 def _told(why: Any, item: Item, what: str) -> Response[bytes]:
     if why is None:
-        told: Item = {"kind": "ended", "sentence": f"The {what} is complete.", "since": item["complete_at"]}
+        reason = item.get("ended_reason")
+        sentence = f"The {what} is complete: {reason}" if reason else f"The {what} is complete."
+        told: Item = {"kind": "ended", "sentence": sentence, "since": item["complete_at"]}
         told |= {"ticket": 0, "locks": [], "workers": [], "reserves": ""}
     else:
         told = waits.told(why)

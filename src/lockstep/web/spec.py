@@ -10,7 +10,7 @@ FIELDS: Final[dict[str, str]] = {
     "buildrequest": (
         "buildrequestid:int builderid:int buildsetid:int claimed:bool claimed_at?:date claimed_by_masterid?:int "
         "complete:bool complete_at?:date priority:int properties?:object results?:int submitted_at:date "
-        "waited_for:bool"
+        "waited_for:bool ended_reason?:str"
     ),
     "buildset": (
         "bsid:int complete:bool complete_at?:date external_idstring?:str parent_buildid?:int "

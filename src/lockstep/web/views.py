@@ -101,7 +101,7 @@ def _waiting(door: Door, reasons: Reasons, builder: str | None = None) -> tuple[
         for request in door.state.requests.values()
         if request.state != "building" and builder in (None, request.builder)
     ]
-    found.sort(key=lambda request: (-request.priority, request.ticket))
+    found.sort(key=lambda request: (-door.state.level(request), request.ticket))
     return [waiting_row(door, reasons, request) for request in found[:SHOWN_ROWS]], len(found)
 
 
