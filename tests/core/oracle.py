@@ -21,7 +21,6 @@ class Oracle:
         self.overtakes: dict[LockKey, int] = {}
         self.removed: set[LockKey] = set()
         self.grants: dict[LockKey, list[Granted]] = {}
-        self.forgotten: dict[LockKey, int] = {}
         self.holds: dict[int, Hold] = {}
         self.waiting: dict[int, Claim] = {}
         self.pins: dict[int, Alternative] = {}
@@ -168,7 +167,7 @@ class Oracle:
     def overtaken(self, claim: Claim, key: LockKey) -> int:
         since = claim.since or claim.ticket
         count = 0
-        for grant in self.grants.get(key, [])[self.forgotten.get(key, 0) :]:
+        for grant in self.grants.get(key, []):
             before = grant.barrier or grant.level >= claim.level
             count += grant.ticket > since if before else grant.clock >= since
         return count
@@ -316,5 +315,4 @@ class Oracle:
         for key in gone:
             del self.limits[key]
             self.removed.discard(key)
-            self.forgotten[key] = len(self.grants.get(key, ()))
         return bool(gone)

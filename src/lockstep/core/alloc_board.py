@@ -6,7 +6,7 @@ Only data lives here, with the small moves that keep it consistent; who may be g
 
 from heapq import heappush
 
-from lockstep.core.alloc_facts import Hold
+from lockstep.core.alloc_facts import Hold, LockState
 from lockstep.core.alloc_items import (
     BAND_SIZE,
     CROWDED,
@@ -19,7 +19,7 @@ from lockstep.core.alloc_items import (
     Lock,
     Shape,
 )
-from lockstep.core.nouns import Alternative, Claim, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
 
 
 class Board:
@@ -51,7 +51,7 @@ class Board:
         self.holds_of: dict[int, dict[int, None]] = {}
         self.parent_of: dict[int, int] = {}
         self.children_of: dict[int, dict[int, None]] = {}
-        self.gone_fences: dict[LockKey, int] = {}
+        self.gone: dict[LockKey, LockState] = {}
         self.pins_on: dict[str, int] = {}
         self.candidates: list[tuple[int, ClaimClass]] = []
         self.barred: dict[ClaimClass, None] = {}
@@ -72,14 +72,17 @@ class Board:
         """The lock of this key. One that nobody declared has limit 0 and is there while it is needed."""
         known = self.locks.get(key)
         if known is None:
-            known = self.add_lock(key, 0, 8)
+            known = self.add_lock(key, 0, self.gone[key].max_overtakes if key in self.gone else DEFAULT_MAX_OVERTAKES)
             known.removed = True
             self.leaving[known] = None
         return known
 
     def add_lock(self, key: LockKey, limit: int, k: int) -> Lock:
-        """A new lock, whose fences go on where those of an earlier one of its name ended."""
-        lock = self.locks[key] = Lock(key, limit, k, self.gone_fences.pop(key, 0))
+        """A new lock. What an earlier one of its name knew of its grants goes on: fences, and who was overtaken."""
+        lock = self.locks[key] = Lock(key, limit, k)
+        earlier = self.gone.pop(key, None)
+        if earlier is not None:
+            lock.remember(earlier)
         return lock
 
     def shape(self, need: Need) -> Shape:

@@ -129,7 +129,7 @@ class AllocatorSnapshot(Struct, frozen=True):
 
     `pins` are (ticket, index); the index is -1 for a pin that the next decision will say to be lost.
 
-    `gone` are the last fences of locks that exist no more: a fence is never used twice.
+    `gone` are locks that exist no more: when one comes back, its fences and what it remembers of its grants go on.
     """
 
     locks: tuple[LockState, ...] = ()
@@ -137,7 +137,7 @@ class AllocatorSnapshot(Struct, frozen=True):
     waiting: tuple[Claim, ...] = ()
     pins: tuple[tuple[int, int], ...] = ()
     parents: tuple[tuple[int, int], ...] = ()
-    gone: tuple[tuple[LockKey, int], ...] = ()
+    gone: tuple[LockState, ...] = ()
     next_hold: int = 1
     clock: int = 0
 

@@ -11,6 +11,7 @@ classes that wait for a slot of any of the same workers. An exclusive access is 
 from heapq import heapify, heappush
 from typing import Final
 
+from lockstep.core.alloc_facts import LockState, Memory
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
 
 WHOLE: Final = 1 << 60
@@ -189,13 +190,13 @@ class Lock:
         "wanted",
     )
 
-    def __init__(self, key: LockKey, limit: int, k: int, fence: int = 0) -> None:
+    def __init__(self, key: LockKey, limit: int, k: int) -> None:
         self.key = key
         self.wanted = self.limit = limit
         self.k = k
         self.removed = False
         self.per_worker = key.worker != ""
-        self.fence = fence
+        self.fence = 0
         self.used = 0
         self.holds: dict[int, int] = {}
         self.lanes: dict[int, Lane] = {}
@@ -222,6 +223,22 @@ class Lock:
         lane = self.lanes[level] = Lane(self, level, self.k, late)
         self.lane_list = [self.lanes[each] for each in sorted(self.lanes)]
         return lane
+
+    def memory(self) -> Memory:
+        """What it remembers of its grants (L45)."""
+        return tuple((lane.level, tuple(sorted(lane.late))) for lane in self.lane_list if lane.late)
+
+    def state(self) -> LockState:
+        """The lock as values, but for who holds it."""
+        return LockState(self.key, self.wanted, self.k, self.removed, self.fence, self.memory())
+
+    def remember(self, state: LockState) -> None:
+        """Take over the fence and the memory of an earlier lock of this name."""
+        self.fence = max(self.fence, state.fence)
+        for level, late in sorted(state.memory, reverse=True):
+            lane = self.lane(level)
+            lane.late = list(late)
+            lane.set_k(self.k)
 
     def _forget_lanes(self) -> None:
         kept = {level: lane for level, lane in self.lanes.items() if lane.users or level == STEP_LEVEL}

@@ -9,7 +9,6 @@ from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold, Impossible, Memory, Obstacle, Reservation
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
-from lockstep.core.alloc_snapshot import memory_of
 from lockstep.core.nouns import LockKey
 
 
@@ -23,7 +22,7 @@ class Reasons:
     def memory(self, key: LockKey) -> Memory:
         """What is to be stored with the lock: the K latest tickets of each level (L45)."""
         lock = self.board.locks.get(key)
-        return memory_of(lock) if lock else ()
+        return lock.memory() if lock else ()
 
     def limit(self, key: LockKey) -> int:
         """The limit in force: 0 for a lock that is not there."""

@@ -1,13 +1,8 @@
 """The allocator as values, and the board back from them. What can be computed from holds and claims is not in it."""
 
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState, Memory
-from lockstep.core.alloc_items import WHOLE, Lock
-
-
-def memory_of(lock: Lock) -> Memory:
-    """What a lock remembers of its grants (L45)."""
-    return tuple((lane.level, tuple(sorted(lane.late))) for lane in lock.lane_list if lane.late)
+from lockstep.core.alloc_facts import AllocatorSnapshot, Hold
+from lockstep.core.alloc_items import WHOLE
 
 
 def take_apart(board: Board) -> AllocatorSnapshot:
@@ -17,15 +12,12 @@ def take_apart(board: Board) -> AllocatorSnapshot:
         alternatives = board.waiting[ticket].need.alternatives
         pins[ticket] = alternatives.index(alternative) if alternative in alternatives else -1
     return AllocatorSnapshot(
-        locks=tuple(
-            LockState(lock.key, lock.wanted, lock.k, lock.removed, lock.fence, memory_of(lock))
-            for lock in board.locks.values()
-        ),
+        locks=tuple(lock.state() for lock in board.locks.values()),
         holds=tuple(board.holds.values()),
         waiting=tuple(board.waiting.values()),
         pins=tuple(sorted(pins.items())),
         parents=tuple(sorted(board.parent_of.items())),
-        gone=tuple(board.gone_fences.items()),
+        gone=tuple(board.gone.values()),
         next_hold=board.next_hold,
         clock=board.clock,
     )
@@ -35,17 +27,13 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
     """Locks and holds of a snapshot; the claims are submitted afterwards like any others."""
     board.clock = snapshot.clock
     board.next_hold = snapshot.next_hold
-    board.gone_fences.update(snapshot.gone)
+    board.gone.update((state.key, state) for state in snapshot.gone)
     for state in snapshot.locks:
         lock = board.add_lock(state.key, min(state.limit, WHOLE - 1), state.max_overtakes)
-        lock.fence = max(lock.fence, state.fence)
+        lock.remember(state)
         lock.removed = state.removed
         if state.removed:
             board.leaving[lock] = None
-        for level, late in sorted(state.memory, reverse=True):
-            lane = lock.lane(level)
-            lane.late = list(late)
-            lane.set_k(lock.k)
     for hold in snapshot.holds:
         _hold_again(board, hold)
 

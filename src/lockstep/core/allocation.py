@@ -99,7 +99,7 @@ class Allocator:
             board.moved.pop(lock, None)
             board.limits_moved.pop(lock, None)
             if lock.fence:
-                board.gone_fences[lock.key] = lock.fence
+                board.gone[lock.key] = lock.state()
             for other in board.locks.values():
                 if other.key.name == lock.key.name and other.wanted != other.limit:
                     self._enforce(other)

@@ -113,7 +113,7 @@ def _snapshot(state: State, saved: Saved) -> AllocatorSnapshot:
     for lock in saved_locks.values():
         here = _lock_state(state, lock)
         if here.removed and here.key not in used:
-            gone.append((here.key, here.fence))
+            gone.append(here)
         else:
             locks.append(here)
     live = {claim.ticket for claim in waiting}

@@ -72,11 +72,10 @@ def allocated(state: State) -> dict[str, Any]:
     }
 
 
-def _same_lock(one: Any, other: Any, memory: bool) -> bool:
+def _same_lock(one: Any, other: Any) -> bool:
     if one is None or other is None:
         return bool(one is other)
-    levels = {*one[-1], *other[-1]} if memory else set()
-    alike = all(_remembered(one[-1], level) == _remembered(other[-1], level) for level in levels)
+    alike = all(_remembered(one[-1], level) == _remembered(other[-1], level) for level in {*one[-1], *other[-1]})
     return bool(one[:-1] == other[:-1] and alike)
 
 
@@ -86,11 +85,8 @@ def _remembered(memory: dict[int, list[int]], level: int) -> list[int]:
     return memory[min(above)] if above else []
 
 
-def same(a: State, b: State, what: str, memory: bool = True) -> None:
-    """Two states say the same. Raises Violation naming what differs.
-
-    `memory` False: what locks remember of their grants is not compared.
-    """
+def same(a: State, b: State, what: str) -> None:
+    """Two states say the same. Raises Violation naming what differs."""
     for name in _FIELDS:
         left, right = getattr(a, name), getattr(b, name)
         if left != right:
@@ -98,7 +94,7 @@ def same(a: State, b: State, what: str, memory: bool = True) -> None:
     ours, theirs = allocated(a), allocated(b)
     for key in {**ours["locks"], **theirs["locks"]}:
         one, other = ours["locks"].pop(key, None), theirs["locks"].pop(key, None)
-        if not _same_lock(one, other, memory):
+        if not _same_lock(one, other):
             raise Violation(f"{what}: lock {key} differs:\n  {one}\n  {other}")
     for name, value in ours.items():
         if value != theirs[name]:
@@ -178,16 +174,10 @@ def replayed(world: "World") -> State:
 # --- when they are called
 
 
-def _kept(world: "World") -> bool:
-    """Whether no lock ever goes: one that was gone and comes back has forgotten its grants, its row has not."""
-    return not any(act.what == "reload" and act.who for act in world.scenario.acts)
-
-
 def after_a_start(world: "World") -> None:
     """What a new process reads is what the stored facts add up to (L60)."""
     assert world.master is not None
-    if _kept(world):
-        same(world.master.state, replayed(world), "the state that was read, and the stored facts replayed")
+    same(world.master.state, replayed(world), "the state that was read, and the stored facts replayed")
 
 
 def same_after_restart(world: "World", master: "Master") -> None:
@@ -197,7 +187,7 @@ def same_after_restart(world: "World", master: "Master") -> None:
     rows = getattr(world.disk, "rows", None)
     if rows is None or master.groups:
         return
-    same(state_of(rows.saved()), master.state, "what would be read now, and the state", _kept(world))
+    same(state_of(rows.saved()), master.state, "what would be read now, and the state")
 
 
 def second_look(master: "Master") -> None:
@@ -228,6 +218,5 @@ def at_the_end(world: "World") -> None:
     for name, things in left.items():
         demand(not things, f"at the end there are {name}: {things}")
     read = state_of(copy.deepcopy(world.disk.load()))
-    same(read, state, "at the end, what is stored and the state", _kept(world))
-    if _kept(world):
-        same(replayed(world), state, "at the end, the facts replayed and the state")
+    same(read, state, "at the end, what is stored and the state")
+    same(replayed(world), state, "at the end, the facts replayed and the state")

@@ -39,8 +39,6 @@ class GrantsWatch:
         self.limits: dict[LockKey, int] = {}
         self.overtakes: dict[LockKey, int] = {}
         self.removed: set[LockKey] = set()
-        self.ever_removed: set[LockKey] = set()
-        """A lock that was gone and comes back has forgotten whom it passed over."""
         self.levels: dict[int, int] = {}
         self.since: dict[int, int] = {}
         self.put_back: set[int] = set()
@@ -136,7 +134,7 @@ class GrantsWatch:
         """
         plain = not wait.special and wait.ticket not in self.put_back
         for access in fact.alternative.accesses:
-            if plain and not access.lock.worker and access.lock not in self.ever_removed:
+            if plain and not access.lock.worker:
                 for other in list(self.waiting.values()):
                     if other.ticket != wait.ticket:
                         self._passes(other, fact.ticket, access)

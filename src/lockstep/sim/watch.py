@@ -106,7 +106,6 @@ class Watch(GrantsWatch):
         self.removed.discard(fact.key)
         if fact.removed:
             self.removed.add(fact.key)
-            self.ever_removed.add(fact.key)
 
     def _forget_workers(self) -> None:
         """A worker that is not configured, not here and not in use is forgotten, and that it was paused."""
