@@ -192,6 +192,8 @@ def request_ended(state: State, fact: f.RequestEnded, _at: float) -> None:
         state.allocator.forget_parent(request.ticket)  # it never had a claim that could say so
     move("request", fact.brid, request.state, "ended")
     state.claims.pop(request.ticket, None)
+    if request.parent:  # one that never had a claim, its locks not being known yet, is waited for as well
+        state.allocator.forget_parent(request.ticket)
     _not_collapsible(state, request)
     buildset = state.buildsets[request.bsid]
     buildset.open_requests.discard(fact.brid)
