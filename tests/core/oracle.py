@@ -122,7 +122,10 @@ class Oracle:
         return claim.owner != claim.ticket or bool(claim.parent) or claim.put_back or since != claim.ticket
 
     def rank(self, claim: Claim) -> tuple[int, int, int]:
-        return (0, 0, claim.ticket) if claim.ticket in self.pins else (1, -claim.level, claim.ticket)
+        return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, claim.ticket)
+
+    def place(self, claim: Claim) -> tuple[int, int]:
+        return (claim.owner, claim.ticket)
 
     # --- limits and arithmetic
 
@@ -157,7 +160,7 @@ class Oracle:
         if not self.room(access, in_the_way):
             return False
         for barrier, reserved in bars:
-            later = claim.ticket in self.pins and barrier.ticket > claim.ticket
+            later = claim.ticket in self.pins and self.place(barrier) > self.place(claim)
             if reserved.lock != access.lock or barrier is claim or later:
                 continue
             if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
@@ -207,8 +210,8 @@ class Oracle:
 
     def reserved(self) -> Bars:
         bars: Bars = []
-        for ticket, pin in sorted(self.pins.items()):
-            claim = self.waiting[ticket]
+        for claim in sorted((self.waiting[ticket] for ticket in self.pins), key=self.place):
+            pin = self.pins[claim.ticket]
             free = all(self.fits(claim, access, bars) for access in pin.accesses if not access.lock.worker)
             for access in pin.accesses:
                 if self.due(claim, access.lock) and (free or not access.lock.worker):
@@ -237,7 +240,7 @@ class Oracle:
                     if not self.has_room(access):
                         found |= {holder for holder, _ in self.users(access.lock)}
                     for ticket in self.pins:
-                        before = not pin or ticket < claim.ticket
+                        before = not pin or self.place(self.waiting[ticket]) < self.place(claim)
                         if ticket != claim.ticket and before and self.is_barrier_at(ticket, access.lock):
                             found.add(self.waiting[ticket].owner)
         return found

@@ -23,6 +23,7 @@ def test_L40_steps_of_running_builds_come_first_then_priority_then_ticket() -> N
     assert farm.decide() == []
     assert farm.allocator.reasons.queue(DB) == [step, high, high_later, low]
     assert farm.end(first) == [step]
+
     assert farm.end(step) == [high]
 
 
@@ -214,11 +215,13 @@ def test_L46_the_edge_ends_when_the_parent_no_longer_waits() -> None:
 
 def test_L46_through_a_barrier_before_the_holder() -> None:
     third = LockKey("master", "third")
-    farm = Farm({DB: 1, NET: 1, third: 1}, k=0)
-    other, build, more = farm.get(whole(DB)), farm.get(whole(NET)), farm.get(whole(third))
+    farm = Farm({DB: 1, NET: 1}, k=0)
+    farm.allocator.set_lock(third, 1)
+    other, build = farm.get(whole(DB)), farm.get(whole(NET))
     first = farm.ask(need(whole(DB), whole(NET)))
     farm.decide()
     second = farm.ask(need(whole(DB), whole(third)))
+    more = farm.get(whole(third))
     step = farm.step(more, whole(DB))
     assert farm.decide() == []
     assert farm.end(other) == []
@@ -302,3 +305,15 @@ def test_L60_fences_and_holds_grow_and_are_restored() -> None:
     farm.allocator = Allocator.restore(farm.allocator.snapshot())
     farm.get(whole())
     assert (farm.said(Granted)[0].fences, farm.said(Granted)[0].hold) == ((4,), 4)
+
+
+def test_L40_a_step_is_among_barriers_where_its_build_is() -> None:
+    """Else requests that a ring puts back, with their old tickets, pass the oldest build's step for ever."""
+    farm = Farm({DB: 1, NET: 1}, k=0)
+    oldest = farm.get(whole(NET))
+    other = farm.get(whole(DB))
+    request = farm.ask(whole(DB))
+    step = farm.step(oldest, whole(DB))
+    assert farm.decide() == []
+    assert farm.end(other) == [step]
+    assert request in farm.allocator.waiting

@@ -20,6 +20,12 @@ from lockstep.core.nouns import Access, Alternative, LockKey, Need
 
 from .farm import DB, NET, Farm, need, on_workers, slot, units, whole
 
+
+def on(lock: LockKey, worker: str) -> Alternative:
+    """The lock, exclusively, and a slot of the worker."""
+    return Alternative(worker, (Access(lock, "exclusive"), Access(slot(worker))))
+
+
 # --- limits and arithmetic
 
 
@@ -242,6 +248,21 @@ def test_L26_the_first_alternative_that_fits_is_taken() -> None:
     farm.decide()
     assert [grant.alternative.worker for grant in farm.said(Granted)] == ["b", "a", "c"]
     assert [grant.index for grant in farm.said(Granted)] == [0, 1, 2]
+
+
+def test_L26_the_first_that_fits_is_taken_even_if_others_waited_for_the_same_lock() -> None:
+    """The first two waited for one lock; when it is free, the first lacks its worker and the third fits as well."""
+    farm = Farm({DB: 1, **{slot(w): 1 for w in "abc"}})
+    allocator = farm.allocator  # not `farm.decide`, whose full pass would find what was forgotten
+    farm.ask(Need((on(DB, "c"),)))
+    (first,) = allocator.decide()
+    farm.ask(Need((on(DB, "a"), on(DB, "b"), Alternative("c", (Access(slot("c")),)))))
+    assert allocator.decide() == []
+    farm.ask(on_workers("a"))
+    assert len(allocator.decide()) == 1
+    assert isinstance(first, Granted)
+    allocator.release(first.hold)
+    assert [grant.alternative.worker for grant in allocator.decide() if isinstance(grant, Granted)] == ["b"]
 
 
 # --- ends

@@ -11,9 +11,10 @@ DISK = LockKey("worker", "disk", "a")
 
 def test_L46_a_waiter_that_arrives_opens_a_bar_for_another() -> None:
     farm = Farm({DB: 1, NET: 1, M: 1}, k=0)
-    holder_of_m, holder_of_net = farm.get(whole(M)), farm.get(whole(NET))
+    holder_of_net = farm.get(whole(NET))
     farm.ask(need(whole(DB), whole(NET)))
     assert farm.decide() == []
+    holder_of_m = farm.get(whole(M))
     stopped = farm.step(holder_of_m, whole(DB))
     assert farm.decide() == [], "the barrier waits for the holder of NET, who runs"
     farm.step(holder_of_net, whole(M))

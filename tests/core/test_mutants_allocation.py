@@ -33,8 +33,12 @@ def rank_by_since(self: Barriers, c: ClaimClass) -> int:
     return c.since if c.pin >= 0 else ((STEP_LEVEL + 1 - c.level) << 128) + c.since
 
 
+def rank_by_own_ticket(self: Barriers, c: ClaimClass) -> int:
+    return c.ticket if c.pin >= 0 else self.plain_rank(c.level, c.ticket)
+
+
 def rank_without_level(self: Barriers, c: ClaimClass) -> int:
-    return c.ticket if c.pin >= 0 else (1 << 128) + c.ticket
+    return c.place if c.pin >= 0 else (1 << 128) + c.ticket
 
 
 def rank_without_barrier(self: Barriers, c: ClaimClass) -> int:
@@ -84,6 +88,7 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "lower rank counts for everybody for ever": (Barriers, "entry", lambda self, *_: self.board.clock + 1),
     "impossible claims reserve": (Barriers, "may_reserve", lambda self, c, index: True),
     "the ticket is lost on RETRY": (Barriers, "rank", rank_by_since),
+    "a step is ranked among barriers by its own ticket": (Barriers, "rank", rank_by_own_ticket),
     "priority means nothing": (Barriers, "rank", rank_without_level),
     "barriers are not first": (Barriers, "rank", rank_without_barrier),
     "a suspended reservation is no release": (Barriers, "suspended", lambda self, lock: None),

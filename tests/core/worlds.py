@@ -13,7 +13,7 @@ from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey,
 
 Event = tuple[str, tuple[Any, ...]]
 
-SPECIES = ("plain", "workers", "steps", "triggers", "limits", "priorities", "retries", "replaced", "locks")
+SPECIES = ("plain", "workers", "steps", "triggers", "limits", "priorities", "retries", "replaced", "locks", "rendered")
 
 
 class World:
@@ -27,7 +27,8 @@ class World:
         self.counter = 0
         self.has = {each: self.random.random() < 0.5 for each in SPECIES}
         self.locks = [LockKey("master", f"l{n}") for n in range(self.random.randint(1, 3))]
-        self.workers = [f"w{n}" for n in range(self.random.randint(1, 3))] if self.has["workers"] else []
+        most = self.random.randint(3, 5) if self.has["rendered"] else self.random.randint(1, 3)
+        self.workers = [f"w{n}" for n in range(most)] if self.has["workers"] or self.has["rendered"] else []
         self.per_worker = self.random.random() < 0.5
         self.max_overtakes = self.random.choice((0, 1, 1, 2, 3, 8))
         self.needs = [self.need() for _ in range(self.random.randint(1, 5))]
@@ -61,8 +62,9 @@ class World:
     def need(self) -> Need:
         if self.workers:
             workers = self.random.sample(self.workers, self.random.randint(1, len(self.workers)))
-            shared = self.some(0)
-            return Need(tuple(self.on_worker(worker, shared) for worker in workers))
+            # Rendered for each worker (L24), the locks may differ.
+            shared = (self.some(1), self.some(1), ()) if self.has["rendered"] else (self.some(0),)
+            return Need(tuple(self.on_worker(worker, self.random.choice(shared)) for worker in workers))
         ways = self.random.choice((1, 1, 1, 2))
         return Need(tuple(Alternative("", self.some(1)) for _ in range(ways)))
 
@@ -73,11 +75,12 @@ class World:
 
     def begin(self) -> list[Event]:
         """The locks of the world."""
-        events: list[Event] = [("set_lock", (key, self.random.randint(1, 4), self.max_overtakes)) for key in self.locks]
-        for worker in self.workers:
-            events.append(("set_lock", (LockKey("slot", "", worker), self.random.randint(1, 2), self.max_overtakes)))
-            events.append(("set_lock", (LockKey("worker", "disk", worker), self.random.randint(1, 3), 8)))
-        return events
+        most, slots = (1, 1) if self.has["rendered"] else (4, 2)
+        limits = [(key, self.random.randint(1, most)) for key in self.locks]
+        limits += [(LockKey("slot", "", worker), self.random.randint(1, slots)) for worker in self.workers]
+        events: list[Event] = [("set_lock", (key, limit, self.max_overtakes)) for key, limit in limits]
+        disks = [LockKey("worker", "disk", worker) for worker in self.workers]
+        return [*events, *(("set_lock", (disk, self.random.randint(1, 3), 8)) for disk in disks)]
 
     def heal(self) -> list[Event]:
         """Limits with which everybody can be served."""

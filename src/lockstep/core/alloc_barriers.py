@@ -50,10 +50,10 @@ class Barriers:
     def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits beside those reservations that concern a barrier, a step or a child."""
         room = lock.limit - lock.used - units
-        for ticket, reserved, b in lock.bars:
+        for place, reserved, b in lock.bars:
             if b is c:
                 continue
-            if c.pin >= 0 and ticket > c.ticket:
+            if c.pin >= 0 and place > c.place:
                 break
             if c.special and self.spares(b, c):
                 continue
@@ -201,9 +201,9 @@ class Barriers:
         c.free = False
         c.needs_free = any(lock.per_worker for lock, _, _ in c.pinned)
         for lock, _, lane in c.pinned:
-            insort(lock.pins, (c.ticket, c, lane))
+            insort(lock.pins, (c.place, c, lane))
             if c.needs_free and not lock.per_worker:
-                insort(lock.hanging, (c.ticket, c))
+                insort(lock.hanging, (c.place, c))
         worker = c.shape.need.alternatives[index].worker
         if worker:
             board.pins_on[worker] = board.pins_on.get(worker, 0) + 1
@@ -219,15 +219,15 @@ class Barriers:
         """The class's first claim is no barrier any more. What it was granted is no new room for others."""
         board = self.board
         kept = {lock: units for lock, units, _ in granted}
-        ticket = c.ticket
+        place = c.place
         for position, (lock, units, lane) in enumerate(c.pinned):
             if c.on[position]:
                 self.switch_off(c, lock, units)
                 if kept.get(lock, 0) < units:
                     self.suspended(lock)
-            lock.pins.remove((ticket, c, lane))
+            lock.pins.remove((place, c, lane))
             if c.needs_free and not lock.per_worker:
-                lock.hanging.remove((ticket, c))
+                lock.hanging.remove((place, c))
                 lock.free_hanging.pop(c, None)
             if lock.hanging:
                 board.moved[lock] = None
@@ -242,10 +242,12 @@ class Barriers:
         self.stir()
 
     def rank(self, c: ClaimClass) -> int:
-        """L40: barriers by ticket; then steps of running builds, then others by priority; then by ticket."""
-        if c.pin >= 0:
-            return c.ticket
-        return (STEP_LEVEL + 1 - c.level) * NO_BARRIER + c.ticket
+        """L40: barriers by place; then steps of running builds, then others by priority; then by ticket."""
+        return c.place if c.pin >= 0 else self.plain_rank(c.level, c.ticket)
+
+    def plain_rank(self, level: int, ticket: int) -> int:
+        """The rank of a claim that is no barrier."""
+        return (STEP_LEVEL + 1 - level) * NO_BARRIER + ticket
 
     def settle_pins(self, out: list[Decision]) -> None:
         """Before anything is granted: pins that events touched are kept or dropped, and who is due is pinned (L42b)."""
@@ -309,10 +311,10 @@ class Barriers:
         return units
 
     def refresh(self) -> None:
-        """Weigh the barriers at locks that moved, by ticket; what changes concerns only later tickets."""
+        """Weigh the barriers at locks that moved, by place; what changes concerns only later ones."""
         board = self.board
-        heap = [(c.ticket, c) for c in board.to_weigh]
-        heap += [(c.ticket, c) for c in self.weighed_always]
+        heap = [(c.place, c) for c in board.to_weigh]
+        heap += [(c.place, c) for c in self.weighed_always]
         for lock in board.moved:
             self.find_concerned(lock, 0, heap)
         board.to_weigh.clear()
@@ -333,18 +335,18 @@ class Barriers:
         if not lock.hanging:
             return
         for c in lock.free_hanging:
-            if c.ticket > after:
-                heappush(heap, (c.ticket, c))
+            if c.place > after:
+                heappush(heap, (c.place, c))
         room = lock.limit - lock.used
         passed = 0
-        for ticket, c in lock.hanging:
-            while passed < len(lock.bars) and lock.bars[passed][0] < ticket:
+        for place, c in lock.hanging:
+            while passed < len(lock.bars) and lock.bars[passed][0] < place:
                 room -= lock.bars[passed][1]
                 passed += 1
             if room <= 0:
                 break
-            if ticket > after and not c.free:
-                heappush(heap, (ticket, c))
+            if place > after and not c.free:
+                heappush(heap, (place, c))
 
     def is_free(self, c: ClaimClass) -> bool:
         """L42c: whether all locks of the pin that are not a worker's own are free for the barrier."""
@@ -362,13 +364,13 @@ class Barriers:
                 continue
             c.on[position] = on
             if on:
-                insort(lock.bars, (c.ticket, self.reserved(units), c))
+                insort(lock.bars, (c.place, self.reserved(units), c))
                 lock.barred += self.reserved(units)
             else:
                 self.switch_off(c, lock, units)
                 self.suspended(lock)
             self.board.stirred = True
-            self.find_concerned(lock, c.ticket, heap)
+            self.find_concerned(lock, c.place, heap)
 
     def _note_free(self, c: ClaimClass) -> None:
         for lock, _, _ in c.pinned:
@@ -379,7 +381,7 @@ class Barriers:
 
     def switch_off(self, c: ClaimClass, lock: Lock, units: int) -> None:
         """This reservation does not count any more."""
-        lock.bars.remove((c.ticket, self.reserved(units), c))
+        lock.bars.remove((c.place, self.reserved(units), c))
         lock.barred -= self.reserved(units)
 
     def suspended(self, lock: Lock) -> None:

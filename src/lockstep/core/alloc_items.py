@@ -26,6 +26,16 @@ HEAP_START: Final = 256
 NO_BARRIER: Final = 1 << 64
 """Ranks of barriers are less than this, others are not."""
 
+
+def place_of(owner: int, ticket: int) -> int:
+    """Where a barrier stands among barriers: by the ticket of its build, then by its own (tickets are below 2 ** 32).
+
+    A step's claim is younger than requests that its build came before. Ranked by its own ticket, it would stand behind
+    requests that a ring put back, for ever where everybody is a barrier at once (decision 0012).
+    """
+    return owner << 32 | ticket
+
+
 BAND_SIZE: Final = 8
 """A class watches the lanes of more alternatives than this together, as a band."""
 
@@ -163,8 +173,8 @@ class Lock:
     """A lock as it is now. `wanted` is its declared limit, `limit` the one in force.
 
     `limit` is 0 while a removed lock of the same name and another kind lives (L6). `used` is the sum of `holds` (L1);
-    `barred` the sum of `bars`, the reservations that count now, by ticket. `pins` are the barriers with this lock in
-    their pin, by ticket, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
+    `barred` the sum of `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in
+    their pin, by place, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
     one and others are free (L42c), `free_hanging` those for which all are now.
     """
 
@@ -272,16 +282,16 @@ class Shape:
 
     `common` is what all alternatives share, `own` what one does not share with all others, its slot first.
     `slots` has the alternative of each slot, if the alternatives differ in it and need as many units of it.
-    `mixed` has the alternatives of each lock of which they need different units: those wait in different heaps.
+    `shared` has the alternatives of each lock that several need, unless all need as many units of it.
     """
 
     __slots__ = (
         "alternatives",
         "classes",
         "common",
-        "mixed",
         "need",
         "own",
+        "shared",
         "slot_units",
         "slots",
         "specials",
@@ -291,14 +301,14 @@ class Shape:
     def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
         self.need = need
         self.alternatives = alternatives
-        shared: set[tuple[int, int]] = set()
+        in_all: set[tuple[int, int]] = set()
         if len(alternatives) > 1:
-            shared = set.intersection(*({(id(lock), units) for lock, units in each} for each in alternatives))
-        self.common = tuple(pair for pair in (alternatives or ((),))[0] if (id(pair[0]), pair[1]) in shared)
+            in_all = set.intersection(*({(id(lock), units) for lock, units in each} for each in alternatives))
+        self.common = tuple(pair for pair in (alternatives or ((),))[0] if (id(pair[0]), pair[1]) in in_all)
         self.own = tuple(
             tuple(
                 sorted(
-                    (pair for pair in each if (id(pair[0]), pair[1]) not in shared),
+                    (pair for pair in each if (id(pair[0]), pair[1]) not in in_all),
                     key=lambda pair: pair[0].key.kind != "slot",
                 )
             )
@@ -309,11 +319,12 @@ class Shape:
         self.slots = {lock: index for index, (lock, _) in enumerate(firsts)}
         if len(self.slots) < len(alternatives) or len({units for _, units in firsts}) > 1:
             self.slots = {}
-        users: dict[Lock, dict[int, int]] = {}
+        common = {lock for lock, _ in self.common}
+        users: dict[Lock, list[int]] = {}
         for index, each in enumerate(alternatives):
-            for lock, units in each:
-                users.setdefault(lock, {})[index] = units
-        self.mixed = {lock: tuple(used) for lock, used in users.items() if len(set(used.values())) > 1}
+            for lock, _ in each:
+                users.setdefault(lock, []).append(index)
+        self.shared = {lock: tuple(used) for lock, used in users.items() if len(used) > 1 and lock not in common}
         self.classes: dict[int, ClaimClass] = {}
         self.specials: dict[ClaimClass, None] = {}
         self.users = 0
@@ -352,6 +363,7 @@ class ClaimClass:
         "pending",
         "pin",
         "pinned",
+        "place",
         "plain",
         "queue",
         "rank",
@@ -374,7 +386,7 @@ class ClaimClass:
         self.special = special
         self.queue: list[int] = []
         self.live = 0
-        self.ticket = self.since = self.owner = self.rank = self.plain = 0
+        self.ticket = self.since = self.owner = self.place = self.rank = self.plain = 0
         self.alts: list[tuple[Access, ...]] = [
             tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.alternatives
         ]

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_items import IDLE_CLASSES, ClaimClass
+from lockstep.core.alloc_items import IDLE_CLASSES, ClaimClass, place_of
 from lockstep.core.nouns import Claim
 
 
@@ -102,6 +102,7 @@ class Queues:
         c.ticket = ticket
         c.since = since
         c.owner = claim.owner
+        c.place = place_of(claim.owner, ticket)
         rank = self.barriers.rank(c)
         better = rank < c.plain
         c.plain = rank

@@ -44,26 +44,19 @@ class Reasons:
         lock = self.board.locks.get(key)
         ranked: list[tuple[int, int]] = []
         for c in self.board.lock_classes(lock) if lock else ():
-            base = self.barriers.rank(c) - c.ticket
             for ticket in c.queue:
                 if self.board.class_of.get(ticket) is c:
-                    plain = self.plain_rank(c) + ticket
-                    ranked.append((base + ticket if ticket == c.ticket else plain, ticket))
+                    first = ticket == c.ticket
+                    rank = self.barriers.rank(c) if first else self.barriers.plain_rank(c.level, ticket)
+                    ranked.append((rank, ticket))
         return [ticket for _, ticket in sorted(set(ranked))]
 
-    def plain_rank(self, c: ClaimClass) -> int:
-        """The rank of a class's claims that are no barrier, but for the ticket."""
-        pin, c.pin = c.pin, -1
-        rank = self.barriers.rank(c) - c.ticket
-        c.pin = pin
-        return rank
-
     def reservations(self, key: LockKey) -> list[Reservation]:
-        """What barriers keep free at the lock now, by ticket."""
+        """What barriers keep free at the lock now, in their order."""
         lock = self.board.locks.get(key)
         return [
-            Reservation(ticket, 0 if units >= WHOLE else units, units >= WHOLE)
-            for ticket, units, _ in (lock.bars if lock else ())
+            Reservation(c.ticket, 0 if units >= WHOLE else units, units >= WHOLE)
+            for _, units, c in (lock.bars if lock else ())
         ]
 
     def overtaken(self, ticket: int, key: LockKey) -> int:
@@ -122,5 +115,5 @@ class Reasons:
         if refusal == FITS:
             return None
         if refusal == BARRED:
-            return Obstacle(index, lock.key, "reserved", tuple(t for t, _, b in lock.bars if b is not c))
+            return Obstacle(index, lock.key, "reserved", tuple(b.ticket for _, _, b in lock.bars if b is not c))
         return Obstacle(index, lock.key, "held", tuple(sorted(lock.holds)))

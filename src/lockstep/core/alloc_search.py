@@ -120,13 +120,19 @@ class Search:
         c.stamps[index] = 0
         if index >= 0:
             c.open.add(index)
-            # Another need of the same lock waits in another heap: what comes before must be looked at as well (L26).
-            for other in c.shape.mixed.get(lock, ()):
-                if other < index and c.stamps[other] > 0:
-                    c.stamps[other] = 0
-                    c.open.add(other)
+            self.open_beside(c, lock)
         else:
             self.board.join(c)
+
+    def open_beside(self, c: ClaimClass, lock: Lock) -> None:
+        """Others of its alternatives may wait for the same lock: behind this one, or in the heap of another need.
+
+        If one of them is the first that fits (L26), it must be looked at now, not when its entry comes up.
+        """
+        for other in c.shape.shared.get(lock, ()):
+            if c.stamps[other] > 0 and c.where[other][0] is lock:
+                c.stamps[other] = 0
+                c.open.add(other)
 
     def _doze(self, c: ClaimClass, index: int, heap: Parked) -> None:
         """Nobody waits in this class: its parking goes on when somebody does."""

@@ -54,7 +54,7 @@ class Waits:
             for accesses in [c.pinned] if barrier else c.alts:
                 for lock, units, _ in accesses:
                     yield from self.held_edges(lock, units)
-                    yield from self.barrier_edges(c, ticket if barrier else 0, lock)
+                    yield from self.barrier_edges(c, c.place if barrier else 0, lock)
         yield from self.child_edges(owner)
 
     def held_edges(self, lock: Lock, units: int) -> Iterator[int]:
@@ -65,8 +65,8 @@ class Waits:
 
     def barrier_edges(self, c: ClaimClass, before: int, lock: Lock) -> Iterator[int]:
         """A waits for B if B is a barrier before A at a lock that A needs."""
-        for ticket, b, lane in lock.pins:
-            if before and ticket > before:
+        for place, b, lane in lock.pins:
+            if before and place > before:
                 break
             if b is not c and b.since < lane.threshold:
                 yield b.owner

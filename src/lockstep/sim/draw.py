@@ -83,8 +83,7 @@ class _Draw:
 
     def _locks(self, family: str) -> None:
         for index in range(2 if self.tangled else self.r.randint(1, 3)):
-            # Where rings can close, strict order (K=0) lets requests that are put back pass a waiting step for ever.
-            overtakes = self.r.choice((1, 2, 8) if self.step_locks or self.takes else (0, 1, 2, 8))
+            overtakes = self.r.choice((0, 1, 2, 8))
             limit = self.r.choice((1, 1, 1, 2, 3, 4))
             if self.r.random() < 0.3 and not self.tangled:
                 for machine in self._of(family):
