@@ -26,13 +26,14 @@ quick = util.BuildFactory([
     steps.ShellCommand(name="bye", command="echo bye"),
 ])
 failing = util.BuildFactory([steps.ShellCommand(command="exit 3")])
+broken = util.BuildFactory([steps.ShellCommand(command=["echo", None])])
 gated = util.BuildFactory([
     steps.ShellCommand(name="gate", command=gate, env={"GATE": util.Interpolate("%(prop:gate)s")},
                        locks=[database.access("exclusive")]),
 ])
 c["builders"] = [
     util.BuilderConfig(name=name, workernames=["local"], factory=factory, collapseRequests=False)
-    for name, factory in (("quick", quick), ("failing", failing), ("gated", gated), ("gated-too", gated))
+    for name, factory in (("quick", quick), ("failing", failing), ("broken", broken), ("gated", gated), ("gated-too", gated))
 ]
 """
 

@@ -110,6 +110,16 @@ def test_what_is_not_there_is_named(server: Running, words: tuple[str, ...], cod
     assert "Traceback" not in done.stderr
 
 
+def test_what_a_step_raised_is_told_once_and_in_the_builds_state(server: Running) -> None:
+    assert server("force", "broken", "--wait").returncode == 1
+    said = server("log", "broken/1").stdout
+    assert said.count("Traceback") == 1
+    assert "=== shell: err.text" in said
+    assert "<pre>Traceback" in server("log", "broken/1", "--log", "err.html").stdout
+    [build] = server.json("builds", "broken")
+    assert "(exception): TypeError: the command ['echo', None] has the word None" in build["state_string"]
+
+
 def test_locks_why_requests_and_cancel_while_something_waits(server: Running, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     [first] = server.json("force", "gated", "--property", f"gate={gate}")["buildrequestids"]

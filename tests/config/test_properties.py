@@ -75,6 +75,7 @@ def test_interpolate_with_arguments() -> None:
         (lambda: Interpolate("%(prop:a"), "incomplete format key"),
         (lambda: Interpolate("%(prob:a)s"), 'unknown selector "prob"; did you mean "prop"?'),
         (lambda: Interpolate("%(src:branch)s"), 'needs a codebase and an attribute, as in "%(src::branch)s"'),
+        (lambda: Interpolate("%(prop:fence:db)s"), 'did you mean "%(fence:db)s"?'),
         (lambda: Interpolate("%(prop:a:=x)s"), 'unknown replacement ":=x"'),
         (lambda: Interpolate("%(prop:a:?|x)s"), "must give two texts"),
         (lambda: Interpolate("%(prop:no:-%(pro:a)s)s"), 'unknown selector "pro"'),

@@ -171,9 +171,14 @@ def test_a_trigger_waits_for_its_children_also_through_a_kill(ci: Scene) -> None
     ci.kill()
     ci.start()
     assert ci.runs("child-ok-1-in")
+    [asking] = [s for s in ci.all("steps", "builders/parent/builds/1/steps") if s["name"] == "trigger ok"]
+    child = ci.fact("BuildStarted", builder="child-ok", number=1).buildid
+    assert [(u["name"], u["url"]) for u in asking["urls"]] == [("child-ok #1", f"/builds/{child}")]
     ci.open("child-ok-1-in")
     assert ci.ended(parent) == [OK]
-    child = build_of(ci, "child-ok")
+    [asked] = [s for s in ci.all("steps", "builders/parent/builds/1/steps") if s["name"] == "trigger ok"]
+    assert asked["state_string"] == "triggered ok, 1 success"
+    assert asked["urls"] == asking["urls"]
     assert ci.reads.properties_of_build(child)["asked"][0] == "by parent"
     after = ci.facts.steps("after", "parent")[0]
     assert ci.facts.numbered("BuildEnded", buildid=child)[0].number < after.start

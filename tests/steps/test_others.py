@@ -252,12 +252,10 @@ def test_trigger(tmp_path: Path) -> None:
     def answer(call: StartBuilds) -> list[Triggered]:
         asked.append(call)
         ends = (Result.SUCCESS, Result.FAILURE)
-        return [
-            Triggered(
-                buildset=n, requests={"x": n}, result=ends[n] if call.wait else None, builds=(("x", 7, 70, ends[n]),)
-            )
-            for n, _ in enumerate(call.submissions)
-        ]
+        if not call.wait:
+            return [Triggered(buildset=n, requests={"x": n}) for n, _ in enumerate(call.submissions)]
+        ended = [(n, (("x", 7, 70, ends[n]),)) for n, _ in enumerate(call.submissions)]
+        return [Triggered(buildset=n, requests={}, result=ends[n], builds=builds) for n, builds in ended]
 
     def trigger(**kwargs: Any) -> Any:
         stamp = SourceStamp(branch="main", repository="r")
@@ -269,13 +267,15 @@ def test_trigger(tmp_path: Path) -> None:
 
     outcome, harness = trigger(waitForFinish=True, set_properties={"q": Property("p")}, copy_properties=["p"])
     assert outcome.result == Result.FAILURE
-    assert harness.urls == {"x #7": "/builds/70"}
+    assert harness.urls == {}
     assert asked[-1].submissions[0].sourcestamps[0].revision == "abc"
     assert asked[-1].submissions[0].properties == {"q": (1, "Trigger"), "p": (1, "t")}
-    assert outcome.summary == "triggered x, 1 success, 1 failure (failure)"
+    assert outcome.summary == "triggered one, two, 1 success, 1 failure (failure)"
     outcome, _ = trigger(waitForFinish=True, unimportantSchedulerNames=["two"])
     assert outcome.result == Result.SUCCESS
-    outcome, _ = trigger(updateSourceStamp=False)
+    outcome, harness = trigger(updateSourceStamp=False)
+    assert harness.urls == {"one: x": "/requests/0", "two: x": "/requests/1"}
+    assert outcome.summary == "triggered one, two"
     assert asked[-1].submissions[0].sourcestamps[0].revision is None
     trigger(alwaysUseLatest=True)
     assert asked[-1].submissions[0].sourcestamps == ()

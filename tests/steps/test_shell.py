@@ -68,13 +68,16 @@ def test_locks_are_evaluated_before_the_arguments(tmp_path: Path) -> None:
         return [lock.access("counting", props.getProperty("n"))]
 
     harness = Harness(tmp_path, FakeBuild(properties={"n": (2, "t")}))
-    step = ShellCommand(command=["echo", Property("fence:db")], locks=which)
+    step = ShellCommand(
+        command=["echo", Property("fence:db"), Interpolate("%(fence:cpu)s%(fence:x:-none)s")], locks=which
+    )
     prepared = prepared_of(step.make(), harness)
     assert prepared.accesses == (Access(LockKey("master", "db"), "counting", 2),)
     assert prepared.args is None
     harness.build.properties["fence:db"] = (5, "lock")
+    harness.build.fences["cpu on bot-1"] = 6
     go(step, harness)
-    assert harness.text(streams="o") == "5\n"
+    assert harness.text(streams="o") == "5 6none\n"
     assert decode_prepared(encode_prepared(prepared)) == prepared
 
 
@@ -108,6 +111,8 @@ def test_the_users_traceback_is_shown(tmp_path: Path) -> None:
     assert "ValueError: <mine>" in text
     assert "execution.py" not in text
     assert "&lt;mine&gt;" in harness.text("err.html")
+    assert outcome.summary == "finished (exception): ValueError: <mine>"
+    assert outcome.build_summary == outcome.summary
     assert go(ShellCommand(command="true", doStepIf=lambda s: 1 / 0), Harness(tmp_path)).result == Result.EXCEPTION
 
     class Nothing(BuildStep):

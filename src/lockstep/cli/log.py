@@ -21,7 +21,7 @@ _STREAMS: Final = {"e": "red", "h": "blue"}
 @click.argument("build")
 @click.argument("step", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the build has ended.")
-@click.option("--log", "name", default=None, help="Only the log of that name, such as stdio. [default: all]")
+@click.option("--log", "name", default=None, help="Only the log of that name, such as stdio. [default: all but HTML]")
 @patience_option
 @server_options
 def command(
@@ -77,7 +77,8 @@ class _Reader:
             if step["started_at"] is None:
                 continue
             for log in self.client.all("logs", f"steps/{step['stepid']}/logs"):
-                if self.name in (None, log["name"]) and log["num_lines"] > self._read.get(log["logid"], 0):
+                wanted = log["type"] != "h" if self.name is None else log["name"] == self.name
+                if wanted and log["num_lines"] > self._read.get(log["logid"], 0):
                     self._print(step, log)
 
     def known(self) -> str:

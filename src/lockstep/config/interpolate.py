@@ -15,7 +15,7 @@ from lockstep.config.secrets import disarm, marker
 from lockstep.core.values import SourceStamp
 
 _NAME = re.compile(r"[^():]*")
-_SELECTORS = ("prop", "src", "kw", "worker", "secret")
+_SELECTORS = ("prop", "src", "kw", "worker", "secret", "fence")
 _MISSING: Any = object()
 Fallback = Callable[[Any], Any]
 """Takes a value (or `_MISSING`) and gives what stands in the text: a value, or a renderable."""
@@ -72,6 +72,8 @@ class _Key:
             raise _TextError(f'"{self.name}" is no name that can stand in "%({selector}:...)s"')
         if selector == "secret" and colon:
             raise _TextError(f'secret "{self.name}" can have no replacement: it is known only when it is sent')
+        if selector == "prop" and self.name in _SELECTORS and how[:1].isalnum():
+            raise _TextError(f'"%({text})s" has two selectors; did you mean "%({self.name}:{how})s"?')
         self._kwargs = kwargs
         self.fallback = _fallback(how, kwargs) if colon else _or_empty
 
@@ -87,6 +89,9 @@ class _Key:
             return marker(self.name)
         if self.selector == "prop":
             return props.getProperty(self.name, _MISSING)
+        if self.selector == "fence":
+            fence = props.build.fence(self.name) if props.build is not None else None
+            return _MISSING if fence is None else fence
         if self.selector == "worker":
             return disarm(props.worker_info.get(self.name, _MISSING))
         if self.selector == "src":
@@ -152,6 +157,8 @@ def _split_outside(text: str, delimiter: str) -> list[str]:
 
 class Interpolate(Renderable):
     """A text with `%(prop:name)s`, `src:codebase:attribute`, `kw:`, `worker:`, `secret:`, or with `%s` and arguments.
+
+    `%(fence:database)s` is the number of the grant by which the build or step holds the lock of that name (L62).
 
     After a second colon stands what to put where there is no value: `-text` if missing, `~text` if missing or false,
     `+text` if there, `?|there|missing`, `#?|true|false`. These texts may hold further places.

@@ -12,6 +12,7 @@ from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, 
 from lockstep.core.apply import fences_of
 from lockstep.core.draft import Draft
 from lockstep.core.nouns import Result
+from lockstep.core.records import Build
 
 
 def settle(draft: Draft) -> None:
@@ -96,6 +97,15 @@ def _start_build(draft: Draft, brid: int, grant: f.ClaimGranted) -> None:
         )
     )
     draft.effect(x.BeginBuild(buildid))
+    _show_to_parent(draft, state.builds[buildid], state.buildsets[request.bsid].parent_call)
+
+
+def _show_to_parent(draft: Draft, build: Build, call: tuple[int, int, int] | None) -> None:
+    """Link the build from the step that waits for it."""
+    step = draft.state.step(call[0], call[1]) if call is not None and draft.state.call_waits(call) else None
+    if call is not None and step is not None:
+        name, url = f"{build.builder} #{build.number}", f"/builds/{build.buildid}"
+        draft.emit(f.UrlAdded(buildid=call[0], step=step.number, stepid=step.stepid, name=name, url=url))
 
 
 def _sentenced(draft: Draft, sentence: Sentenced) -> str:

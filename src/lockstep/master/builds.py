@@ -61,7 +61,7 @@ class BuildView:
     @property
     def worker_info(self) -> dict[str, Any]:
         worker = self._house.loop.state.workers.get(self._record.worker)
-        return worker.info if worker is not None else {}
+        return {"name": self._record.worker, **(worker.info if worker is not None else {})}
 
     @property
     def fences(self) -> dict[str, int]:

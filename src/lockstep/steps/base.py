@@ -116,6 +116,8 @@ class BuildStep:
     stopped: bool = False
     """Whether somebody stopped the build while this step ran."""
     timed_out: bool = False
+    trouble: str = ""
+    """What the step's code raised, in one line."""
     build: Any = None
     """The build (`Build`), once the step belongs to one."""
     worker: Any = None

@@ -120,6 +120,11 @@ class Build:
             env[long if short in env else short] = str(fence)
         return env
 
+    def fence(self, lock: str) -> int | None:
+        """The fence of a lock that the build or the step holds, by the lock's name; None if neither does."""
+        fences = self._build.fences
+        return fences.get(lock, fences.get(f"{lock} on {self.workername}"))
+
     def getProperties(self) -> Properties:
         """The properties."""
         return self.properties

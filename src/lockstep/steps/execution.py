@@ -17,11 +17,15 @@ from msgspec import Struct, field
 from lockstep.config.locks import accesses_for, as_accesses
 from lockstep.config.properties import has_renderables, is_renderable, render, resolve
 from lockstep.config.running import CURRENT
+from lockstep.config.secrets import shown
 from lockstep.core.nouns import Access, Result
 from lockstep.core.values import LockSetup
 from lockstep.steps.base import BuildStep, BuildStepCancelled, BuildStepFailed, words
 from lockstep.steps.build import Build
 from lockstep.steps.context import BuildContext, StepContext
+
+_TROUBLE_SHOWN: Final = 200
+"""Characters of what was raised that stand in a summary."""
 
 _EARLY: Final = ("name",)
 """Rendered first, for skipped steps too: pages show it."""
@@ -223,7 +227,7 @@ async def _outcome(step: BuildStep) -> StepOutcome:
     except Exception as exc:
         _log_error(step, _traceback(exc))
         step.results = Result.EXCEPTION
-        text = step.with_result("finished")
+        text = _with_trouble(step, step.with_result("finished"))
         return StepOutcome(result=Result.EXCEPTION, summary=text, build_summary=text)
 
 
@@ -235,7 +239,7 @@ async def _summaries(step: BuildStep) -> StepOutcome:
         hidden = await render(hidden, step.build.properties)
     elif callable(hidden):
         hidden = await resolve(_call(hidden, step, step.results, step))
-    text = words(summary.get("step")) or step.with_result("finished")
+    text = _with_trouble(step, words(summary.get("step")) or step.with_result("finished"))
     build_text = summary.get("build")
     if build_text is None and step.wants_build_summary(step.results):
         build_text = text
@@ -247,8 +251,14 @@ async def _summaries(step: BuildStep) -> StepOutcome:
     )
 
 
+def _with_trouble(step: BuildStep, text: str) -> str:
+    """A summary, with what was raised if that was the step's end."""
+    return f"{text}: {step.trouble}" if step.trouble and step.results == Result.EXCEPTION else text
+
+
 def _log_error(step: BuildStep, text: str) -> None:
-    """Show a traceback with the step."""
+    """Show a traceback with the step; its last line is the step's trouble."""
+    step.trouble = shown(text).rstrip().rpartition("\n")[2][:_TROUBLE_SHOWN]
     step.addCompleteLog("err.text", text)
     step.addHTMLLog("err.html", f"<pre>{html.escape(text)}</pre>\n")
 

@@ -148,8 +148,10 @@ class Source(CompositeStepMixin, BuildStep):
         return cmd
 
     async def exists(self, *path: str) -> bool:
-        """Whether there is such a file or directory, below the build's folder."""
-        return await self.pathExists(self.build.path_module.join(*path))
+        """Whether there is such a file or directory, below the build's folder. The log says nothing of it."""
+        command = RemoteCommand("stat", {"path": self.build.path_module.join(*path)}, stdioLogName="")
+        await self.runCommand(command)
+        return not command.didFail()
 
     async def remove(self, directory: str) -> None:
         """Remove a directory below the build's folder."""

@@ -63,6 +63,7 @@ class Trigger(BuildStep):
         self.unimportantSchedulerNames = unimportantSchedulerNames or []
         super().__init__(**kwargs)
         self.triggered: list[Triggered] = []
+        self.triggeredNames: list[str] = []
         self._check(given_stamps, sourceStamp is not None and sourceStamps is not None)
 
     def _check(self, given_stamps: bool, both: bool) -> None:
@@ -133,15 +134,13 @@ class Trigger(BuildStep):
         wanted = [self._submission(one, stamps) for one in await resolve(self.getSchedulersAndProperties()) or ()]
         if not wanted:
             return Result.SUCCESS
+        self.triggeredNames = [submission.scheduler for submission, _ in wanted]
         call = StartBuilds(tuple(submission for submission, _ in wanted), wait=bool(self.waitForFinish))
         self.triggered = await self.doors.call(call)
         total = Result.SUCCESS
         for done, (submission, important) in zip(self.triggered, wanted, strict=True):
-            for builder, number, buildid, _ in done.builds:
-                self.addURL(f"{builder} #{number}", f"/builds/{buildid}")
-            if not done.builds:
-                for builder, brid in done.requests.items():
-                    self.addURL(f"{submission.scheduler}: {builder}", f"/requests/{brid}")
+            for builder, brid in done.requests.items():  # (builds that are waited for are linked when they start)
+                self.addURL(f"{submission.scheduler}: {builder}", f"/requests/{brid}")
             if done.result is not None and important:
                 total = worse(total, Result(done.result))
         return total
@@ -164,8 +163,7 @@ class Trigger(BuildStep):
                 name = Result(result).name.lower()
                 results[name] = results.get(name, 0) + 1
         counted = ", ".join(f"{number} {name}" for name, number in results.items())
-        asked = [name for done in self.triggered for name in (*done.requests, *(build[0] for build in done.builds))]
-        names = ", ".join(dict.fromkeys(str(name) for name in asked))
+        names = ", ".join(dict.fromkeys(self.triggeredNames))
         return {"step": self.with_result(f"triggered {names}" + (f", {counted}" if counted else ""))}
 
 
