@@ -55,7 +55,13 @@ def test_a_wrong_builder_is_answered_with_the_nearest_name(server: Running) -> N
 
 
 def test_builders_lists_all_of_them(server: Running) -> None:
-    assert [builder["name"] for builder in server.json("builders")] == ["failing", "gated", "gated-too", "quick"]
+    assert [builder["name"] for builder in server.json("builders")] == [
+        "broken",
+        "failing",
+        "gated",
+        "gated-too",
+        "quick",
+    ]
     assert "quick" in server("builders").stdout
 
 
