@@ -148,7 +148,7 @@ class Harness:
         assert not self.logs[log].closed
         self.call_now(WriteLog(log, stream, text, len(text)))
 
-    def open_log(self, name: str, type: Any) -> int:
+    def open_log(self, name: str, type: Any, encoding: str = "") -> int:
         return int(self.call_now(OpenLog(name, type)))
 
     def observe(self, log: int, observer: Callable[[Any, str], None]) -> None:

@@ -95,8 +95,8 @@ NEXT = '''"""Synthetic: the next schema."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "{number:04}"
+down_revision = "{before:04}"
 
 
 def upgrade() -> None:
@@ -112,11 +112,13 @@ def next_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     def make(extra: str) -> None:
         folder = tmp_path / "migrations"
         (folder / "versions").mkdir(parents=True, exist_ok=True)
-        for source in ("env.py", "versions/0001_first.py", "versions/0002_ranks_and_reasons.py"):
-            (folder / source).write_text((opening.MIGRATIONS / source).read_text())
-        (folder / "versions" / "0003_next.py").write_text(NEXT.format(extra=extra))
+        for source in (opening.MIGRATIONS / "env.py", *opening.MIGRATIONS.glob("versions/*.py")):
+            (folder / source.relative_to(opening.MIGRATIONS)).write_text(source.read_text())
+        before, number = schema.SCHEMA, schema.SCHEMA + 1
+        text = NEXT.format(extra=extra, before=before, number=number)
+        (folder / "versions" / f"{number:04}_next.py").write_text(text)
         real = opening.migrate
-        monkeypatch.setattr(schema, "SCHEMA", 3)
+        monkeypatch.setattr(schema, "SCHEMA", number)
         monkeypatch.setattr(opening, "migrate", lambda database: real(database, folder))
 
     return make
@@ -134,7 +136,7 @@ def test_an_older_store_is_migrated_and_keeps_its_rows(url: str, next_schema: Ca
     assert saved.installation == installation
     assert saved.memories == {"poller": ({"a": [1]}, 1)}
     assert connection_of(url).execute("SELECT owner, note FROM cursors").fetchall() == [("poller", "none")]
-    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0003"
+    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == f"{schema.SCHEMA:04}"
 
 
 def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_their_facts(url: str) -> None:
@@ -147,6 +149,7 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
     connection = connection_of(url)
     connection.execute("ALTER TABLE requests DROP COLUMN reason")
     connection.execute("ALTER TABLE builders DROP COLUMN rank")
+    connection.execute("DROP TABLE log_ends")
     connection.close()
     set_schema(url, "0001")
     Store.open(url).close()
@@ -156,11 +159,12 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
 def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema: Callable[[str], None]) -> None:
     Store.open(url).close()
     before = shape(url)
+    number = f"{schema.SCHEMA:04}"
     next_schema("raise ValueError('half way')")
     with pytest.raises(StoreError, match=r"half way.*is as it was"):
         Store.open(url)
     assert shape(url) == before
-    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == "0002"
+    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == number
 
 
 def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) -> None:

@@ -47,11 +47,12 @@ class SetProperty(Struct, frozen=True, tag_field="call", tag="property"):
     source: str
 
 
-class OpenLog(Struct, frozen=True, tag_field="call", tag="log"):
-    """Add a log to the step. Ends at once; result: the log's id (int)."""
+class OpenLog(Struct, frozen=True, tag_field="call", tag="log", omit_defaults=True):
+    """Add a log to the step. Ends at once; result: the log's id (int). `encoding` is that of what commands write."""
 
     name: str
     type: LogType = "s"
+    encoding: str = ""
 
 
 class WriteLog(Struct, frozen=True, tag_field="call", tag="write"):

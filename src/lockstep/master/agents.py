@@ -393,7 +393,9 @@ class Agents:
         except ProtocolError as exc:
             self._failed(name, masks.hide_in(str(exc)))
             return
-        self.outputs.begin(name, connection.session.name, call, masks)
+        self.outputs.begin(
+            name, connection.session.name, call, masks, decoded=connection.session.dialect != SUBPROTOCOL
+        )
         connection.pump()
 
     def _failed(self, name: str, why: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lockstep.core import events as e
@@ -16,10 +17,9 @@ from lockstep.core.records import Build, CallRecord, Step
 from lockstep.core.values import Change, Properties, SourceStamp
 from lockstep.master.journal import properties_before
 from lockstep.master.limits import REMAKE_PATIENCE
-from lockstep.master.logs import lines_of
 from lockstep.master.loop import Loop
 from lockstep.master.step_run import StepRun
-from lockstep.master.tape import Line
+from lockstep.master.tape import Tape
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import decode_prepared, encode_prepared, prepare
 
@@ -83,7 +83,7 @@ class BuildRun:
         self._tasks: set[asyncio.Task[None]] = set()
         self._made = asyncio.Event()
         self._preparing = 0
-        self._stored: dict[int, list[Line]] = {}
+        self._tapes: dict[int, Tape] = {}
 
     @property
     def record(self) -> Build | None:
@@ -148,7 +148,9 @@ class BuildRun:
             self._put_back(problem)
             return
         self.view_live()
-        await self._preload(record)
+        step = record.steps[record.current - 1] if record.current else None
+        if step is not None and step.state == "running":
+            self._tapes = await self._stored_tapes(step)
         self._made.set()
 
     def _changed(self, record: Build) -> str:
@@ -162,18 +164,13 @@ class BuildRun:
             return f"the steps of builder '{record.builder}' have changed since build {record.number} began"
         return ""
 
-    async def _preload(self, record: Build) -> None:
-        """Have the stored lines of the running step's logs at hand, for its observers."""
-        step = record.steps[record.current - 1] if record.current else None
-        if step is not None and step.state == "running":
-            self._stored = await self._lines(step)
-            for logid in sorted(step.open_logs):
-                type_, _text = await self.house.stored_log(logid)
-                self.house.open_log(logid, type_, len(self._stored[logid]))
-
-    async def _lines(self, step: Step) -> dict[int, list[Line]]:
-        stored = {logid: await self.house.stored_log(logid) for logid in sorted(step.logs)}
-        return {logid: lines_of(type_, text) for logid, (type_, text) in stored.items()}
+    async def _stored_tapes(self, step: Step) -> dict[int, Tape]:
+        """The stored lines of a step's logs, for its observers."""
+        tapes = {}
+        for logid in sorted(step.logs):
+            type_, lines = await self.house.stored_lines(logid)
+            tapes[logid] = Tape(type_, lines, partial(self.house.stored_text, logid))
+        return tapes
 
     async def _remake_added(self, record: Build) -> str:
         """Run the ended steps that added others again, without effect, to have the added ones (HOUSE 2.5)."""
@@ -182,7 +179,7 @@ class BuildRun:
                 continue
             if step.number > len(self.steps):
                 return self._changed(record)
-            run = self._step_run(step, await self._lines(step), replay_only=True)
+            run = self._step_run(step, await self._stored_tapes(step), replay_only=True)
             await run.execute(decode_prepared(step.rendered))
             if run.difference:
                 return run.difference
@@ -223,12 +220,12 @@ class BuildRun:
             )
         )
 
-    def _step_run(self, step: Step, stored: dict[int, list[Line]], replay_only: bool = False) -> StepRun:
+    def _step_run(self, step: Step, tapes: dict[int, Tape], replay_only: bool = False) -> StepRun:
         assert self.view is not None
         record = self.record
         self.view.step = step.number
         self.view.replayed = properties_before(record, step.number) if record is not None and step.calls else None
-        return StepRun(self, self.view, step, self.steps[step.number - 1], stored, replay_only)
+        return StepRun(self, self.view, step, self.steps[step.number - 1], tapes, replay_only)
 
     async def run(self, number: int) -> None:
         """Run a step to its end and say how it ended."""
@@ -239,8 +236,8 @@ class BuildRun:
         step = record.steps[number - 1]
         if step.state != "running":
             return
-        stored, self._stored = self._stored, {}
-        self.running = run = self._step_run(step, stored)
+        tapes, self._tapes = self._tapes, {}
+        self.running = run = self._step_run(step, tapes)
         if step.interrupted:
             self.spawn(run.interrupt(record.stop_reason))
         try:
@@ -248,7 +245,6 @@ class BuildRun:
         finally:
             self.running = None
             self.view_live()
-            lines = run.finish_logs()
         if run.difference:
             self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.RETRY, reason=run.difference))
         elif outcome is not None:
@@ -260,7 +256,7 @@ class BuildRun:
                     summary=outcome.summary,
                     hidden=outcome.hidden,
                     build_summary=outcome.build_summary,
-                    lines=lines,
+                    lines=run.finish_logs(),
                 )
             )
 

@@ -6,7 +6,7 @@ It joins the loop, the configuration in force, the builds, the logs, the timers 
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,17 +15,18 @@ from lockstep.config.config import Config
 from lockstep.config.secrets import names_in, substitute
 from lockstep.core import effects as x
 from lockstep.core import events as e
-from lockstep.core.calls import LogType, Stream
+from lockstep.core.calls import LogType, OpenLog, Stream
+from lockstep.core.facts import Numbered, StepEnded
 from lockstep.core.records import Build
 from lockstep.core.values import Change, Properties, SourceStamp
 from lockstep.master.agents import Agents
 from lockstep.master.builds import BuildRun
 from lockstep.master.hooks import Hooks
-from lockstep.master.limits import CLOSE_PATIENCE
-from lockstep.master.logs import Listener, LogFile
+from lockstep.master.limits import CLOSE_PATIENCE, MAX_LOG_BYTES
+from lockstep.master.logs import Kept, Listener, LogFile
 from lockstep.master.loop import Loop
 from lockstep.master.masks import Masks, look_up
-from lockstep.master.stored import stored_changes, stored_text
+from lockstep.master.stored import opened_logs, stored_changes, stored_extent, stored_text
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared
 from lockstep.storage.batch import LogPart
@@ -75,6 +76,7 @@ class House:
         }
         self.hooks = Hooks(self)
         loop.part_listeners.append(self._part_stored)
+        loop.listeners.append(self._finish_logs)
 
     # --- effects
 
@@ -240,12 +242,32 @@ class House:
 
     # --- logs
 
-    def open_log(self, logid: int, type_: LogType, lines: int = 0) -> LogFile:
-        """A log that is going to be written."""
-        known = self.logs.get(logid)
-        if known is None:
-            known = self.logs[logid] = LogFile(logid, type_, lines)
-        return known
+    async def resume_logs(self, ends: Mapping[int, Mapping[int, str]]) -> None:
+        """Go on with the logs of before a restart. `ends`: the last pieces of those that are cut."""
+        left = dict(ends)
+        for build in self.loop.state.builds.values():
+            for step in build.steps:
+                for logid in sorted(step.open_logs):
+                    opened, place = opened_logs(step).get(logid, OpenLog("")), (build.buildid, step.number)
+                    await self._resume_log(logid, opened, place, left.pop(logid, None))
+        for logid, pieces in left.items():  # its build had ended, and its end was not stored in time
+            await self._resume_log(logid, OpenLog(""), (0, 0), pieces)
+            self.finish_log(logid)
+
+    async def _resume_log(
+        self, logid: int, opened: OpenLog, step: tuple[int, int], end: Mapping[int, str] | None
+    ) -> None:
+        limited = end is None and self.config.logMaxSize is not None
+        type_, lines, size = await asyncio.to_thread(stored_extent, self.reads, logid, limited)
+        self.open_log(logid, type_, opened.encoding, step)
+        self.logs[logid].resume(lines, size, end)
+
+    def open_log(self, logid: int, type_: LogType, encoding: str, step: tuple[int, int]) -> None:
+        """A log that is going to be written by this step (build, number)."""
+        if logid not in self.logs:
+            size, end = self.config.logMaxSize, self.config.logMaxTailSize
+            kept = Kept(MAX_LOG_BYTES if size is None else min(size, MAX_LOG_BYTES), end or 0)
+            self.logs[logid] = LogFile(logid, type_, step, kept, encoding)
 
     def feed_log(self, logid: int, stream: Stream, data: bytes, *, stored: bool = False) -> None:
         """Append to an open log. `stored`: it was before, by the step that is replayed now."""
@@ -253,9 +275,8 @@ class House:
         if file is not None and stored:
             file.skip(stream, data)
             return
-        part = file.feed(stream, data) if file is not None else None
-        if part is not None:
-            self.loop.write(part)
+        if file is not None:
+            self.loop.write(file.feed(stream, data))
 
     def listen(self, logid: int, listener: Listener) -> None:
         """Tell a listener what is stored from now on."""
@@ -268,18 +289,30 @@ class House:
         file = self.logs.pop(logid, None)
         if file is None:
             return 0
-        for part in file.finish():
-            self.loop.write(part)
+        self.loop.write(file.close())
         return file.lines
+
+    def _finish_logs(self, facts: Sequence[Numbered]) -> None:
+        """Steps have ended: those that could not close their logs themselves were taken from their code."""
+        for fact in (numbered.fact for numbered in facts):
+            if isinstance(fact, StepEnded):
+                step = (fact.buildid, fact.number)
+                for logid in [logid for logid, file in self.logs.items() if file.step == step]:
+                    self.finish_log(logid)
 
     def _part_stored(self, part: LogPart) -> None:
         file = self.logs.get(part.logid)
         if file is not None:
             file.tell(part)
 
-    async def stored_log(self, logid: int) -> tuple[LogType, str]:
-        """Type and stored text of a log."""
-        return await asyncio.to_thread(stored_text, self.reads, logid)
+    async def stored_lines(self, logid: int) -> tuple[LogType, int]:
+        """A log's type, and how many lines of it are stored."""
+        type_, lines, _ = await asyncio.to_thread(stored_extent, self.reads, logid, False)
+        return type_, lines
+
+    async def stored_text(self, logid: int, first: int, lines: int) -> str:
+        """Some stored lines of a log."""
+        return await asyncio.to_thread(stored_text, self.reads, logid, first, lines)
 
     def summary_changed(self, buildid: int, number: int, text: str) -> None:
         """A running step shows another text."""

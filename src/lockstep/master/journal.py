@@ -32,6 +32,8 @@ def fingerprint(call: c.Call) -> str:
     kind = type(call).__name__
     if isinstance(call, c.Keep):
         return f"{kind}:{call.name}"
+    if isinstance(call, c.OpenLog):
+        call = msgspec.structs.replace(call, encoding="")  # as the first time, whatever is configured now
     body = msgspec.msgpack.encode(call, order="deterministic")
     return f"{kind}:{hashlib.blake2b(body, digest_size=12).hexdigest()}"
 

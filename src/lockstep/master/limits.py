@@ -8,6 +8,12 @@ MAX_LINE_BYTES: Final = 1 << 20
 MAX_LOG_LINES: Final = 20_000_000
 """A log keeps so many lines; the rest of what a command says is not kept."""
 
+MAX_LOG_BYTES: Final = 1 << 32
+"""Bytes that a log keeps where `c['logMaxSize']` does not say less (after a restart they are counted anew)."""
+
+TAPE_PIECE: Final = 10_000
+"""Lines of a stored log that are read at once for observers on replay."""
+
 MAX_RESULT_FILE: Final = 16 << 20
 """Bytes of a file that a step may take into memory (`getFileContentFromWorker`)."""
 

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from lockstep.core.facts import Numbered
 from lockstep.core.state import State
 from lockstep.master import clock
 from lockstep.master.limits import COMMIT_DELAY, COMMIT_TURNS, MAX_INBOX
-from lockstep.storage.batch import Batch, CommandProgress, LogPart
+from lockstep.storage.batch import Batch, CommandProgress, LogEnd, LogPart
 from lockstep.storage.errors import StoreError
 from lockstep.storage.writer import Writer
 
@@ -144,9 +144,13 @@ class Loop:
 
     # --- output of commands and steps
 
-    def write(self, part: LogPart) -> None:
+    def write(self, parts: Iterable[LogPart | LogEnd]) -> None:
         """Store lines of a log with the next commit."""
-        self._batch.parts.append(part)
+        for part in parts:
+            if isinstance(part, LogPart):
+                self._batch.parts.append(part)
+            else:
+                self._batch.ends.append(part)
         self._schedule(soon=False)
 
     def progress(self, progress: CommandProgress, then: Callable[[], None], first: Callable[[], None] | None) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NOT_KEPT = "what is said from here on is not kept"
+
 Acknowledge = Callable[[str, str, int], None]
 
 
@@ -39,13 +41,17 @@ def call_of(state: State, name: str) -> tuple[Command, RunCommand] | None:
 
 
 class _Said:
-    """How far the output of one command has come; `unmasked` says why it must not be kept, or is empty."""
+    """How far the output of one command has come; `unmasked` says why it must not be kept, or is empty.
+
+    `decoded`: its worker has made UTF-8 of it.
+    """
 
     def __init__(self, worker: str, offset: int = 0) -> None:
         self.worker = worker
         self.offset = offset
         self.masks = Masks({})
         self.unmasked = ""
+        self.decoded = False
 
 
 class Outputs:
@@ -88,11 +94,15 @@ class Outputs:
         logid, _, stream = key.partition(".")
         file = self._house.logs.get(int(logid))
         if file is not None:
-            file.partial[name, stream] = rest  # type: ignore[index]
+            file.resume_rest(name, stream, rest)
 
-    def begin(self, name: str, worker: str, call: RunCommand, masks: Masks) -> None:
-        """A command is sent, or goes on. The secrets that it is given never reach its logs."""
+    def begin(self, name: str, worker: str, call: RunCommand, masks: Masks, *, decoded: bool = False) -> None:
+        """A command is sent, or goes on. The secrets that it is given never reach its logs.
+
+        `decoded`: what it says will be UTF-8, whatever the program wrote.
+        """
         said = self._said.setdefault(name, _Said(worker))
+        said.decoded = decoded
         said.masks = masks
         for _logid, file in self._files(call):
             file.masks |= masks
@@ -129,15 +139,11 @@ class Outputs:
         if file is not None and said.unmasked:
             if file.hidden != piece.command:
                 file.hidden = piece.command
-                self._feed(file, "header", f"{said.unmasked}; what is said from here on is not kept\n".encode(), "")
+                self._house.loop.write(file.feed("h", f"{said.unmasked}; {_NOT_KEPT}\n".encode()))
         elif file is not None:
-            self._feed(file, piece.stream, piece.data, piece.command)
+            stream = stream_of(piece.stream)
+            self._house.loop.write(file.feed(stream, piece.data, piece.command, decoded=said.decoded))
         return True
-
-    def _feed(self, file: LogFile, stream: str, data: bytes, writer: str) -> None:
-        part = file.feed(stream_of(stream), data, writer)
-        if part is not None:
-            self._house.loop.write(part)
 
     def _flush(self) -> None:
         """Before a commit: store how far each command is, together with its lines, and acknowledge it afterwards."""
@@ -150,9 +156,7 @@ class Outputs:
     def _store(self, name: str, said: _Said, call: RunCommand) -> None:
         tails: dict[str, bytes] = {}
         for logid, file in self._files(call):
-            for (writer, stream), rest in file.partial.items():
-                if writer == name:
-                    tails[f"{logid}.{stream}"] = file.masks.hide(rest)
+            tails |= {f"{logid}.{key}": rest for key, rest in file.rests(name)}
         received = self._transfers.received(name)
         if received is not None:
             tails[FILE] = str(received).encode()
@@ -173,8 +177,7 @@ class Outputs:
         """A command says nothing more: its last lines end here. Returns the line counts of its logs."""
         lines: dict[int, int] = {}
         for logid, file in self._files(call):
-            for part in file.finish(name):
-                self._house.loop.write(part)
+            self._house.loop.write(file.finish(name))
             lines[logid] = file.lines
         return lines
 

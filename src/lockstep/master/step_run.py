@@ -5,6 +5,7 @@ effect, and what differs is found (HOUSE.md section 2).
 """
 
 import asyncio
+import codecs
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,7 @@ from lockstep.core.nouns import Result
 from lockstep.core.records import CallRecord, Step
 from lockstep.master.journal import Journal, ReplayDiffersError, ReplayEndsError, StepOverError, fingerprint, result_of
 from lockstep.master.limits import REPLAY_PATIENCE, STOP_CANCELS, STOP_GRACE, TURNS_BETWEEN_RESULTS
-from lockstep.master.tape import Line, Tape
+from lockstep.master.tape import Tape
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import Prepared, StepOutcome, decode_prepared, encode_prepared, execute, render_arguments
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class StepRun:
     """The doors of one running step. `difference` says what a replay did otherwise, or is empty.
 
-    `stored` are the lines that each of its logs had when this process started.
+    `tapes` are those of the logs that it had when this process started.
     With `replay_only` the step has ended before: it is run to its end again without effect, to have what it made.
     """
 
@@ -39,7 +40,7 @@ class StepRun:
         view: "BuildView",
         record: Step,
         step: BuildStep,
-        stored: dict[int, list[Line]],
+        tapes: dict[int, Tape],
         replay_only: bool = False,
     ) -> None:
         self._run = run
@@ -58,7 +59,8 @@ class StepRun:
         self._stop_reason: str | None = None
         self._refused: set[type[BaseException]] = set()
         self._logs: set[int] = set() if replay_only else set(record.logs)
-        self._tapes: dict[int, Tape] = {logid: Tape(lines) for logid, lines in stored.items()}
+        self._tapes = tapes
+        self._resumed = bool(tapes)
         self._observer_error: Exception | None = None
         if not replay_only:
             for logid, tape in self._tapes.items():
@@ -147,7 +149,10 @@ class StepRun:
             self._replaying = False
             self.build.replayed = None
             for tape in self._tapes.values():
-                tape.live()
+                if tape.behind:
+                    self._run.spawn(tape.catch_up())
+                else:
+                    tape.live()
 
     def _differs(self, number: int, before: str, now: str) -> None:
         self.difference = (
@@ -228,7 +233,7 @@ class StepRun:
             self._delivering = True
             self._deliver_next(0)
 
-    def _deliver_next(self, turns: int) -> None:
+    def _deliver_next(self, turns: int, fed: bool = False) -> None:
         soon = asyncio.get_running_loop().call_soon
         if turns:
             soon(self._deliver_next, turns - 1)
@@ -236,26 +241,31 @@ class StepRun:
         if not self._results:
             self._delivering = False
             return
+        if self._resumed and not fed and any(tape.behind for tape in self._tapes.values()):
+            self._run.spawn(self._feed_observers(self._results[0][1]))
+            return
         number, result = self._results.popleft()
         self._commands.discard(number)
+        for logid, line in _lines_before(result).items() if self._replaying else ():
+            if logid in self._tapes:
+                self._tapes[logid].skip_until(line)
         future = self._waiting.get(number)
         if future is not None and not future.done():
-            if self._replaying:
-                self._pass_lines(result)
             future.set_result(result)
         if self._replaying or self._results or len(self._waiting) > 1:
             soon(self._deliver_next, TURNS_BETWEEN_RESULTS)
         else:  # nothing else is awaited: there is no order to keep
             self._delivering = False
 
-    def _pass_lines(self, result: Any) -> None:
-        """On replay: feed observers with what a command wrote, before its result is there."""
-        lines = result.lines if isinstance(result, c.CommandResult) else None
-        if isinstance(result, dict):
-            lines = msgspec.convert(result, c.CommandResult).lines if "rc" in result else None
-        for logid, until in (lines or {}).items():
-            if logid in self._tapes:
-                self._tapes[logid].pass_until(until)
+    async def _feed_observers(self, result: Any) -> None:
+        """Let stored lines through that stand before a result, then give the result."""
+        until = _lines_before(result) if self._replaying else None
+        for logid, tape in list(self._tapes.items()):
+            if until is None:
+                await tape.catch_up()
+            elif logid in until:
+                await tape.pass_until(until[logid])
+        self._deliver_next(0, fed=True)
 
     async def interrupt(self, reason: str) -> None:
         """The build is being stopped: tell the step, end what it waits for, and cancel its code if it does not end."""
@@ -288,14 +298,15 @@ class StepRun:
 
     # --- logs
 
-    def open_log(self, name: str, type: c.LogType) -> int:
-        """Add a log to the step."""
-        logid = int(self.call_now(c.OpenLog(name, type)))
+    def open_log(self, name: str, type: c.LogType, encoding: str = "") -> int:
+        """Add a log to the step. Raises LookupError for an encoding that nobody knows."""
+        encoding = codecs.lookup(encoding or self._run.house.config.logEncoding).name
+        logid = int(self.call_now(c.OpenLog(name, type, encoding)))
         self._logs.add(logid)
         if logid not in self._tapes:
             if not self._replay_only:
-                self._run.house.open_log(logid, type)
-            tape = self._tapes[logid] = Tape(None)
+                self._run.house.open_log(logid, type, encoding, (self.build.buildid, self.number))
+            tape = self._tapes[logid] = Tape(type)
             if not self._replay_only:
                 self._run.house.listen(logid, tape.take)
         return logid
@@ -355,6 +366,13 @@ class StepRun:
         self._on_interrupt.append(handler)
         if self._stop_reason is not None:
             self._run.spawn(_awaited(handler(self._stop_reason)))
+
+
+def _lines_before(result: Any) -> dict[int, int]:
+    """How many lines of which logs stand before a call's result: those that a command had written."""
+    if isinstance(result, dict) and "rc" in result:
+        result = msgspec.convert(result, c.CommandResult)
+    return result.lines if isinstance(result, c.CommandResult) else {}
 
 
 async def _awaited(work: Awaitable[None]) -> None:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lockstep.core.calls import LogType
+from lockstep.core.calls import LogType, OpenLog
+from lockstep.core.records import Step
 from lockstep.core.values import Change
+from lockstep.master.log_end import size_of
 from lockstep.storage.queries import Queries
 
 
@@ -32,8 +34,20 @@ def _change(row: dict[str, Any]) -> Change:
     )
 
 
-def stored_text(reads: Queries, logid: int) -> tuple[LogType, str]:
-    """Type and whole text of a log, prefixes included. Raises StoreError."""
+def stored_extent(reads: Queries, logid: int, sized: bool) -> tuple[LogType, int, int]:
+    """A log's type, how many lines of it are stored, and with `sized` their bytes, headers aside. Raises StoreError."""
     row = reads.get("logs", logid)
     type_: LogType = row["type"] if row is not None and row["type"] in ("t", "s", "h") else "t"
-    return type_, "".join(text for _, text in reads.log_lines(logid))
+    size = sum(size_of(type_, text) for _, text in reads.log_lines(logid)) if sized else 0
+    return type_, row["num_lines"] if row is not None else 0, size
+
+
+def stored_text(reads: Queries, logid: int, first: int, lines: int) -> str:
+    """Some lines of a log, prefixes included. Raises StoreError."""
+    return "".join(text for _, text in reads.log_lines(logid, first, lines))
+
+
+def opened_logs(step: Step) -> dict[int, OpenLog]:
+    """The logs of a step, by their ids, as it opened them."""
+    ended = (record for record in step.calls.values() if record.state == "ended")
+    return {int(record.result): record.call for record in ended if isinstance(record.call, OpenLog)}

@@ -168,6 +168,14 @@ class BuildStep:
                     place=self.place,
                 )
                 setattr(self, flag, bool(getattr(type(self), flag)))
+        if self.logEncoding is not None:
+            try:
+                "".encode(self.logEncoding)
+            except (LookupError, TypeError):
+                mistake(
+                    f"logEncoding of the step {self.name!r}: {self.logEncoding!r} is no encoding that Python knows",
+                    place=self.place,
+                )
         if not isinstance(self.updateBuildSummaryPolicy, None | bool | list | tuple):
             mistake("updateBuildSummaryPolicy must be True, False or a list of results", place=self.place)
 
@@ -302,19 +310,23 @@ class BuildStep:
         log = self._logs.get(name)
         return log if log is not None and not log.finished else self._new_log(name, "s", eager)
 
-    def _new_log(self, name: str, type: LogType, eager: bool) -> Log:
+    def _new_log(self, name: str, type: LogType, eager: bool, encoding: Any = None) -> Log:
         waiting = self._observers.get(name, [])
-        log = Log(self.doors, name, type, eager=eager or bool(waiting) or not self.lean)
+        eager = eager or bool(waiting) or not self.lean
+        log = Log(self.doors, name, type, eager, encoding or self.logEncoding or "")
         self._logs[name] = log
         for observer in waiting:
             observer.setLog(log)
         return log
 
     def addLog(self, name: str, type: str = "s", logEncoding: Any = None) -> Log:
-        """Add a log. `type` is `s` (stdio), `t` (text) or `h` (HTML)."""
+        """Add a log. `type` is `s` (stdio), `t` (text) or `h` (HTML).
+
+        `logEncoding` is that of what commands write into it, where it is not the step's.
+        """
         if type not in ("s", "t", "h"):
             raise ValueError(f"a log's type is s, t or h, not {type!r}")
-        return self._new_log(name, type, eager=False)  # type: ignore[arg-type]
+        return self._new_log(name, type, False, logEncoding)  # type: ignore[arg-type]
 
     def getLog(self, name: str) -> Log:
         """The log of that name. Raises KeyError."""

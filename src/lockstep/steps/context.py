@@ -70,8 +70,11 @@ class StepContext(Protocol):
     def write_log(self, log: int, stream: Stream, text: str) -> None:
         """Append text to an open log (a `WriteLog` call)."""
 
-    def open_log(self, name: str, type: LogType) -> int:
-        """Add a log to the step (an `OpenLog` call). A second log of one name gets another slug."""
+    def open_log(self, name: str, type: LogType, encoding: str = "") -> int:
+        """Add a log to the step (an `OpenLog` call). A second log of one name gets another slug.
+
+        `encoding` is that of what commands write into it; empty: the configuration's. Raises LookupError.
+        """
 
     @property
     def calls(self) -> int:

@@ -31,7 +31,7 @@ class Log:
     one's; a log that is not eager starts to when the first observer asks.
     """
 
-    def __init__(self, context: StepContext, name: str, type: LogType, eager: bool = True) -> None:
+    def __init__(self, context: StepContext, name: str, type: LogType, eager: bool = True, encoding: str = "") -> None:
         self.name = name
         self.type = type
         self.finished = False
@@ -39,7 +39,7 @@ class Log:
         self._observers: list[LogObserver] = []
         self._sink: Callable[[Stream, str], None] | None = None
         self._watching = False
-        self.logid = context.open_log(name, type)
+        self.logid = context.open_log(name, type, encoding)
         if eager:
             self.watch()
 

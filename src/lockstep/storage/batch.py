@@ -19,6 +19,20 @@ class LogPart(Struct, frozen=True):
     text: str
 
 
+class LogEnd(Struct, frozen=True):
+    """Lines that are the last of a log of which only a part is kept, so far: piece `number` of them.
+
+    Pieces from `gone` to before `first` are of no use any more; this one neither, if it is among them. A log with a
+    piece is cut: what stands in it already is its beginning.
+    """
+
+    logid: int
+    number: int
+    text: str
+    gone: int = 0
+    first: int = 0
+
+
 class CommandProgress(Struct, frozen=True):
     """How much of a command's output is stored: what may be acknowledged to its agent.
 
@@ -40,9 +54,10 @@ class Batch(Struct):
 
     facts: list[Numbered] = field(default_factory=list)
     parts: list[LogPart] = field(default_factory=list)
+    ends: list[LogEnd] = field(default_factory=list)
     progress: list[CommandProgress] = field(default_factory=list)
     first: list[Callable[[], None]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to store."""
-        return bool(self.facts or self.parts or self.progress)
+        return bool(self.facts or self.parts or self.ends or self.progress)

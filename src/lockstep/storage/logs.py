@@ -9,7 +9,7 @@ from typing import Final
 
 import zstandard
 
-from lockstep.storage.batch import CommandProgress, LogPart
+from lockstep.storage.batch import CommandProgress, LogEnd, LogPart
 from lockstep.storage.codec import pack
 from lockstep.storage.limits import CHUNK_RAW_BELOW, CHUNK_TARGET
 from lockstep.storage.projection import Projection
@@ -58,6 +58,16 @@ def add_parts(p: Projection, packer: Packer, parts: Iterable[LogPart]) -> None:
             "content": content,
         }
         p.changes.insert("log_chunks", (part.logid, part.first_line), row)
+
+
+def add_ends(p: Projection, ends: Iterable[LogEnd]) -> None:
+    """Gather the last pieces of logs that are too long."""
+    for end in ends:
+        if end.number >= end.first:
+            row = {"logid": end.logid, "number": end.number, "content": end.text}
+            p.changes.insert("log_ends", (end.logid, end.number), row)
+        for number in range(end.gone, end.first):
+            p.changes.remove("log_ends", (end.logid, number), "end")
 
 
 def add_progress(p: Projection, progress: Iterable[CommandProgress]) -> None:

@@ -72,6 +72,11 @@ class Changes:
         """Take rows away by one of `Statements.DELETES`. Deletes run before everything else."""
         self.gone.setdefault(statement, []).append(values)
 
+    def remove(self, table: str, key: Key, statement: str) -> None:
+        """Take one row away that is there, or was inserted in this batch, or neither."""
+        if self.new.get(table, {}).pop(key, None) is None:
+            self.delete(statement, *key)
+
 
 class Statements:
     """SQL text for one dialect, each compiled when first used, with the order of its parameters."""
@@ -80,6 +85,7 @@ class Statements:
         "claim": (schema.claims, ("ticket", "hold")),
         "journal": (schema.calls, ("buildid",)),
         "chunks": (schema.log_chunks, ("logid",)),
+        "end": (schema.log_ends, ("logid", "number")),
     }
 
     def __init__(self, dialect: Dialect) -> None:

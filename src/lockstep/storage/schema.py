@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -299,6 +299,9 @@ log_chunks = Table(
     Column("packing", SmallInteger, nullable=False, default=0),
     _bytes("content"),
 )
+
+log_ends = Table("log_ends", metadata, _id("logid"), _id("number"), _text("content"))
+"""What an open log of which only a part is kept has said last; a log with a row here is cut."""
 
 claims = Table(
     "claims",

@@ -15,7 +15,7 @@ from lockstep.storage import codec, opening
 from lockstep.storage.batch import Batch, CommandProgress
 from lockstep.storage.errors import StoreError, explain
 from lockstep.storage.load import load
-from lockstep.storage.logs import Packer, add_parts, add_progress, merged
+from lockstep.storage.logs import Packer, add_ends, add_parts, add_progress, merged
 from lockstep.storage.opening import Database
 from lockstep.storage.project import project
 from lockstep.storage.projection import LiveLog, LiveWorker, Projection, seed
@@ -120,6 +120,8 @@ class Store:
             changes = self._memory.changes = Changes()
             for batch in batches:
                 add_parts(self._memory, self._packer, batch.parts)
+                if batch.ends:
+                    add_ends(self._memory, batch.ends)
                 project(self._memory, batch.facts)
                 add_progress(self._memory, batch.progress)
                 if batch.facts:
@@ -197,6 +199,20 @@ class Store:
             }
         except Exception as error:
             raise explain(error, self.database.place) from error
+
+    def log_ends(self) -> dict[int, dict[int, str]]:
+        """The last pieces, by their number, of each log that is cut.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        found: dict[int, dict[int, str]] = {}
+        try:
+            for logid, number, text in self._reader.rows("SELECT logid, number, content FROM log_ends ORDER BY number"):
+                found.setdefault(logid, {})[number] = text
+        except Exception as error:
+            raise explain(error, self.database.place) from error
+        return found
 
     def open_logs(self) -> dict[int, int]:
         """Each log that is not complete, and how many lines of it are stored."""
