@@ -31,9 +31,10 @@ gated = util.BuildFactory([
     steps.ShellCommand(name="gate", command=gate, env={"GATE": util.Interpolate("%(prop:gate)s")},
                        locks=[database.access("exclusive")]),
 ])
+factories = {"quick": quick, "failing": failing, "broken": broken, "gated": gated, "gated-too": gated}
 c["builders"] = [
     util.BuilderConfig(name=name, workernames=["local"], factory=factory, collapseRequests=False)
-    for name, factory in (("quick", quick), ("failing", failing), ("broken", broken), ("gated", gated), ("gated-too", gated))
+    for name, factory in factories.items()
 ]
 """
 
