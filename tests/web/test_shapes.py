@@ -35,7 +35,11 @@ forcescheduler | `name` str, `label` str, `button_name` str, `builder_names[]` s
 project | `projectid` int, `name` str, `slug` str, `description?` str
 """
 KINDS = {"int": int, "date": int, "bool": bool, "str": str, "object": dict}
-BEYOND = {"forcescheduler": {"enabled"}, "buildrequest": {"ended_reason"}}
+BEYOND = {
+    "builder": {"description_format", "description_html"},
+    "forcescheduler": {"enabled"},
+    "buildrequest": {"ended_reason"},
+}
 """Fields that Buildbot gives and the table does not name, and our own."""
 
 
@@ -176,3 +180,43 @@ def test_nested_paths(built: Running, path: str, kind: str) -> None:
 )
 def test_what_does_not_exist_is_said_in_a_sentence(built: Running, path: str) -> None:
     assert set(built.get(path, 404)) == {"error"}
+
+
+def test_a_name_with_a_slash_is_one_part_of_a_path(ci: Running) -> None:
+    odd = "odd%2Fname%20%26%20%3Cx%3E"
+    (found,) = ci.get(f"builders/{odd}")["builders"]
+    assert found["name"] == "odd/name & <x>"
+    assert all(build["builderid"] == found["builderid"] for build in ci.get(f"builders/{odd}/builds")["builds"])
+    assert ci.http.get(f"/builders/{odd}").status_code == 200
+    assert "'odd%2Fname'" in ci.get("builders/odd%252Fname", 404)["error"]
+
+
+def test_slots_of_configured_workers_are_there_and_have_a_limit_only_where_one_is_set(ci: Running) -> None:
+    slots = {lock["worker"]: lock for lock in ci.get("locks", kind="slot")["locks"]}
+    assert {name: (lock["limit"], lock["removed"]) for name, lock in slots.items()} == {
+        "w1": (None, False),
+        "w2": (2, False),
+        "away": (0, False),
+    }
+
+
+def test_whoever_runs_a_scheduler_is_told_whole(built: Running) -> None:
+    (master,) = built.get("masters")["masters"]
+    for path in ("schedulers", "schedulers/1", "masters/1/schedulers"):
+        for scheduler in built.get(path)["schedulers"]:
+            assert set(scheduler["master"]) == set(master)
+            check("master", scheduler["master"])
+
+
+def test_properties_name_scheduler_builder_and_folders(ci: Running) -> None:
+    form = {"builderNames": ["hello"], "reason": "r"}
+    bsid, brids = ci.call("forceschedulers/force", "force", **form)
+    (brid,) = brids.values()
+    ci.built(brid)
+    assert ci.get(f"buildsets/{bsid}/properties")["properties"][0]["scheduler"] == ["force", "Scheduler"]
+    (build,) = ci.get(f"buildrequests/{brid}/builds")["builds"]
+    (found,) = ci.get(f"builds/{build['buildid']}/properties")["properties"]
+    assert found["scheduler"] == ["force", "Scheduler"]
+    assert found["builderid"] == [build["builderid"], "Builder"]
+    home = found["basedir"][0]
+    assert found["builddir"] == [f"{home}/hello", "Worker"]

@@ -36,7 +36,7 @@ def command(client: Client, name: str | None, everything: bool, as_json: bool) -
             (
                 lock["lock"],
                 lock["kind"],
-                f"{lock['used']}/{lock['limit']}",
+                f"{lock['used']}/{lock['limit']}" if lock["limit"] is not None else lock["used"],
                 ", ".join(_holder(holder) for holder in lock["holders"]),
                 lock["waiting"] or "",
             )
@@ -56,7 +56,8 @@ def _holder(holder: dict[str, Any]) -> str:
 
 def _details(lock: dict[str, Any]) -> None:
     """One lock: its holders, and its queue."""
-    click.echo(f"{lock['lock']} ({lock['kind']} lock): {lock['used']} of {lock['limit']} held")
+    limit = f" of {lock['limit']}" if lock["limit"] is not None else ""
+    click.echo(f"{lock['lock']} ({lock['kind']} lock): {lock['used']}{limit} held")
     for holder in lock["holders"]:
         since = f" since {show.clock(holder['since'])}" if holder["since"] else ""
         click.echo(f"  held by {_holder(holder)}{since}, fence {holder['fence']}")

@@ -95,13 +95,13 @@ class Waiter(Struct, kw_only=True, frozen=True):
 
 
 class LockView(Struct, kw_only=True, frozen=True):
-    """A lock as it is now: who holds it, and who waits for it in the order of L40."""
+    """A lock as it is now: who holds it, and who waits for it in the order of L40. `limit` None: there is none."""
 
     lock: str
     kind: str
     name: str
     worker: str
-    limit: int
+    limit: int | None
     used: int
     max_overtakes: int
     removed: bool

@@ -356,7 +356,8 @@ def summary(build: Build, result: Result) -> str:
     if result is Result.SUCCESS:
         return "build successful"
     bad = [step.summary or step.name for step in build.steps if step.result == result]
-    return f"{result.name.lower()} {', '.join(bad)}".strip()
+    word = "failed" if result is Result.FAILURE else result.name.lower()
+    return f"{word} {', '.join(bad)}".strip()
 
 
 # --- the ends of calls, for everybody who can end one

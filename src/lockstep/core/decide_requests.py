@@ -59,6 +59,9 @@ def submit(
 ) -> tuple[int, dict[str, int]]:
     """Emit a build set and its requests. Returns its id and the request id of each builder (the last one's)."""
     state = draft.state
+    if submission.scheduler:
+        own = {**submission.properties, "scheduler": (submission.scheduler, "Scheduler")}
+        submission = msgspec.structs.replace(submission, properties=own)
     ssids = tuple(_stamp(draft, stamp) for stamp in submission.sourcestamps)
     bsid = state.counters.bsid + 1
     draft.emit(

@@ -11,7 +11,7 @@ import msgspec
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import SHOWN, Holder, LockView, Party, Shortage, Waiter, Why, WorkerReason, listed, span
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
-from lockstep.core.nouns import Access, Alternative, Claim, LockKey
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, UNLIMITED, Access, Alternative, Claim, LockKey
 from lockstep.core.records import Build, Request, Step
 from lockstep.core.state import ClaimRef, State
 
@@ -119,16 +119,17 @@ class Reasons:
     def lock(self, key: LockKey, shown: int | None = None) -> LockView:
         """A lock as it is now, with the first `shown` of its waiters (None: all)."""
         queue = self.answers.queue(key)
-        setup = self.state.locks.get(key)
+        setup, limit = self.state.locks.get(key), self.answers.limit(key)
+        worker = self.state.workers.get(key.worker) if key.kind == "slot" else None  # its slot is configured with it
         return LockView(
             lock=str(key),
             kind=key.kind,
             name=key.name,
             worker=key.worker,
-            limit=self.answers.limit(key),
+            limit=limit if limit != UNLIMITED else None,
             used=self.answers.used(key),
-            max_overtakes=setup.max_overtakes if setup is not None else 0,
-            removed=setup is None,
+            max_overtakes=setup.max_overtakes if setup is not None else DEFAULT_MAX_OVERTAKES,
+            removed=setup is None and (worker is None or not worker.configured),
             holders=self.holders(key),
             waiting=len(queue),
             waiters=tuple(self._waiter(key, place, ticket) for place, ticket in enumerate(queue[:shown], 1)),

@@ -5,7 +5,9 @@ It joins the loop, the configuration in force, the builds, the logs, the timers 
 
 import asyncio
 import logging
+import ntpath
 import os
+import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -181,9 +183,12 @@ class House:
         properties["buildnumber"] = (record.number, "Build")
         properties["buildername"] = (record.builder, "Builder")
         properties["workername"] = (record.worker, "Worker")
-        properties["builddir"] = (basedir, "Worker")
-        if buildset.scheduler:
-            properties["scheduler"] = (buildset.scheduler, "Scheduler")
+        properties["builderid"] = (state.builder_ids[record.builder], "Builder")
+        home = str(state.workers[record.worker].info.get("basedir") or "")
+        join = posixpath.join if home.startswith("/") else ntpath.join
+        properties["builddir"] = (join(home, basedir), "Worker")
+        if home:
+            properties["basedir"] = (home, "Worker")
         for name, value in _source_properties(tuple(stamps)).items():
             properties.setdefault(name, (value, "Build"))
         for lock, fence in record.fences.items():

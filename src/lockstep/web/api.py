@@ -6,7 +6,7 @@ Here queries are taken from the URL and answers become JSON; what the answers ar
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -45,7 +45,7 @@ def answer(found: Answer, asked: Asked) -> Response[bytes]:
 
 def params_of(request: Asking) -> Mapping[str, str]:
     """The parts of the path that name things."""
-    return request.path_params
+    return {name: unquote(str(value)) for name, value in request.path_params.items()}
 
 
 def query_of(request: Asking, *extra: str) -> Asked:
@@ -53,13 +53,11 @@ def query_of(request: Asking, *extra: str) -> Asked:
     return parse(request.scope["query_string"].decode("latin-1"), extra)
 
 
-def _stored(door: Door, handler: rest.Handler, *, timed: bool) -> Endpoint:
+def _stored(door: Door, handler: rest.Handler) -> Endpoint:
     """An endpoint that reads the store, in a thread."""
 
     async def endpoint(request: Asking) -> Response[Any]:
-        asked = query_of(request)
-        if timed:
-            asked = msgspec.structs.replace(asked, extra={"now": str(door.now())})
+        asked = msgspec.structs.replace(query_of(request), extra={"now": str(door.now())})
         found = await asyncio.to_thread(handler, door.reads, params_of(request), asked)
         return answer(found, asked)
 
@@ -217,7 +215,7 @@ def _constant(kind: str, items: list[Item]) -> Endpoint:
 
 def routes(door: Door, hub: Hub) -> list[HTTPRouteHandler]:
     """Every route of the API."""
-    made = [_route(path, _stored(door, each, timed="master" in path)) for path, each in rest.ROUTES.items()]
+    made = [_route(path, _stored(door, each)) for path, each in rest.ROUTES.items()]
     made += [_route(path, _rpc(door, path), post) for path in rpc.METHODS]
     own: dict[str, Endpoint] = {
         "": _constant("rootlinks", [{"name": name} for name in spec.ROOTS]),

@@ -4,6 +4,7 @@ Litestar is loaded then, in a thread, so that the server is up sooner and the ev
 """
 
 import asyncio
+from urllib.parse import unquote
 
 from lockstep.web.door import Door
 from lockstep.web.guard import Guard, Receive, Rights, Scope, Send
@@ -24,7 +25,7 @@ class WebApp:
         if self._guard is None:
             await self.load()
         assert self._guard is not None
-        await self._guard(scope, receive, send)
+        await self._guard(with_whole_names(scope), receive, send)
 
     async def load(self) -> None:
         """Load everything that serving needs."""
@@ -35,6 +36,19 @@ class WebApp:
     def close(self) -> None:
         """The server stops: end all event streams."""
         self._hub.close()
+
+
+def with_whole_names(scope: Scope) -> Scope:
+    """The scope with a path in which a name's own slashes stay one segment: `%2F`, and `%25` for its percent signs.
+
+    Whoever reads a name out of a path decodes it (`api.params_of`).
+    """
+    raw = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower() and b"%25" not in raw:
+        return scope
+    segments = raw.partition(b"?")[0].decode("latin-1").split("/")
+    path = "/".join(unquote(segment).replace("%", "%25").replace("/", "%2F") for segment in segments)
+    return {**scope, "path": path}
 
 
 def _make(door: Door, hub: Hub) -> Guard:

@@ -105,7 +105,16 @@ def page(reads: Queries, kind: str, asked: Asked) -> Answer:
 
 
 def _all(kind: str) -> Handler:
-    return lambda reads, _params, asked: page(reads, kind, asked)
+    return lambda reads, _params, asked: _with_masters(reads, page(reads, kind, asked), asked)
+
+
+def _with_masters(reads: Queries, found: Answer, asked: Asked) -> Answer:
+    """Things that name the master that runs them, with all that there is to say of it."""
+    if any("master" in item for item in found.items):
+        (master,) = reads.masters(float(asked.extra["now"]))
+        for item in found.items:
+            item["master"] = master if item["master"] else None
+    return found
 
 
 def _one(kind: str, find: Finder, key: str = "") -> Handler:
@@ -113,6 +122,7 @@ def _one(kind: str, find: Finder, key: str = "") -> Handler:
 
     def handle(reads: Queries, params: Params, asked: Asked) -> Answer:
         item = find(reads, params)
+        _with_masters(reads, Answer(kind, [item]), asked)
         if key and asked.properties:
             item = reads.get(kind, item[key], asked.properties) or item
         return Answer(kind, [item])
@@ -159,7 +169,7 @@ def _masters(reads: Queries, params: Params, asked: Asked) -> Answer:
 def _of_master(kind: str) -> Handler:
     def handle(reads: Queries, params: Params, asked: Asked) -> Answer:
         _masters(reads, params, asked)
-        return page(reads, kind, asked)
+        return _with_masters(reads, page(reads, kind, asked), asked)
 
     return handle
 

@@ -6,7 +6,10 @@ Data for clients and for the documentation's test; BUILDBOT.md section 3 is wher
 from typing import Any, Final
 
 FIELDS: Final[dict[str, str]] = {
-    "builder": "builderid:int description?:str masterids[]:int name:str tags[]:str projectid?:int",
+    "builder": (
+        "builderid:int description?:str description_format?:str description_html?:str masterids[]:int name:str "
+        "tags[]:str projectid?:int"
+    ),
     "buildrequest": (
         "buildrequestid:int builderid:int buildsetid:int claimed:bool claimed_at?:date claimed_by_masterid?:int "
         "complete:bool complete_at?:date priority:int properties?:object results?:int submitted_at:date "
@@ -45,7 +48,7 @@ FIELDS: Final[dict[str, str]] = {
     "forcescheduler": "name:str label:str button_name:str builder_names[]:str all_fields[]:object",
     "project": "projectid:int name:str slug:str description?:str",
     "lock": (
-        "lock:str kind:str name:str worker:str limit:int used:int max_overtakes:int removed:bool "
+        "lock:str kind:str name:str worker:str limit?:int used:int max_overtakes:int removed:bool "
         "holders[]:object waiting:int waiters[]:object"
     ),
     "claim": ("ticket:int state:str by:object hold?:int worker?:str since?:float accesses[]:object reason?:str"),

@@ -39,7 +39,7 @@ class View(Struct):
 
 def builder_path(door: Door, name: str) -> str:
     """The address of a builder's page."""
-    safe = name and "/" not in name and not name.isdigit() and name not in (".", "..")
+    safe = name and not name.isdigit() and name not in (".", "..")
     return f"/builders/{quote(name, safe='') if safe else door.state.builder_ids.get(name, 0)}"
 
 
