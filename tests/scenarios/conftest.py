@@ -1,6 +1,5 @@
 """Fixtures of the scenarios: whole server processes with real agents. What they are made of is in `scene.py`."""
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,20 +11,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from scene import Scene
-
-
-def _fixture_of(file: str, name: str) -> Any:
-    """A fixture that other tests have: the one that installs `buildbot-worker` once."""
-    path = Path(__file__).parents[1] / file
-    spec = importlib.util.spec_from_file_location(f"scenarios_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
-
-
-buildbot_worker = _fixture_of("worker/test_buildbot_worker.py", "buildbot_worker")
 
 
 def _stage(folder: Callable[[], Path]) -> Iterator[Callable[..., Scene]]:

@@ -1,15 +1,12 @@
 """An unmodified `buildbot-worker` 4.3.0, driven through `protocol/buildbot7.py`.
 
-It is installed once into an environment of its own, in pytest's cache; without network the tests are skipped.
+It is installed by a fixture of tests/conftest.py; without network the tests are skipped.
 """
 
-import fcntl
 import os
 import signal
 import subprocess
-import sys
 import uuid
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,26 +16,6 @@ import pytest
 from lockstep.protocol.messages import STDOUT
 
 World = Any  # the fixture's class is in conftest.py
-
-VERSION = "4.3.0"
-
-
-@pytest.fixture(scope="session")
-def buildbot_worker(request: pytest.FixtureRequest) -> Path:
-    """The folder with the worker's programs."""
-    folder = Path(str(request.config.cache.mkdir(f"buildbot-worker-{VERSION}")))  # type: ignore[union-attr]
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        programs = folder / "env" / "bin"
-        ready = folder / f"ready-{sys.version_info.major}.{sys.version_info.minor}"
-        if not ready.exists():
-            venv.create(folder / "env", with_pip=True, clear=True)
-            words = [programs / "python", "-m", "pip", "install", "-q", f"buildbot-worker=={VERSION}"]
-            made = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
-            if made.returncode != 0:
-                pytest.skip(f"buildbot-worker {VERSION} cannot be installed: {made.stderr.strip()[-300:]}")
-            ready.touch()
-    return programs
 
 
 class Worker:

