@@ -83,9 +83,18 @@ class Scene:
         config: what follows the prelude in `master.cfg`.
         prelude: the beginning of `master.cfg`; `%(here)r` stands for the folder.
         env: the environment of the server and its agents, in addition.
+        store: the address of its database; the configuration names it if it is not the default.
     """
 
-    def __init__(self, folder: Path, config: str, prelude: str = PRELUDE, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        prelude: str = PRELUDE,
+        env: dict[str, str] | None = None,
+        store: str = "sqlite:///lockstep.sqlite",
+    ) -> None:
+        self.store = store
         self.folder = folder
         (folder / "gates").mkdir(parents=True, exist_ok=True)
         (folder / "password").write_text("secret\n")
@@ -133,7 +142,7 @@ class Scene:
         until(lambda: b"\n" in out.read_bytes() or process.poll() is not None, "the server", self._told)
         assert process.poll() is None, f"the server did not start\n{self._told()}"
         if self._reads is None:
-            self._reads = Queries("sqlite:///lockstep.sqlite", self.base)
+            self._reads = Queries(self.store, self.base)
 
     @property
     def log(self) -> Path:
