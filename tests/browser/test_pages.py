@@ -160,3 +160,18 @@ def test_no_page_is_wider_than_a_phone(ci: Running, chromium: Browser, path: str
     page.goto(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     context.close()
+
+
+def test_what_a_phone_shows_is_not_broken_letter_by_letter(ci: Running, page: Page) -> None:
+    ci.built(ci.force("hello"))
+    ci.until("BuildStarted", brid=ci.force("holder"))
+    waits = ci.force("wanter")
+    page.set_viewport_size({"width": 400, "height": 800})
+    for path in ("/", "/builders", "/builders/wanter", f"/requests/{waits}", "/workers", "/builds/1"):
+        page.goto(path)
+        thin = """() => [...document.querySelectorAll('td, li, p')].filter(e => {
+            const box = e.getBoundingClientRect();
+            return e.innerText.length > 8 && box.width < 100 && box.height > 60;
+        }).map(e => e.innerText)"""
+        assert page.evaluate(thin) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
