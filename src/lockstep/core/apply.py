@@ -188,8 +188,6 @@ def request_put_back(state: State, fact: f.RequestPutBack, _at: float) -> None:
 
 def request_ended(state: State, fact: f.RequestEnded, _at: float) -> None:
     request = state.requests.pop(fact.brid)
-    if request.state == "rendering" and request.parent:
-        state.allocator.forget_parent(request.ticket)  # it never had a claim that could say so
     move("request", fact.brid, request.state, "ended")
     state.claims.pop(request.ticket, None)
     if request.parent:  # one that never had a claim, its locks not being known yet, is waited for as well
