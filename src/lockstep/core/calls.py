@@ -147,8 +147,8 @@ class CommandResult(Struct, frozen=True, kw_only=True):
     """How a command ended. `rc` is its exit code (-1: it was killed or could not be started), `failure` says why.
 
     `results` holds what some commands answer (`files` of glob and listdir, `stat`, `content` of a small upload).
-    `lost` means that the worker cannot say how it ended. `lines` are the line counts of its logs at its end: a replay
-    feeds observers with them, command by command.
+    `lost` means that the worker cannot say how it ended, `timed_out` that it was ended by a limit of time. `lines` are
+    the line counts of its logs at its end: a replay feeds observers with them, command by command.
     """
 
     rc: int
@@ -156,6 +156,7 @@ class CommandResult(Struct, frozen=True, kw_only=True):
     elapsed: float = 0.0
     results: dict[str, Any] = field(default_factory=dict)
     lost: bool = False
+    timed_out: bool = False
     lines: dict[int, int] = field(default_factory=dict)
 
 

@@ -330,6 +330,7 @@ class Agents:
             elapsed=end.elapsed,
             results=masks.hide_in({**end.results, **results}),
             lost=end.reason in ("lost", "lease", "shutdown"),
+            timed_out=end.reason in ("timeout", "timeout_without_output"),
             lines=self.outputs.end(end.command, call),
         )
         self.house.loop.post(e.CommandEnded(command=end.command, result=result))

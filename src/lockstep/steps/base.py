@@ -301,8 +301,7 @@ class BuildStep:
         if command.log is None and command.stdioLogName:
             command.useLog(self._log_named(command.stdioLogName, command.collects))
         await command.run(doors, self.build.place)
-        if command.failure.startswith("timeout"):
-            self.timed_out = True
+        self.timed_out = self.timed_out or command.timed_out
         return command
 
     def _log_named(self, name: str, eager: bool) -> Log:

@@ -4,9 +4,11 @@ A command here is made, run once, and asked how it ended. What a command's kind 
 BUILDBOT.md section 2; Buildbot's older names for the kinds and for their arguments are translated here.
 """
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from lockstep.config.errors import Place, mistake
 from lockstep.core.calls import CommandResult, RunCommand, Stream
 from lockstep.core.nouns import Result
 from lockstep.steps.context import StepContext
@@ -41,6 +43,12 @@ _OLD_ARGUMENTS: Final = {
 }
 
 
+def check_signal(name: Any, place: Place | None) -> None:
+    """Report an `interruptSignal` that is the name of no signal. One that is rendered is looked at by the worker."""
+    if isinstance(name, str) and not hasattr(signal, f"SIG{name.removeprefix('SIG')}"):
+        mistake(f"interruptSignal: there is no signal {name!r}", '"TERM", for example', place)
+
+
 class RemoteCommand:
     """One command on the worker.
 
@@ -72,6 +80,7 @@ class RemoteCommand:
         self.rc: int | None = None
         self.failure = ""
         self.lost = False
+        self.timed_out = False
         self.interrupted = False
         self.active = False
         self.updates: dict[str, list[Any]] = {}
@@ -156,7 +165,7 @@ class RemoteCommand:
             self.active = False
             if stdio is not None and self.collects:
                 stdio.set_sink(None)
-        self.rc, self.failure, self.lost = ended.rc, ended.failure, ended.lost
+        self.rc, self.failure, self.lost, self.timed_out = ended.rc, ended.failure, ended.lost, ended.timed_out
         self.updates = {name: [value] for name, value in ended.results.items()}
         self.updates["rc"] = [ended.rc]
         for log in self._closing:

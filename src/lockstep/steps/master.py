@@ -10,11 +10,11 @@ import signal
 import subprocess
 from typing import Any, ClassVar
 
-from lockstep.config.errors import missing, mistake
+from lockstep.config.errors import missing
 from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
-from lockstep.steps.commands import command_text, flatten_command
+from lockstep.steps.commands import check_signal, command_text, flatten_command
 from lockstep.steps.logs import Log
 
 _WATCHDOG = 'read -r group && { read -r over || kill -KILL "-$group"; }'
@@ -58,8 +58,7 @@ class MasterShellCommand(BuildStep):
         super().__init__(**kwargs)
         if command is None:
             missing("command", "MasterShellCommand needs a command", place=self.place)
-        if not hasattr(signal, f"SIG{interruptSignal}"):
-            mistake(f"interruptSignal: there is no signal {interruptSignal!r}", place=self.place)
+        check_signal(interruptSignal, self.place)
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
 
@@ -146,7 +145,7 @@ class MasterShellCommand(BuildStep):
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, getattr(signal, f"SIG{name or self.interruptSignal}"))
+                os.killpg(process.pid, getattr(signal, f"SIG{(name or self.interruptSignal).removeprefix('SIG')}"))
 
     def interrupt(self, reason: Any) -> Any:
         """End the program."""

@@ -10,7 +10,7 @@ from lockstep.config.errors import check_keywords, missing
 from lockstep.config.properties import resolve
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
-from lockstep.steps.commands import RemoteCommand, RemoteShellCommand, command_text
+from lockstep.steps.commands import RemoteCommand, RemoteShellCommand, check_signal, command_text
 
 SHELL_KEYWORDS = (
     "command",
@@ -72,6 +72,7 @@ class ShellMixin:
                 check_keywords(type(self).__name__, value, known, place=getattr(self, "place", None))
             else:
                 setattr(self, name, rest.pop(name))
+        check_signal(self.interruptSignal, getattr(self, "place", None))
         if "workdir" in prohibited and "workdir" in rest:
             check_keywords(
                 type(self).__name__, {"workdir": rest.pop("workdir")}, (), place=getattr(self, "place", None)

@@ -404,7 +404,11 @@ class Agent:
             if len(self._works) > MAX_COMMANDS:
                 raise ValueError(f"the worker has {MAX_COMMANDS} commands already")
             work.kind, command = parse_command(start.kind, start.args)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            work.finish(Outcome(-1, "refused", str(error)))
+            return
+        except ValueError as error:
+            work.header(f"{error}\n")
             work.finish(Outcome(-1, "refused", str(error)))
             return
         work.task = asyncio.create_task(run_command(work, command, self._places, self._around))
