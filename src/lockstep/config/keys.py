@@ -3,7 +3,6 @@
 What is checked across keys (names that must exist, locks) is in `check.py`; the values' own classes check themselves.
 """
 
-import codecs
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -317,8 +316,6 @@ def _properties(reader: KeyReader, value: Any, key: str) -> None:
 def _size(reader: KeyReader, value: Any, key: str) -> None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         setattr(reader.draft, key, value)
-        if value:
-            errors.note(f"c['{key}'] has no effect yet", "see the limits in the manual", reader.locator.key(key))
     else:
         reader.wrong(key, f"must be a number of bytes, not {value!r}")
 
@@ -327,8 +324,6 @@ def _log_encoding(reader: KeyReader, value: Any, key: str) -> None:
     try:
         "".encode(value)
         reader.draft.logEncoding = value
-        if codecs.lookup(value).name != "utf-8":
-            errors.note(f"c['{key}'] has no effect yet", "output is taken as UTF-8", reader.locator.key(key))
     except (LookupError, TypeError):
         reader.wrong(key, f"{value!r} is no encoding that Python knows")
 
