@@ -89,11 +89,14 @@ def test_read_a_log_as_it_is_written(ci: Running, page: Page) -> None:
     lines = page.locator("#log > span")
     expect(page.locator("#log")).to_contain_text("waiting for talker", timeout=SOON)
     expect(page.locator("#writing")).to_be_visible()
+    before = int(page.locator("#count").inner_text().split()[0])
     ci.open_gate("talker")
     expect(lines.filter(has_text=re.compile(r"^open\s*$"))).to_have_count(1, timeout=SOON)
     expect(page.locator("#writing")).to_have_count(0, timeout=SOON)
     ci.built(brid)
     contents = ci.one(f"logs/{log['logid']}/contents")["content"].splitlines()
+    assert len(contents) > before
+    expect(page.locator("#count")).to_have_text(f"{len(contents)} lines")
     assert [line.rstrip("\n") for line in lines.all_text_contents()] == [line[1:] for line in contents]
 
 

@@ -36,6 +36,11 @@ function follow(log) {
     if (atEnd) while (log.childElementCount > MAX_LINES) log.firstElementChild.remove();
     if (atEnd) window.scrollTo(0, document.documentElement.scrollHeight);
   }).observe(log, { childList: true });
+  const count = document.getElementById("count");
+  log.addEventListener("htmx:sse:after:message", (event) => {
+    const lines = Number(event.detail.message.id);
+    if (count && lines) count.textContent = lines === 1 ? "1 line" : `${lines} lines`;
+  });
   log.addEventListener("end", () => document.getElementById("writing")?.remove());
   window.scrollTo(0, document.documentElement.scrollHeight);
 }
