@@ -100,7 +100,7 @@ def test_forms_act_and_lead_on(ci: Running) -> None:
 @pytest.mark.parametrize(
     ("path", "form", "part"),
     [
-        ("/builders/hello/force", {"count": "x"}, "&#39;count&#39; must be a whole number"),
+        ("/builders/hello/force", {"count": "x"}, "Field &#39;count&#39;: &#39;x&#39; is no whole number"),
         ("/builders/hello/force", {"properties": "<x>"}, "&#39;&lt;x&gt;&#39; is no property"),
         ("/builders/hello/force/force", {"size": "huge"}, "size"),
         ("/builds/1/stop", {}, "nothing to stop"),
@@ -194,3 +194,21 @@ def test_open_pages_and_streams_end_when_the_server_is_told_to_stop(tmp_path: Pa
             thread.join(10)
         assert len(ended) == 3
         assert server.http.get("/?live=1").status_code == 400
+
+
+def test_a_refused_form_comes_back_filled_in_with_what_is_wrong_at_its_field(ci: Running) -> None:
+    form = {"reason": "my <reason>", "flavour": "bitter", "size": "huge", "branch": "b1"}
+    response = ci.http.post("/builders/hello/force/force", data=form)
+    assert response.status_code == 400
+    page = response.text
+    assert 'value="my &lt;reason&gt;"' in page
+    assert 'value="bitter"' in page
+    assert '<span class="wrong" id="wrong-size">' in page
+    plain = {"branch": "b2", "count": "2", "properties": "x=1\nnonsense"}
+    page = ci.http.post("/builders/hello/force", data=plain).text
+    assert 'value="b2"' in page
+    assert 'value="2"' in page
+    assert "x=1\nnonsense</textarea>" in page
+    assert "&#39;nonsense&#39; is no property" in page
+    assert page.count('class="wrong"') == 1
+    assert 'value="plain"' in page  # the other form is as it was

@@ -3,3 +3,11 @@
 
 class RefusedError(Exception):
     """What was asked for cannot be done. The message is a sentence for the person who asked."""
+
+
+class WrongFieldsError(RefusedError):
+    """Fields of a form are wrong. `fields` says of each what is wrong, by its full name."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(" ".join(f"Field {name!r}: {text}." for name, text in fields.items()))
+        self.fields = fields

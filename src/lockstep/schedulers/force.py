@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import mistake
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import RefusedError, WrongFieldsError
 from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
 from lockstep.schedulers.base import BaseScheduler
 from lockstep.schedulers.parameters import (
@@ -127,7 +127,7 @@ class ForceScheduler(BaseScheduler):
     def submission(self, values: Mapping[str, Any], builder: str, who: str) -> Submission:
         """What a filled-in form asks for on one builder. `values` are by full name; `who` is empty if nobody knows.
 
-        Raises RefusedError with a sentence that names each wrong field.
+        Raises RefusedError; WrongFieldsError where fields are wrong.
         """
         if builder not in self.builderNames:
             raise RefusedError(f"The scheduler {self.name!r} does not build on {builder!r}.")
@@ -143,7 +143,7 @@ class ForceScheduler(BaseScheduler):
             owner = self.username.read(values, errors).get("username", "") or "nobody"
         self._unknown(values, errors)
         if errors:
-            raise RefusedError(" ".join(f"Field {name!r}: {text}." for name, text in errors.items()))
+            raise WrongFieldsError(errors)
         properties: Properties = {name: (value, "Force Build Form") for name, value in found.items()}
         properties["owner"] = (owner, "Force Build Form")
         properties["reason"] = (reason, "Force Build Form")

@@ -6,7 +6,7 @@ A table from address to act; each returns where to go on, or nothing for the pag
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import WrongFieldsError
 from lockstep.web import actions, rest, views
 from lockstep.web.door import Door
 
@@ -24,7 +24,7 @@ def _whole(given: dict[str, Any], name: str) -> None:
         try:
             given[name] = int(given[name])
         except ValueError:
-            raise RefusedError(f"'{name}' must be a whole number.") from None
+            raise WrongFieldsError({name: f"{given[name]!r} is no whole number"}) from None
 
 
 async def _requested(door: Door, answer: list[Any]) -> str:
@@ -41,7 +41,9 @@ async def _force(door: Door, ids: Mapping[str, str], form: Form) -> str:
     for line in dict(form).get("properties", "").splitlines():
         name, equals, value = line.partition("=")
         if line.strip() and not equals:
-            raise RefusedError(f"'{line.strip()[:60]}' is no property; write NAME=VALUE, one a line.")
+            raise WrongFieldsError(
+                {"properties": f"{line.strip()[:60]!r} is no property; write NAME=VALUE, one a line"}
+            )
         if line.strip():
             properties[name.strip()] = value.strip()
     name = await actions.builder_named(door, ids["builder"])
@@ -98,6 +100,26 @@ async def _dead(door: Door, ids: Mapping[str, str], _form: Form) -> str:
     await actions.declare_dead(door, worker["name"], {})
     return ""
 
+
+def filled_again(path: str, ids: Mapping[str, str], form: Form, error: Exception) -> dict[str, Any] | None:
+    """What the page of a form that was refused shows: the form as it was filled in, with what is wrong at its fields.
+
+    None for forms that have nothing to fill in.
+    """
+    if path not in AGAIN:
+        return None
+    values: dict[str, list[str]] = {}
+    for name, value in form:
+        values.setdefault(name, []).append(value)
+    fields = error.fields if isinstance(error, WrongFieldsError) else {}
+    return {"form": ids.get("form", ""), "values": values, "fields": fields, "sentence": str(error)}
+
+
+AGAIN: Final = {
+    "/builders/{builder:str}/force": views.builder,
+    "/builders/{builder:str}/force/{form:str}": views.builder,
+}
+"""Address of a form that a person fills in, to the page that it is on."""
 
 FORMS: Final[dict[str, Act]] = {
     "/builders/{builder:str}/force": _force,

@@ -20,7 +20,7 @@ from lockstep.web.api import NO_STORE, STREAM_HEADERS, Asking, params_of, query_
 from lockstep.web.asking import MissingError
 from lockstep.web.door import Door
 from lockstep.web.drawing import Painter
-from lockstep.web.forms import FORMS, Act
+from lockstep.web.forms import AGAIN, FORMS, Act, filled_again
 from lockstep.web.guard import TOKEN_COOKIE, Rights, is_local
 from lockstep.web.limits import MAX_FORM_FIELDS, PAGE_BREATH, PAGE_SHARE
 from lockstep.web.live import Hub, Queue, next_beat, sse
@@ -135,7 +135,7 @@ class Pages:
     def routes(self) -> list[HTTPRouteHandler]:
         """All of them."""
         shown = [_route(path, self._page(draw)) for path, draw in PAGES.items()]
-        acts = [_route(path, self._form(act), post) for path, act in FORMS.items()]
+        acts = [_route(path, self._form(path, act), post) for path, act in FORMS.items()]
         return [
             *shown,
             *acts,
@@ -178,14 +178,23 @@ class Pages:
         shown = {**self._more(request), "title": "Not found" if status == 404 else "That did not work", "live": False}
         return _html(self._painter.page("error.html", {**shown, "sentence": sentence, "back": _back(request)}), status)
 
-    def _form(self, act: Act) -> Callable[[Asking], Awaitable[Response[Any]]]:
+    def _form(self, where: str, act: Act) -> Callable[[Asking], Awaitable[Response[Any]]]:
         async def endpoint(request: Asking) -> Response[Any]:
             text = (await request.body()).decode("utf-8", "replace")
             try:
                 form = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
             except ValueError:
                 raise RefusedError(f"A form has at most {MAX_FORM_FIELDS} fields.") from None
-            path = await act(self._door, params_of(request), form)
+            ids = params_of(request)
+            try:
+                path = await act(self._door, ids, form)
+            except RefusedError as error:
+                again = filled_again(where, ids, form, error)
+                if again is None:
+                    raise
+                view = await AGAIN[where](self._door, ids)
+                shown = {**view.shown, **self._more(request), "title": view.title, "live": False, "again": again}
+                return _html(self._painter.page(view.template, {**shown, "path_now": shown["path"]}), 400)
             return _see(path or _back(request))
 
         return endpoint
