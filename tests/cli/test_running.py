@@ -219,6 +219,63 @@ def test_the_demo_shows_waiting_and_running_builds_and_leaves_nothing(tmp_path: 
     assert [words for _, words in _processes() if str(tmp_path) in words] == []
 
 
+def test_two_terms_in_quick_succession_leave_nothing_of_the_demo(tmp_path: Path) -> None:
+    """`timeout 60 make demo` sends it to both, and `make` hands it on."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with (tmp_path / "out").open("w") as out:
+        demo = subprocess.Popen(
+            [*PROGRAM, "demo", "--port", "0"], stdout=out, stderr=out, env=environment(TMPDIR=str(temporary))
+        )
+    until(lambda: sum(str(tmp_path) in words for _, words in _processes()) >= 4, "the workers")
+    until(lambda: "Ctrl-C stops" in (tmp_path / "out").read_text(), "the demo")
+    for _ in range(3):
+        demo.send_signal(signal.SIGTERM)
+    assert demo.wait(60) == 0
+    assert list(temporary.iterdir()) == []
+    assert [words for _, words in _processes() if str(tmp_path) in words] == []
+
+
+def test_a_term_while_the_demo_starts_leaves_nothing_of_it(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as out:
+        demo = subprocess.Popen(
+            [*PROGRAM, "demo", "--port", "0"], stdout=out, stderr=out, env=environment(TMPDIR=str(tmp_path))
+        )
+    until(lambda: list(tmp_path.glob("lockstep-demo-*/lockstep.sqlite")), "the server to begin")
+    demo.send_signal(signal.SIGTERM)
+    assert demo.wait(60) in (0, 143)
+    assert list(tmp_path.glob("lockstep-demo-*")) == []
+    assert [words for _, words in _processes() if str(tmp_path) in words] == []
+
+
+def test_stop_workers_ends_those_of_a_former_server_too(tmp_path: Path) -> None:
+    config = SMALL.replace('worker.Worker("bot", "secret")', 'worker.LocalWorker("bot")')
+    (tmp_path / "master.cfg").write_text(config)
+
+    def run(*options: str) -> subprocess.Popen[bytes]:
+        with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+            server = subprocess.Popen(
+                [*PROGRAM, "run", str(tmp_path), "--port", "0", *options], stdout=out, stderr=err, env=environment()
+            )
+        until(lambda: "Lockstep runs" in (tmp_path / "out").read_text(), "the server")
+        until(lambda: "worker bot is connected" in (tmp_path / "err").read_text(), "the worker")
+        return server
+
+    def workers() -> list[str]:
+        return [words for _, words in _processes() if str(tmp_path) in words and "lockstep.worker" in words]
+
+    first = run()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(60) == 0
+    assert workers()
+    second = run("--stop-workers")
+    until(lambda: "local worker bot still runs" in (tmp_path / "err").read_text(), "the word of it")
+    assert "local worker bot started" not in (tmp_path / "err").read_text()
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(60) == 0
+    until(lambda: not workers(), "the end of the worker's guardian, which comes last")
+
+
 def _processes() -> list[tuple[int, str]]:
     """Every process and its command line."""
     found = []

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from scene import DEADLINE, PRELUDE, Scene
+from scene import DEADLINE, PRELUDE, Scene, end_local_worker
 
 from lockstep.core.nouns import Result
 
@@ -120,5 +120,41 @@ def test_local_workers_end_when_they_are_not_configured_any_more(stage: Stage) -
     scene.configure(config.replace("NAMES", "['a/b']"))
     assert scene.cli("reload").returncode == 0
     scene.until(lambda: not agent.exists(), "the local worker to end")
+    scene.until(lambda: not list((scene.base / "workers").glob("a_b.*[!g]")), "its record to be gone")
     (brid,) = scene.force("one")
     assert scene.ended(brid) == [Result.SUCCESS]
+
+
+def test_local_workers_that_were_removed_while_the_server_was_down_end(stage: Stage) -> None:
+    config = """
+        c['workers'] = [worker.LocalWorker(name) for name in NAMES]
+        c['builders'] = [build('one', sh('it'), on='near')]
+    """
+    scene = stage(config.replace("NAMES", "['near', '.far']"))
+    agents = {}
+    for name, folder in (("near", "near"), (".far", "%2Efar")):
+        scene.fact("WorkerUp", worker=name)
+        agents[name] = Path("/proc", (scene.base / "workers" / folder / ".lockstep" / "lock").read_text().strip())
+    scene.kill()
+    scene.configure(config.replace("NAMES", "['near']"))
+    scene.start()
+    scene.until(lambda: not agents[".far"].exists(), "the local worker to end")
+    assert agents["near"].exists()
+    (brid,) = scene.force("one")
+    assert scene.ended(brid) == [Result.SUCCESS]
+
+
+def test_a_local_worker_that_cannot_be_started_is_tried_again_and_hinders_no_other(stage: Stage) -> None:
+    config = """
+        open(here + '/file', 'w')
+        c['workers'] = [worker.LocalWorker('bad', workdir=here + '/file/below'), worker.LocalWorker('good')]
+        c['builders'] = [build('one', sh('it'), on='bad')]
+    """
+    scene = stage(config)
+    scene.fact("WorkerUp", worker="good")
+    assert "local worker bad cannot be started" in scene.log.read_text()
+    (scene.folder / "file").unlink()
+    (brid,) = scene.force("one")
+    assert scene.ended(brid) == [Result.SUCCESS]
+    lock = scene.folder / "file" / "below" / ".lockstep" / "lock"
+    end_local_worker(lock)

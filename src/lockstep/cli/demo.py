@@ -46,6 +46,11 @@ def command(port: int | None, basedir: str | None, verbose: bool) -> int:
       lockstep demo --port 9000 --basedir farm
     """
     folder = Path(basedir).absolute() if basedir else Path(tempfile.mkdtemp(prefix="lockstep-demo-"))
+
+    def leave() -> None:
+        if not basedir:
+            shutil.rmtree(folder, ignore_errors=True)
+
     try:
         _prepare(folder)
         serving.start_log(quiet=not verbose)
@@ -57,10 +62,11 @@ def command(port: int | None, basedir: str | None, verbose: bool) -> int:
         chosen = _port() if port is None else port
         file = str(folder / configs.NAME)
         farewell = f"The farm is kept in {folder}." if basedir else "The demo's folder is removed."
-        return serving.run_server(file, str(folder), "127.0.0.1", chosen, started, stop_workers=True, farewell=farewell)
+        return serving.run_server(
+            file, str(folder), "127.0.0.1", chosen, started, stop_workers=True, leave=leave, farewell=farewell
+        )
     finally:
-        if not basedir:
-            shutil.rmtree(folder, ignore_errors=True)
+        leave()
 
 
 def _prepare(folder: Path) -> None:

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65535),
     help="The port for pages, API and workers; 0 for any that is free. [default: what c['www'] says, else 8010]",
 )
-@click.option(
-    "--stop-workers", is_flag=True, help="End the local workers that this server has started, and what they run."
-)
+@click.option("--stop-workers", is_flag=True, help="At the end, end the local workers too, and what they run.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 def command(config: str, basedir: str | None, host: str, port: int | None, stop_workers: bool, quiet: bool) -> int:
     """Run the server of CONFIG (default: master.cfg) in the foreground.

@@ -21,6 +21,10 @@ from lockstep.cli.codes import CANNOT_RUN, OK, CliError, colour
 if TYPE_CHECKING:
     from lockstep.master.server import Server
 
+SAME_SIGNAL = 1.0
+"""Seconds in which a second signal is the first one, come another way: `timeout` sends it to `make` and to all that
+`make` runs, and `make` hands it on."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _WORDS = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: ", "CRITICAL": "failure: "}
 
@@ -62,9 +66,12 @@ def run_server(
     started: Callable[["Server"], Any],
     *,
     stop_workers: bool = False,
+    leave: Callable[[], None] = lambda: None,
     farewell: str = "Everything is stored; what was running or waiting goes on at the next start.",
 ) -> int:
     """Run a server until it is told to stop. Returns the exit code; CliError if it cannot start or go on.
+
+    With `stop_workers` the local workers are ended too. `leave` is called at the very end, whatever ends it.
 
     Hardly anything that is made while it starts becomes garbage: the collector rests, and later leaves it alone.
     """
@@ -79,11 +86,20 @@ def run_server(
         gc.freeze()
         gc.enable()
         servers.append(server)
-        server.house.spawn(_watch(server, stop_workers))
+        server.house.spawn(_watch(server, stop_workers, leave))
         started(server)
 
+    async def serving() -> str:
+        try:
+            return await serve(file, basedir, host, port, ready)
+        finally:
+            if stop_workers:  # what is left to do is short, and nothing may cut it off
+                signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    if stop_workers:
+        signal.signal(signal.SIGTERM, _end_in_order)
     try:
-        failure = asyncio.run(serve(file, basedir, host, port, ready))
+        failure = asyncio.run(serving())
     except ConfigErrors as exc:
         raise configs.wrong(exc) from exc
     except StoreError as exc:
@@ -93,13 +109,19 @@ def run_server(
     finally:
         for server in servers if stop_workers else ():
             server.local.stop()
+        leave()
     if failure:
         raise CliError(CANNOT_RUN, f"The server had to stop: {failure}", "Mend that and start it again.")
     click.echo(f"Stopped. {farewell}", err=True)
     return OK
 
 
-async def _watch(server: "Server", stop_workers: bool) -> None:
+def _end_in_order(number: int, _frame: Any) -> None:
+    """SIGTERM while the server starts: undo what there is."""
+    raise SystemExit(128 + number)
+
+
+async def _watch(server: "Server", stop_workers: bool, leave: Callable[[], None]) -> None:
     """Say that the server stops, and let a second Ctrl-C end the process at once: the store is safe at any time."""
     await server.stopped.wait()
     if server.failure:
@@ -107,9 +129,17 @@ async def _watch(server: "Server", stop_workers: bool) -> None:
     local = not stop_workers and any(worker.local for worker in server.house.config.workers.values())
     workers = ", but not its local workers" if local else ""
     click.echo(f"\nStopping the server{workers} (again: at once) ...", err=True)
+
+    def at_once(number: int) -> None:
+        if stop_workers:
+            server.local.kill()
+        leave()
+        os._exit(128 + number)
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, os._exit, 128 + number)
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, lambda: None)
+        loop.call_later(SAME_SIGNAL, loop.add_signal_handler, number, at_once, number)
 
 
 def _cannot_listen(exc: OSError) -> CliError:

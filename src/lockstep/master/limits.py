@@ -35,6 +35,9 @@ STOP_CANCELS: Final = 3
 CLOSE_PATIENCE: Final = 2.0
 """Seconds that the code of steps has to end at the server's stop; then it is left behind."""
 
+STOP_PATIENCE: Final = 10.0
+"""Seconds that local workers have to end their commands and themselves when they are stopped; then they are killed."""
+
 REPLAY_PATIENCE: Final = 30.0
 """Seconds after which a replay that waits for what it did before is taken for one that differs."""
 

@@ -4,44 +4,80 @@ An agent whose folder is in use already refuses to start: so a worker of before 
 """
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from lockstep.master import clock
+from lockstep.master.limits import STOP_PATIENCE
 
 log = logging.getLogger(__name__)
 
 
+_LOCK = Path(".lockstep", "lock")
+"""In an agent's folder: locked by the agent that lives there, with its process id in it."""
+
+
 class LocalWorkers:
-    """Starts local workers. Their passwords are random, and live in files that only the server's user can read."""
+    """Starts local workers, finds those of former servers again, and ends them.
+
+    Each has a password, random and in a file that only the server's user can read, and a file that says in which folder
+    it lives: so a later server knows of it, also if it is not configured any more.
+    """
 
     def __init__(self, basedir: str) -> None:
         self._basedir = Path(basedir)
+        self._records = self._basedir / "workers"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ending: list[subprocess.Popen[bytes]] = []
-        self.names: set[str] = set()
-        """The local workers that have been started, or found running."""
+        self._found: set[str] = set()
+        self._ending: dict[str, int] = {}
 
-    def _folder(self, name: str, workdir: str | None) -> Path:
-        return self._basedir / workdir if workdir else self._basedir / "workers" / file_name(name)
+    def _file(self, name: str, ending: str) -> Path:
+        return self._records / f"{file_name(name)}.{ending}"
 
-    def _password_file(self, name: str) -> Path:
-        return self._basedir / "workers" / f"{file_name(name)}.password"
+    def names(self) -> set[str]:
+        """The local workers that were started and have not been ended, by this server or a former one."""
+        return {unquote(path.name.removesuffix(".folder")) for path in self._records.glob("*.folder")}
 
     def password(self, name: str) -> str:
         """The password of a local worker; made when it is first asked for."""
-        path = self._password_file(name)
+        path = self._file(name, "password")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(24))
         return path.read_text().strip()
 
+    def _folder(self, name: str) -> Path | None:
+        """Where a worker lives, or None if there is none of that name."""
+        try:
+            return self._basedir / self._file(name, "folder").read_text().removesuffix("\n")
+        except FileNotFoundError:
+            return None
+
+    def process(self, name: str) -> int | None:
+        """The process id of a local worker that runs."""
+        folder = self._folder(name)
+        try:
+            with (folder or self._basedir).joinpath(_LOCK).open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read() or 0) or None
+        except (OSError, ValueError):
+            pass
+        return None
+
     async def start(self, name: str, workdir: str | None, url: str, lease: float) -> None:
-        """Start a local worker, unless it runs.
+        """Start a local worker, unless it runs. Raises OSError.
 
         Args:
             name: the worker's.
@@ -49,34 +85,39 @@ class LocalWorkers:
             url: where the server listens, `ws://HOST:PORT/`.
             lease: seconds (L61).
         """
-        self.names.add(name)
-        self._tell(name, url)
+        # A worker of before a restart looks there before each attempt to connect.
+        self._write(self._file(name, "url"), url)
         running = self._processes.get(name)
         if running is not None and running.poll() is None:
             return
+        former = self.process(name)
+        if former is not None:
+            if name not in self._found:
+                self._found.add(name)
+                log.info("local worker %s still runs (process %s)", name, former)
+            return
+        self._found.discard(name)
         self.password(name)
-        folder = self._folder(name, workdir)
-        await asyncio.to_thread(self._spawn, name, folder, lease)
+        self._write(self._file(name, "folder"), workdir or f"workers/{file_name(name)}")
+        await asyncio.to_thread(self._spawn, name, lease)
 
-    def _url_file(self, name: str) -> Path:
-        return self._basedir / "workers" / f"{file_name(name)}.url"
-
-    def _tell(self, name: str, url: str) -> None:
-        """Write down where the server listens: a worker of before a restart looks there before each attempt."""
-        path = self._url_file(name)
-        if not path.exists() or path.read_text() != f"{url}\n":
+    def _write(self, path: Path, text: str) -> None:
+        """Have a file with this line, whole at any time."""
+        if not path.exists() or path.read_text() != f"{text}\n":
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".url-new").write_text(f"{url}\n")
-            path.with_suffix(".url-new").replace(path)
+            path.with_name(f"{path.name}-new").write_text(f"{text}\n")
+            path.with_name(f"{path.name}-new").replace(path)
 
-    def _spawn(self, name: str, folder: Path, lease: float) -> None:
+    def _spawn(self, name: str, lease: float) -> None:
+        folder = self._folder(name)
+        assert folder is not None
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "lockstep.worker", "--url", f"@{self._url_file(name)}", "--name", name]
+        command = [sys.executable, "-m", "lockstep.worker", "--url", f"@{self._file(name, 'url')}", "--name", name]
         command += [
             "--basedir",
             str(folder),
             "--password-file",
-            str(self._password_file(name)),
+            str(self._file(name, "password")),
             "--lease",
             f"{lease:g}",
         ]
@@ -86,30 +127,53 @@ class LocalWorkers:
             )
         log.info("local worker %s started in %s", name, folder)
 
-    def end(self, name: str) -> None:
-        """End one local worker, if this process started it; it ends its commands and says so first."""
-        self.names.discard(name)
-        process = self._processes.pop(name, None)
-        if process is not None and process.poll() is None:
-            process.terminate()
-            self._ending.append(process)
-        self._ending = [process for process in self._ending if process.poll() is None]
+    def end(self, name: str) -> bool:
+        """End one local worker; it ends its commands and says so first. True when it is gone; else ask again."""
+        process = self._processes.get(name)
+        number = process.pid if process is not None and process.poll() is None else self.process(name)
+        if number is not None:
+            if self._ending.get(name) != number:
+                self._ending[name] = number
+                log.info("local worker %s is being ended (process %s)", name, number)
+                _signal(number, signal.SIGTERM)
+            return False
+        self._processes.pop(name, None)
+        self._ending.pop(name, None)
+        for ending in ("url", "password", "folder"):
+            self._file(name, ending).unlink(missing_ok=True)
+        return True
 
     def stop(self) -> None:
-        """End the local workers that this process started (for the demo and for `--stop-workers`)."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        """End all local workers, those of former servers too (for the demo and for `--stop-workers`)."""
+        end = clock.monotonic() + STOP_PATIENCE
+        left = self.names()
+        while left and clock.monotonic() < end:
+            left = {name for name in left if not self.end(name)}
+            time.sleep(0.02 if left else 0)
+        self.kill()
+
+    def kill(self) -> None:
+        """End what is left of them at once."""
+        for name in self.names():
+            number = self.process(name)
+            if number is not None:
+                _signal(number, signal.SIGKILL)
+
+    def take_back(self) -> None:
+        """End those that this process has started: it could not start itself."""
+        for name in list(self._processes):
+            self.end(name)
+
+
+def _signal(number: int, what: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(number, what)
 
 
 def file_name(name: str) -> str:
     """A worker's name as the name of a file; two workers never share one."""
     safe = quote(name, safe="")
     # Beside the folders of workers are files with these endings.
-    if safe.startswith(".") or safe.endswith((".log", ".password", ".url", ".url-new")):
+    if safe.startswith(".") or safe.endswith((".log", ".password", ".url", ".url-new", ".folder", ".folder-new")):
         safe = safe.replace(".", "%2E")
     return safe

@@ -140,15 +140,14 @@ class Server:
     async def _start_local(self, config: Config) -> None:
         """Start the local workers that do not run, and end those that are not configured any more and have no work."""
         local = {name: worker for name, worker in config.workers.items() if isinstance(worker, LocalWorker)}
-        for name in self.local.names - local.keys():
-            if not self.loop.state.builds_on.get(name):
+        for name in self.local.names() - local.keys():
+            # One that is not connected never will be: nobody of that name is let in.
+            if not (self.agents.connected(name) and self.loop.state.builds_on.get(name)):
                 self.agents.shut_down(name, "it is not in the configuration any more")
                 self.local.end(name)
         for name, worker in local.items():
             try:
-                if self.agents.connected(name):
-                    self.local.names.add(name)
-                else:
+                if not self.agents.connected(name):
                     await self.local.start(name, worker.workdir, url_of(self.host, self.port), worker.setup().lease)
             except OSError as exc:
                 log.error("local worker %s cannot be started: %s", name, exc)
@@ -157,7 +156,10 @@ class Server:
         """Start local workers again that have ended."""
         while True:
             await asyncio.sleep(LOCAL_PERIOD)
-            await self._start_local(self.house.config)
+            try:
+                await self._start_local(self.house.config)
+            except Exception:
+                log.exception("local workers could not be looked after; that is tried again")
 
     async def _full_passes(self) -> None:
         """Look at everything again from time to time; it changes nothing if all is well (L31)."""
@@ -229,6 +231,8 @@ class Server:
         """Undo a start that failed half way."""
         if (house := getattr(self, "house", None)) is not None:
             await house.close()
+        if (local := getattr(self, "local", None)) is not None:
+            local.take_back()
         await self._close_store()
 
 
