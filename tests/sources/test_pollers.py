@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,8 @@ def test_what_a_program_leaves_behind_keeps_nobody(tmp_path: Path) -> None:
 
 class Svn:
     def __init__(self, path: Path) -> None:
+        if shutil.which("svnadmin") is None:
+            pytest.skip("Subversion is not installed")
         self.url = f"file://{path}"
         self.cwd = path.parent
         run("svnadmin", "create", str(path), cwd=self.cwd)

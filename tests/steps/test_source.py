@@ -1,6 +1,7 @@
 """Git and SVN, on real repositories."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,8 @@ class SvnRepository:
     """A Subversion repository with a trunk."""
 
     def __init__(self, path: Path) -> None:
+        if shutil.which("svnadmin") is None:
+            pytest.skip("Subversion is not installed")
         run("svnadmin", "create", str(path), cwd=path.parent)
         self.url = f"file://{path}"
         run("svn", "mkdir", "-q", "-m", "start", f"{self.url}/trunk", cwd=path.parent)
