@@ -104,9 +104,12 @@ def test_fault_14_a_worker_lock_leaks_neither_on_reload_nor_with_a_lost_worker(s
         scene.running(f"{name}-wait")
     spans = check_lock(scene.facts, "seats", 2)
     first, second = tickets[requests[0]], tickets[requests[1]]
-    # The first grants follow the tickets; which of the two builds ends first with its worker is not anybody's promise.
+    # L40 orders those that wait. Each of the two waits again from the moment in which its build's end is known, which
+    # may be two decisions; then the first one is alone, there is room, and it is granted in that decision (L31). So the
+    # grants follow the tickets first, and then the order in which they were put back, with the tickets they had.
     order = [span.fact.ticket for span in spans]
     assert order[:2] == [first, second]
+    assert order[2:] == [tickets[fact.brid] for fact in scene.facts.of("RequestPutBack")]
     assert sorted(order[2:]) == [first, second]
     more = [*scene.force("c"), *scene.force("d")]
     scene.open("wait")

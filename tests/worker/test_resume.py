@@ -269,12 +269,20 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+KILLS = 7
+
+
 def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -> None:
     """A master in a process of its own, with its store on disk, is killed with SIGKILL under load."""
     store = tmp_path / "store"
     store.mkdir()
     port = free_port()
-    scripts = {f"c{i}": f"for n in $(seq {i} 5 10000); do echo $n; sleep 0.001; done; exit {i}" for i in range(5)}
+    share = 5000 // (KILLS + 1) // 5 * 5
+    scripts = {
+        f"c{i}": f"for r in $(seq 0 {KILLS}); do until [ -e {store}/gate$r ]; do sleep 0.01; done; "
+        f"for n in $(seq $((r * {share} + {i})) 5 $((r * {share} + {share - 1}))); do echo $n; sleep 0.001; done; done; exit {i}"
+        for i in range(5)
+    }
     (store / "commands.json").write_text(json.dumps(scripts))
     program = [sys.executable, str(Path(__file__).with_name("master_program.py")), str(port), str(store)]
     world.master.port, old = port, world.master.port
@@ -282,23 +290,25 @@ def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -
     world.master.port = old
 
     def stored() -> int:
-        return sum(path.stat().st_size for path in store.glob("*.out"))
+        return sum(path.stat().st_size for path in store.glob("*.stdout"))
 
     def ends() -> int:
         return len(list(store.glob("*.end")))
 
-    kills = 0
-    while ends() < len(scripts):
+    for kill in range(KILLS + 1):
         master = subprocess.Popen(program)
         try:
             before = stored()
-            world.until(lambda n=before: stored() > n + 1500 or ends() == len(scripts), "more output")
+            (store / f"gate{kill}").touch()
+            if kill < KILLS:  # the commands cannot get past the next gate: it is killed in the middle of their output
+                world.until(lambda n=before: stored() > n + 700, "more output")
+                assert ends() == 0
+            else:
+                world.until(lambda: ends() == len(scripts), "the ends")
         finally:
             master.kill()
             master.wait()
-        kills += 1
-    assert kills > 2
     for i, name in enumerate(scripts):
-        wanted = b"".join(b"%d\n" % n for n in range(i, 10001, 5))
+        wanted = b"".join(b"%d\n" % n for n in range(i, share * (KILLS + 1), 5))
         assert (store / f"{name}.stdout").read_bytes() == wanted
         assert json.loads((store / f"{name}.end").read_text())["rc"] == i
