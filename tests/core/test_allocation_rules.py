@@ -18,6 +18,7 @@ from lockstep.core.alloc_facts import (
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 
+from .compare import over_the_wire
 from .farm import DB, NET, Farm, need, on_workers, slot, units, whole
 
 
@@ -153,15 +154,36 @@ def test_L6_a_fence_is_not_used_again_when_a_removed_lock_comes_back() -> None:
     assert farm.said(Granted)[0].fences == (2,)
 
 
-def test_L6_a_name_that_changes_its_kind_admits_nobody_until_the_old_one_is_free() -> None:
+@pytest.mark.parametrize("first_new", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_a_name_that_changes_its_kind_admits_nobody_until_the_old_one_is_free(
+    first_new: bool, restart: bool
+) -> None:
     farm = Farm({DB: 1})
     first = farm.get(units(1))
     new = LockKey("worker", "db", "w")
+    if first_new:
+        farm.allocator.set_lock(new, 1)
     farm.allocator.forget_lock(DB)
-    farm.allocator.set_lock(new, 1)
+    if not first_new:
+        farm.allocator.set_lock(new, 1)
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
     second = farm.ask(units(1, new))
     assert farm.decide() == []
     assert farm.end(first) == [second]
+
+
+def test_L6_a_name_that_gets_its_old_kind_back_beside_the_new_one_is_two_locks() -> None:
+    farm = Farm({DB: 1})
+    farm.get(units(1))
+    new = LockKey("worker", "db", "w")
+    farm.allocator.set_lock(new, 1)
+    farm.allocator.forget_lock(DB)
+    second = farm.ask(units(1, new))
+    assert farm.decide() == []
+    farm.allocator.set_lock(DB, 1)
+    assert farm.decide() == [second]
 
 
 def test_L7_a_master_lock_and_a_worker_lock_of_one_name_are_two() -> None:

@@ -5,8 +5,8 @@ from msgspec.structs import replace
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.nouns import Need, Result
-from lockstep.core.values import RequestWish, Setup, Submission
+from lockstep.core.nouns import Access, LockKey, Need, Result
+from lockstep.core.values import LockSetup, RequestWish, Setup, Submission
 
 from .driving import Hand, builder, lock, plan, setup, submission, use, whole
 
@@ -227,6 +227,17 @@ def test_L6_a_lock_that_disappears_while_held_is_named() -> None:
     assert sentence.startswith("Lock 'lock' is gone from the configuration while build 1 of 'first' holds it")
     assert hand.used("lock") == 1
     assert [change.removed for change in hand.new(f.LimitChanged)] == [True]
+
+
+def test_L6_a_lock_that_changes_its_kind_while_held_waits_for_the_old_one() -> None:
+    hand = full("b")
+    worker_lock = LockKey("worker", "lock", "w1")
+    made = setup(builder("first"), builder("b", Access(worker_lock)))
+    hand.put(e.Configured(setup=replace(made, locks=(*made.locks, LockSetup(worker_lock, 1)))))
+    brid = hand.force("b")
+    assert hand.request(brid).state == "waiting"
+    hand.put(e.BuildBroken(buildid=1, result=Result.EXCEPTION, reason="no"))
+    assert hand.request(brid).state == "building"
 
 
 def test_L24_another_need_is_claimed_with_the_old_ticket() -> None:

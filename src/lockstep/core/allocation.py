@@ -9,6 +9,8 @@ Tickets come from the caller, out of one growing counter of the installation; so
 the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
 """
 
+from typing import Final
+
 from msgspec.structs import replace as changed
 
 from lockstep.core.alloc_barriers import Barriers
@@ -21,6 +23,9 @@ from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_snapshot import put_back_together, take_apart
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Claim, LockKey, Need
+
+_OTHER_KIND: Final = {"master": "worker", "worker": "master"}
+"""Kinds of locks that a reload may make of each other under one name (L6)."""
 
 
 class Allocator:
@@ -45,8 +50,10 @@ class Allocator:
         if lock is None:
             lock = board.add_lock(key, 0, max_overtakes)
         lock.removed = False
-        board.leaving.pop(lock, None)
         lock.wanted = min(limit, WHOLE - 1)
+        if lock in board.leaving:
+            del board.leaving[lock]
+            self._enforce_namesakes(lock)
         if lock.k != max_overtakes:
             self._set_k(lock, max_overtakes)
         self._enforce(lock)
@@ -57,6 +64,7 @@ class Allocator:
         if lock is not None:
             lock.removed = True
             self.board.leaving[lock] = None
+            self._enforce_namesakes(lock)
 
     def _set_k(self, lock: Lock, k: int) -> None:
         lock.k = k
@@ -79,9 +87,14 @@ class Allocator:
             self.board.suspects[owner] = None
         self.barriers.stir()
 
+    def _enforce_namesakes(self, lock: Lock) -> None:
+        """A removed lock stays, or has gone: those that have its name and the other kind wait for it, or begin (L6)."""
+        if lock.key.kind in _OTHER_KIND:
+            for other in [each for each in self.board.locks.values() if each.key.name == lock.key.name]:
+                self._enforce(other)
+
     def _has_elder(self, lock: Lock) -> bool:
-        kinds = {"master": "worker", "worker": "master"}
-        other = kinds.get(lock.key.kind)
+        other = _OTHER_KIND.get(lock.key.kind)
         return not lock.removed and any(
             elder.key.kind == other and elder.key.name == lock.key.name and elder.wanted for elder in self.board.leaving
         )
@@ -100,9 +113,7 @@ class Allocator:
             board.limits_moved.pop(lock, None)
             if lock.fence:
                 board.gone[lock.key] = lock.state()
-            for other in board.locks.values():
-                if other.key.name == lock.key.name and other.wanted != other.limit:
-                    self._enforce(other)
+            self._enforce_namesakes(lock)
         return True
 
     # --- claims
@@ -267,6 +278,8 @@ class Allocator:
         """An allocator that decides as the one that was taken apart would have."""
         allocator = cls()
         put_back_together(allocator.board, snapshot)
+        for lock in allocator.board.leaving:
+            allocator._enforce_namesakes(lock)
         for claim in snapshot.waiting:
             allocator.submit(claim)
         for ticket, index in snapshot.pins:
