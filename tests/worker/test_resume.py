@@ -280,7 +280,8 @@ def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -
     share = 5000 // (KILLS + 1) // 5 * 5
     scripts = {
         f"c{i}": f"for r in $(seq 0 {KILLS}); do until [ -e {store}/gate$r ]; do sleep 0.01; done; "
-        f"for n in $(seq $((r * {share} + {i})) 5 $((r * {share} + {share - 1}))); do echo $n; sleep 0.001; done; done; exit {i}"
+        f"for n in $(seq $((r * {share} + {i})) "
+        f"5 $((r * {share} + {share - 1}))); do echo $n; sleep 0.001; done; done; exit {i}"
         for i in range(5)
     }
     (store / "commands.json").write_text(json.dumps(scripts))
