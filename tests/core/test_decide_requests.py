@@ -177,6 +177,35 @@ def test_L24_a_request_that_is_being_rendered_takes_what_a_reload_brings() -> No
     assert hand.request(brid).state == "building"
 
 
+def test_L24_what_is_put_back_is_rendered_again() -> None:
+    hand, _, need = rendered()
+    brid = hand.force()
+    hand.put(e.NeedRendered(brid=brid, need=need))
+    hand.put(e.BuildBroken(buildid=1, result=Result.RETRY, reason="again"))
+    assert hand.errands(x.RenderNeed) == [x.RenderNeed(brid)]
+    assert hand.request(brid).state == "waiting"
+    hand.put(e.NeedRendered(brid=brid, need=need))
+    assert hand.request(brid).state == "building"
+
+
+def test_L24_what_is_put_back_after_a_reload_needs_what_the_new_configuration_says() -> None:
+    hand, _, need = rendered()
+    brid = hand.force()
+    hand.put(e.NeedRendered(brid=brid, need=need))
+    hand.put(e.Configured(setup=setup(builder("b", use("other")), limits={"other": 1})))
+    hand.put(e.BuildBroken(buildid=1, result=Result.RETRY, reason="again"))
+    assert (hand.used("lock"), hand.used("other")) == (0, 1)
+
+
+def test_what_is_put_back_of_a_removed_builder_waits() -> None:
+    hand, _, need = rendered()
+    brid = hand.force()
+    hand.put(e.NeedRendered(brid=brid, need=need))
+    hand.put(e.Configured(setup=setup()))
+    hand.put(e.BuildBroken(buildid=1, result=Result.RETRY, reason="its builder is gone"))
+    assert hand.request(brid).state == "waiting"
+
+
 def test_a_removed_builder_keeps_its_requests_and_serves_none() -> None:
     hand = full("b")
     brid = hand.force("b")

@@ -33,9 +33,13 @@ def settle(draft: Draft) -> None:
 
 
 def _put_back(draft: Draft, brid: int, reason: str) -> None:
+    """Let a request wait again. What it needed may be of a former configuration: it is found out anew (L24)."""
     state = draft.state
+    request = state.requests[brid]
     draft.emit(f.RequestPutBack(brid=brid, since=state.counters.clock + 1, reason=reason))
-    builder = state.builders.get(state.requests[brid].builder)
+    if request.need is not None:
+        draft.emit(f.NeedSet(brid=brid, need=None))
+    builder = state.builders.get(request.builder)
     if builder is not None and builder.need is None:
         draft.effect(x.RenderNeed(brid))
 
