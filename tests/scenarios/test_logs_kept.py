@@ -118,3 +118,27 @@ def test_output_is_decoded_as_configured(stage: Stage) -> None:
     assert scene.output(1, "cyrillic") == "п\n"
     assert scene.output(1, "own", slug="greek") == "α\n"
     assert scene.output(1, "own", slug="told") == "täglich\n"
+
+
+def test_a_closed_log_is_whole_after_a_kill(stage: Stage) -> None:
+    """Also its last line, which never got a newline."""
+    scene = stage(
+        """
+        from buildbot.process.buildstep import BuildStep
+        class Own(BuildStep):
+            async def run(self):
+                await self.addCompleteLog('notes', 'no newline')
+                await self.sleep(1000)
+                return util.SUCCESS
+        c['workers'] = workers('w1')
+        c['builders'] = [build('one', Own(name='own'))]
+        """,
+        "w1",
+    )
+    scene.force("one")
+    scene.fact("LogClosed", buildid=1)
+    scene.kill()
+    scene.start()
+    (log,) = scene.all("logs", "builds/1/steps/own/logs/notes")
+    assert scene.reads.log_contents(log["logid"])["content"] == "no newline\n"
+    assert log["num_lines"] == 1

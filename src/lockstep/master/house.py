@@ -289,6 +289,12 @@ class House:
         if file is not None:
             file.listeners.append(listener)
 
+    def end_log(self, logid: int) -> None:
+        """Its step closes a log: what never got its newline is stored together with that."""
+        file = self.logs.get(logid)
+        if file is not None:
+            self.loop.write(file.close())
+
     def finish_log(self, logid: int) -> int:
         """Nothing more comes: store what never got its newline. Returns the line count."""
         file = self.logs.pop(logid, None)

@@ -205,6 +205,8 @@ class StepRun:
             if isinstance(call, c.SetProperty) and self.build.replayed is not None:
                 self.build.replayed[call.name] = (call.value, call.source)
             self._let_through()
+        elif isinstance(call, c.CloseLog):
+            self._run.house.end_log(call.log)
         record = known or self._record.calls.get(number)
         if record is None:
             raise asyncio.CancelledError
