@@ -102,6 +102,7 @@ class Host:
             self.kill_all()
             self.ended.clear()
         link = self.link = Link(self.timeline, self.random, self, master)
+        master.all_links.append(link)  # were it only there with its first words, a crash before them would not end it
         known = tuple(sorted({*self.running, *self.ended}))
         gone = tuple(sorted(self.gone))
         link.to_master(lambda: master.hello(link, known if self.lease else (), gone if self.lease else ()))

@@ -249,7 +249,6 @@ class Master:
 
     def hello(self, link: Link, known: tuple[str, ...], gone: tuple[str, ...]) -> None:
         """A machine says what it runs."""
-        self.all_links.append(link)
         self.tokens += 1
         self.hellos[self.tokens] = link
         host = link.host
