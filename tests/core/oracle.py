@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Hold, Pinned, Sentenced, Unpinned
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
 Bars = list[tuple[Claim, Access]]
 
@@ -20,7 +20,7 @@ class Oracle:
         self.limits: dict[LockKey, int] = {}
         self.overtakes: dict[LockKey, int] = {}
         self.removed: set[LockKey] = set()
-        self.grants: dict[LockKey, list[Granted]] = {}
+        self.grants: dict[LockKey, list[tuple[Granted, int]]] = {}
         self.holds: dict[int, Hold] = {}
         self.waiting: dict[int, Claim] = {}
         self.pins: dict[int, Alternative] = {}
@@ -102,7 +102,7 @@ class Oracle:
             claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, self.clock
         )
         for access in alternative.accesses:
-            self.grants.setdefault(access.lock, []).append(fact)
+            self.grants.setdefault(access.lock, []).append((fact, claim.since or claim.ticket))
         self.holds[self.next_hold] = Hold(
             self.next_hold, claim.ticket, claim.owner, index, alternative, fences, claim.level, claim.retryable
         )
@@ -170,9 +170,10 @@ class Oracle:
     def overtaken(self, claim: Claim, key: LockKey) -> int:
         since = claim.since or claim.ticket
         count = 0
-        for grant in self.grants.get(key, []):
+        for grant, began in self.grants.get(key, []):
             before = grant.barrier or grant.level >= claim.level
-            count += grant.ticket > since if before else grant.clock >= since
+            later = began if claim.level == STEP_LEVEL else grant.ticket
+            count += later > since if before else grant.clock >= since
         return count
 
     def due(self, claim: Claim, key: LockKey) -> bool:

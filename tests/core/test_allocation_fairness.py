@@ -317,3 +317,22 @@ def test_L40_a_step_is_among_barriers_where_its_build_is() -> None:
     assert farm.decide() == []
     assert farm.end(other) == [step]
     assert request in farm.allocator.waiting
+
+
+def test_L41_a_request_that_is_put_back_again_and_again_passes_a_waiting_step_K_times_at_most() -> None:
+    """Two builds that rings put back, barriers elsewhere, could hand the lock that a step waits for to and fro."""
+    farm = Farm({DB: 1, NET: 2}, k=2)
+    third = LockKey("master", "third")
+    farm.allocator.set_lock(third, 1, 0)  # where who waits is a barrier at once
+    oldest = farm.get(units(1, NET))
+    running, waiting = farm.get(need(whole(DB), whole(third))), farm.ask(need(whole(DB), whole(third)))
+    step = farm.step(oldest, whole(DB))
+    assert farm.decide() == []
+    for _ in range(3):  # the first grant is to one that waited before the step did
+        farm.allocator.release(farm.hold_of[running])
+        assert farm.decide() == [waiting]
+        farm.last += 1
+        farm.allocator.submit(Claim(running, need(whole(DB), whole(third)), running, since=farm.last, put_back=True))
+        running, waiting = waiting, running
+    farm.allocator.release(farm.hold_of[running])
+    assert farm.decide() == [step]

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
-from lockstep.core.alloc_items import NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Watch
+from lockstep.core.alloc_items import NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Turn, Watch
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 
@@ -68,23 +68,26 @@ class Barriers:
 
     # --- overtaking (L41, L44, L45)
 
-    def entry(self, level: int, ticket: int, granted_level: int, barrier: bool) -> int:
-        """The ticket that a grant counts as at a level: who began to wait before it was overtaken.
+    def entry(self, level: int, turn: Turn) -> int:
+        """The number that a grant counts as at a level: who began to wait before was overtaken.
 
-        Its own, if L40 puts it before that level (a barrier, or no lower level); else it overtakes everybody who waits.
+        Its ticket, if L40 puts it before that level (a barrier, or no lower level); else it overtakes everybody who
+        waits. For steps it is when it began to wait: one that was put back must not pass them for ever (decision 0014).
         """
-        return ticket if barrier or granted_level >= level else self.board.clock + 1
+        if not turn.barrier and turn.level < level:
+            return self.board.clock + 1
+        return turn.since if level == STEP_LEVEL else turn.ticket
 
-    def count(self, lock: Lock, ticket: int, level: int, barrier: bool) -> None:
+    def count(self, lock: Lock, turn: Turn) -> None:
         """Remember a grant at a lock, and find whom it was one too many for."""
         for lane in lock.lane_list:
             late = lane.late
             if len(late) < lane.k:
-                heappush(late, self.entry(lane.level, ticket, level, barrier))
+                heappush(late, self.entry(lane.level, turn))
                 if len(late) < lane.k:
                     continue
             elif late:
-                entry = self.entry(lane.level, ticket, level, barrier)
+                entry = self.entry(lane.level, turn)
                 if entry <= late[0]:
                     continue
                 heapreplace(late, entry)

@@ -6,7 +6,7 @@ A model with plain dictionaries; everything is counted anew each time. See `watc
 from msgspec import Struct
 
 from lockstep.core import facts as f
-from lockstep.core.nouns import Access, LockKey, Need
+from lockstep.core.nouns import STEP_LEVEL, Access, LockKey, Need
 from lockstep.core.state import State
 from lockstep.sim.faults import demand
 
@@ -43,7 +43,7 @@ class GrantsWatch:
         self.since: dict[int, int] = {}
         self.put_back: set[int] = set()
         self.fences: dict[LockKey, int] = {}
-        self.later: dict[LockKey, list[int]] = {}
+        self.later: dict[LockKey, list[tuple[int, int]]] = {}
         self.last_hold = 0
         self.clock = 0
 
@@ -138,7 +138,7 @@ class GrantsWatch:
                 for other in list(self.waiting.values()):
                     if other.ticket != wait.ticket:
                         self._passes(other, fact.ticket, access)
-            self.later.setdefault(access.lock, []).append(fact.ticket)
+            self.later.setdefault(access.lock, []).append((fact.ticket, self.since[fact.ticket]))
 
     def _passes(self, other: Wait, ticket: int, taken: Access) -> None:
         if len(other.need.alternatives) != 1 or ticket < other.ticket or not self.can_be_served(other):
@@ -147,7 +147,9 @@ class GrantsWatch:
         equal = [w.ticket for w in self.waiting.values() if (w.level, w.need) == (other.level, other.need)]
         if not wanted or min(equal) < other.ticket:
             return
-        passed = [each for each in self.later.get(taken.lock, ()) if each > self.since[other.ticket]]
+        step = other.level == STEP_LEVEL
+        turns = [since if step else ticket for ticket, since in self.later.get(taken.lock, ())]
+        passed = [each for each in turns if each > self.since[other.ticket]]
         if len(passed) < self.overtakes.get(taken.lock, 8):
             return
         used = sum(a.count for _, a in self._users(taken)) + taken.count
