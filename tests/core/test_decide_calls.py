@@ -139,6 +139,18 @@ def test_L33_a_wait_for_a_lock_ends_with_its_step(hand: Hand) -> None:
     assert not hand.state.allocator.waiting
 
 
+def test_L33_a_stop_ends_a_calls_wait_at_once_and_for_good(hand: Hand) -> None:
+    other = hand.started("other")
+    hand.prepared(other, 1, whole("x"))
+    hand.call(1, c.Acquire((whole("x"),)), 1)
+    hand.command(1, 2)
+    hand.put(e.StopAsked(buildid=1))
+    assert hand.new(f.ClaimDropped)
+    hand.finished(other, 1)
+    assert not results(hand)
+    assert hand.used("x") == 0
+
+
 @pytest.mark.parametrize("again", [whole("x"), use("y", "counting", 2)])
 def test_L25_a_call_that_could_only_wait_for_its_own_step_breaks_the_build(hand: Hand, again: object) -> None:
     hand.call(1, c.Acquire((use("x"), use("y"))), 1)

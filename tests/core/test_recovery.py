@@ -110,6 +110,20 @@ def test_a_waiting_step_goes_on_waiting_with_its_ticket() -> None:
     assert hand.errands(x.RunStep) == [x.RunStep(second, 1)]
 
 
+def test_L33_a_call_of_a_stopped_step_does_not_wait_again() -> None:
+    hand = Hand(setup(builder("a"), builder("b"), limits={"lock": 1}))
+    first, second = hand.started("a"), hand.started("b")
+    hand.prepared(first, 1, whole("lock"))
+    hand.prepared(second)
+    hand.call(second, c.Acquire((whole("lock"),)), 1)
+    hand.command(second, 2)
+    hand.put(e.StopAsked(buildid=second))
+    hand = crash(hand)
+    assert not hand.state.allocator.waiting
+    hand.finished(first, 1)
+    assert hand.used("lock") == 0
+
+
 def test_a_sleep_has_only_the_rest_to_go() -> None:
     hand = Hand(setup(builder("a")))
     build = hand.started("a")

@@ -241,6 +241,7 @@ def stop_build(draft: Draft, build: Build, reason: str, who: str = "") -> None:
         end_step(draft, build, step, Result.CANCELLED, "cancelled while waiting for locks")
         go_on(draft, build)
     else:
+        drop_waits(draft, step)
         draft.effect(x.InterruptStep(build.buildid, step.number, text))
         _interrupt_commands(draft, build, text)
         _cancel_children(draft, build, f"the build that waited for it is stopped: {text}")

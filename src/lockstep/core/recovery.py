@@ -90,7 +90,7 @@ def _waiting(state: State) -> list[Claim]:
         for step in build.steps if not build.broken else ():
             if step.state == "waiting":
                 claims.append(step_claim(build, step.ticket, step.accesses))
-            elif step.state == "running":
+            elif step.state == "running" and not step.interrupted:
                 claims += [
                     step_claim(build, record.ticket, record.call.accesses)
                     for record in step.calls.values()
