@@ -1,6 +1,7 @@
 """Fairness and rings, rule by rule: each test is named by the rule of LOCKS.md that it pins."""
 
 from lockstep.core.alloc_facts import (
+    BecameBarrier,
     Granted,
     Pinned,
     Sentenced,
@@ -336,3 +337,23 @@ def test_L41_a_request_that_is_put_back_again_and_again_passes_a_waiting_step_K_
         running, waiting = waiting, running
     farm.allocator.release(farm.hold_of[running])
     assert farm.decide() == [step]
+
+
+def test_L42_an_earlier_claim_that_joins_a_class_becomes_due_in_time() -> None:
+    """A class looks out for when its first claim becomes due; an earlier one that joins it is due before."""
+    farm = Farm({DB: 1, slot("a"): 1}, k=1)
+    allocator = farm.allocator  # not `farm.decide`, whose full pass would find what was forgotten
+    ways = Need((*on_workers("a").alternatives, Alternative("", (units(2),))))
+    farm.ask(on_workers("a"))
+    (first,) = allocator.decide()
+    assert isinstance(first, Granted)
+    earlier = farm.ask(ways, level=5)
+    farm.ask(on_workers("a"), level=9)
+    farm.ask(ways)
+    assert allocator.decide() == []
+    farm.ask(units(1))
+    allocator.decide()
+    allocator.set_level(earlier, 0)
+    allocator.decide()
+    allocator.release(first.hold)
+    assert BecameBarrier(earlier, (slot("a"),)) in allocator.decide()

@@ -139,6 +139,9 @@ class Barriers:
             else:
                 watch.add(c)
         c.taken = taken
+        if earlier:  # in single lanes it is entered as of a later first claim, and would be found too late
+            for lane in c.extra:
+                lane.add(c)
         if taken:
             self.board.to_pin[c] = None
 
