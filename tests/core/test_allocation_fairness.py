@@ -341,9 +341,10 @@ def test_L41_a_request_that_is_put_back_again_and_again_passes_a_waiting_step_K_
 
 def test_L42_an_earlier_claim_that_joins_a_class_becomes_due_in_time() -> None:
     """A class looks out for when its first claim becomes due; an earlier one that joins it is due before."""
-    farm = Farm({DB: 1, slot("a"): 1}, k=1)
+    farm = Farm({DB: 1, slot("a"): 1, slot("b"): 1}, k=1)
     allocator = farm.allocator  # not `farm.decide`, whose full pass would find what was forgotten
-    ways = Need((*on_workers("a").alternatives, Alternative("", (units(2),))))
+    allocator.board.band_size = 0  # as if there were many workers
+    ways = Need((*on_workers("a").alternatives, Alternative("b", (Access(slot("b")), units(2)))))
     farm.ask(on_workers("a"))
     (first,) = allocator.decide()
     assert isinstance(first, Granted)
@@ -351,7 +352,7 @@ def test_L42_an_earlier_claim_that_joins_a_class_becomes_due_in_time() -> None:
     farm.ask(on_workers("a"), level=9)
     farm.ask(ways)
     assert allocator.decide() == []
-    farm.ask(units(1))
+    farm.ask(on_workers("b"))
     allocator.decide()
     allocator.set_level(earlier, 0)
     allocator.decide()

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
-from lockstep.core.alloc_items import NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Turn, Watch
+from lockstep.core.alloc_items import BELOW_STEPS, NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Turn, Watch
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 
@@ -80,6 +80,8 @@ class Barriers:
 
     def count(self, lock: Lock, turn: Turn) -> None:
         """Remember a grant at a lock, and find whom it was one too many for."""
+        if turn.barrier and turn.since != turn.ticket:
+            lock.lane(BELOW_STEPS)  # from now on steps count otherwise than new lanes must
         for lane in lock.lane_list:
             late = lane.late
             if len(late) < lane.k:

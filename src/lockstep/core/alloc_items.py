@@ -23,6 +23,9 @@ FOREVER: Final = 1 << 127
 HEAP_START: Final = 256
 """A lazy heap is cleared of stale entries when it has this many, and then when it has doubled."""
 
+BELOW_STEPS: Final = STEP_LEVEL - 1
+"""A lane that no claim is in: what a new lane begins with, where the steps' own lane counts otherwise (`entry`)."""
+
 NO_BARRIER: Final = 1 << 64
 """Ranks of barriers are less than this, others are not."""
 
@@ -251,7 +254,7 @@ class Lock:
             lane.set_k(self.k)
 
     def _forget_lanes(self) -> None:
-        kept = {level: lane for level, lane in self.lanes.items() if lane.users or level == STEP_LEVEL}
+        kept = {level: lane for level, lane in self.lanes.items() if lane.users or level >= BELOW_STEPS}
         self.lanes = kept
 
     def has_room(self, units: int) -> bool:
