@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from lockstep.core.alloc_barriers import Barriers
-from lockstep.core.alloc_items import WHOLE, ClaimClass
+from lockstep.core.alloc_items import NO_BARRIER, WHOLE, ClaimClass
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.allocation import Allocator
-from lockstep.core.nouns import STEP_LEVEL, Claim
+from lockstep.core.nouns import Claim
 
 from .compare import differs
 
@@ -27,22 +27,6 @@ def nobody(*_: Any) -> Iterator[int]:
 
 def directly_only(self: Waits, start: int) -> set[int]:
     return set(self.edges(start))
-
-
-def rank_by_since(self: Barriers, c: ClaimClass) -> int:
-    return c.since if c.pin >= 0 else ((STEP_LEVEL + 1 - c.level) << 128) + c.since
-
-
-def rank_by_own_ticket(self: Barriers, c: ClaimClass) -> int:
-    return c.ticket if c.pin >= 0 else self.plain_rank(c.level, c.ticket)
-
-
-def rank_without_level(self: Barriers, c: ClaimClass) -> int:
-    return c.place if c.pin >= 0 else (1 << 128) + c.ticket
-
-
-def rank_without_barrier(self: Barriers, c: ClaimClass) -> int:
-    return ((STEP_LEVEL + 1 - c.level) << 128) + c.ticket
 
 
 def pin_to_the_first(self: Barriers, c: ClaimClass) -> int:
@@ -73,6 +57,7 @@ def oldest(self: Waits, ring: Any) -> int:
 
 
 REAL_RELEASE = Allocator.release
+REAL_RANK = Barriers.plain_rank
 
 MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "a barrier bars the whole lock": (Barriers, "reserved", lambda self, units: WHOLE),
@@ -87,10 +72,10 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "only later tickets count": (Barriers, "entry", lambda self, level, turn: turn.ticket),
     "lower rank counts for everybody for ever": (Barriers, "entry", lambda self, *_: self.board.clock + 1),
     "impossible claims reserve": (Barriers, "may_reserve", lambda self, c, index: True),
-    "the ticket is lost on RETRY": (Barriers, "rank", rank_by_since),
-    "a step is ranked among barriers by its own ticket": (Barriers, "rank", rank_by_own_ticket),
-    "priority means nothing": (Barriers, "rank", rank_without_level),
-    "barriers are not first": (Barriers, "rank", rank_without_barrier),
+    "the ticket is lost on RETRY": (Barriers, "plain_rank", lambda self, c, ticket: REAL_RANK(self, c, c.since)),
+    "a step is ranked among barriers by its own ticket": (Barriers, "barrier_rank", lambda self, c: c.ticket),
+    "priority means nothing": (Barriers, "plain_rank", lambda self, c, ticket: NO_BARRIER + ticket),
+    "barriers are not first": (Barriers, "barrier_rank", lambda self, c: self.plain_rank(c, c.ticket)),
     "a suspended reservation is no release": (Barriers, "suspended", lambda self, lock: None),
     "an arriving step changes nothing for others": (Queues, "note_arrival", arrival_is_no_change),
     "what spares is not looked at again": (Search, "offer_barred", lambda self: None),

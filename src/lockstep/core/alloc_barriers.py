@@ -217,7 +217,7 @@ class Barriers:
             board.pins_on[worker] = board.pins_on.get(worker, 0) + 1
         if c.special and c.needs_free:
             self.weighed_always[c] = None
-        board.set_rank(c, self.rank(c))
+        board.set_rank(c, self.barrier_rank(c))
         board.rise(c)
         self.watch_closely(c, [lane for _, _, lane in c.pinned])
         board.to_weigh[c] = None
@@ -249,13 +249,13 @@ class Barriers:
         board.set_rank(c, c.plain)
         self.stir()
 
-    def rank(self, c: ClaimClass) -> int:
-        """L40: barriers by place; then steps of running builds, then others by priority; then by ticket."""
-        return c.place if c.pin >= 0 else self.plain_rank(c.level, c.ticket)
+    def barrier_rank(self, c: ClaimClass) -> int:
+        """L40: barriers come first, by place."""
+        return c.place
 
-    def plain_rank(self, level: int, ticket: int) -> int:
-        """The rank of a claim that is no barrier."""
-        return (STEP_LEVEL + 1 - level) * NO_BARRIER + ticket
+    def plain_rank(self, c: ClaimClass, ticket: int) -> int:
+        """L40: after barriers come steps of running builds, then others by priority; then by ticket."""
+        return (STEP_LEVEL + 1 - c.level) * NO_BARRIER + ticket
 
     def settle_pins(self, out: list[Decision]) -> None:
         """Before anything is granted: pins that events touched are kept or dropped, and who is due is pinned (L42b)."""

@@ -103,7 +103,7 @@ class Queues:
         c.since = since
         c.owner = claim.owner
         c.place = place_of(claim.owner, ticket)
-        rank = self.barriers.rank(c)
+        rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank
         self.board.set_rank(c, rank)

@@ -46,9 +46,8 @@ class Reasons:
         for c in self.board.lock_classes(lock) if lock else ():
             for ticket in c.queue:
                 if self.board.class_of.get(ticket) is c:
-                    first = ticket == c.ticket
-                    rank = self.barriers.rank(c) if first else self.barriers.plain_rank(c.level, ticket)
-                    ranked.append((rank, ticket))
+                    barrier = ticket == c.ticket and c.pin >= 0
+                    ranked.append((c.rank if barrier else self.barriers.plain_rank(c, ticket), ticket))
         return [ticket for _, ticket in sorted(set(ranked))]
 
     def reservations(self, key: LockKey) -> list[Reservation]:

@@ -15,7 +15,7 @@ from msgspec.structs import replace as changed
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Impossible, Memory, Sentenced
+from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Impossible, Sentenced
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_reasons import Reasons
@@ -258,10 +258,6 @@ class Allocator:
         return True
 
     # --- answers (more of them: `reasons`)
-
-    def memory(self, key: LockKey) -> Memory:
-        """What is to be stored with the lock after a grant: the K latest tickets of each level (L45)."""
-        return self.reasons.memory(key)
 
     def impossible(self, ticket: int) -> tuple[Impossible, ...]:
         """Why a waiting claim can never be served as the limits are (L5); empty if it can."""

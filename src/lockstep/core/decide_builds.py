@@ -84,7 +84,7 @@ def _claimable(draft: Draft, build: Build, event: e.StepPrepared) -> tuple[tuple
         accesses = normalize(event.accesses)
     except AccessError as error:
         return (), Result.EXCEPTION, str(error)
-    problem = waits_for_itself(draft, build, accesses)
+    problem = waits_for_itself(draft, build, accesses) if accesses else ""
     return ((), Result.EXCEPTION, problem) if problem else (accesses, None, "")
 
 

@@ -41,7 +41,7 @@ def call_made(draft: Draft, event: e.CallMade) -> None:
 
 def _start(draft: Draft, build: Build, step: Step, event: e.CallMade) -> None:
     call = event.call
-    accesses, problem = _claimed(draft, build, call)
+    accesses, problem = _claimed(draft, build, call) if isinstance(call, c.Acquire) else ((), "")
     # Whoever is being stopped claims nothing: such a call has no end, and its step ends without it.
     claims = bool(accesses) and not problem and not step.interrupted
     command = ""
@@ -70,10 +70,8 @@ def _start(draft: Draft, build: Build, step: Step, event: e.CallMade) -> None:
         _end_at_once(draft, build, step, event)
 
 
-def _claimed(draft: Draft, build: Build, call: c.Call) -> tuple[tuple[Access, ...], str]:
+def _claimed(draft: Draft, build: Build, call: c.Acquire) -> tuple[tuple[Access, ...], str]:
     """What a call claims, or why it may not (L4, L12, L25)."""
-    if not isinstance(call, c.Acquire):
-        return (), ""
     try:
         accesses = normalize(call.accesses)
     except AccessError as error:

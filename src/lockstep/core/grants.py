@@ -73,7 +73,7 @@ def _granted(draft: Draft, grant: Granted) -> None:
         hold=grant.hold,
         alternative=grant.alternative,
         fences=grant.fences,
-        memories=tuple(draft.state.allocator.memory(access.lock) for access in grant.alternative.accesses),
+        memories=tuple(draft.state.allocator.reasons.memory(access.lock) for access in grant.alternative.accesses),
     )
     draft.emit(fact)
     if kind == "request":
@@ -101,13 +101,15 @@ def _start_build(draft: Draft, brid: int, grant: f.ClaimGranted) -> None:
         )
     )
     draft.effect(x.BeginBuild(buildid))
-    _show_to_parent(draft, state.builds[buildid], state.buildsets[request.bsid].parent_call)
+    call = state.buildsets[request.bsid].parent_call
+    if call is not None and state.call_waits(call):
+        _show_to_parent(draft, state.builds[buildid], call)
 
 
-def _show_to_parent(draft: Draft, build: Build, call: tuple[int, int, int] | None) -> None:
+def _show_to_parent(draft: Draft, build: Build, call: tuple[int, int, int]) -> None:
     """Link the build from the step that waits for it."""
-    step = draft.state.step(call[0], call[1]) if call is not None and draft.state.call_waits(call) else None
-    if call is not None and step is not None:
+    step = draft.state.step(call[0], call[1])
+    if step is not None:
         name, url = f"{build.builder} #{build.number}", f"/builds/{build.buildid}"
         draft.emit(f.UrlAdded(buildid=call[0], step=step.number, stepid=step.stepid, name=name, url=url))
 

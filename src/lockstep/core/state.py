@@ -119,15 +119,17 @@ class State:
 
     def claim(self, claim: Claim) -> None:
         """A claim begins to wait. Locks that a reload has removed are there for it, with their last limit (L6)."""
-        back = self._bring_back(claim.need)
+        back = self._bring_back(claim.need) if self.removed_locks else ()
         self.allocator.submit(claim)
-        self._let_go(back)
+        for key in back:
+            self.allocator.forget_lock(key)
 
     def claim_other(self, ticket: int, need: Need) -> None:
         """A waiting claim has other alternatives."""
-        back = self._bring_back(need)
+        back = self._bring_back(need) if self.removed_locks else ()
         self.allocator.replace(ticket, need)
-        self._let_go(back)
+        for key in back:
+            self.allocator.forget_lock(key)
 
     def _bring_back(self, need: Need) -> list[LockKey]:
         back = [key for key in locks_of(need) if key in self.removed_locks]
@@ -135,10 +137,6 @@ class State:
             lock = self.removed_locks[key]
             self.allocator.set_lock(key, lock.limit, lock.max_overtakes)
         return back
-
-    def _let_go(self, keys: list[LockKey]) -> None:
-        for key in keys:
-            self.allocator.forget_lock(key)
 
     def waited_buildsets(self, call: tuple[int, int, int]) -> list[Buildset]:
         """The build sets that a call of a running step waits for."""

@@ -30,9 +30,8 @@ TEMPLATES: Final = {name: _template(table) for name, table in _TABLES.items()}
 """Table to a whole row of its defaults."""
 
 
-def key_names(table: Table) -> tuple[str, ...]:
-    """The columns of a table's primary key, in order."""
-    return tuple(column.name for column in table.primary_key.columns)
+KEYS: Final = {name: tuple(column.name for column in table.primary_key.columns) for name, table in _TABLES.items()}
+"""Table to the columns of its primary key, in order."""
 
 
 class Changes:
@@ -123,7 +122,7 @@ class Statements:
         if made is None:
             table = _TABLES[name]
             clause = update(table).values({c: bindparam(f"p_{c}") for c in columns})
-            for key in key_names(table):
+            for key in KEYS[name]:
                 clause = clause.where(table.c[key] == bindparam(f"p_{key}"))
             made = self._make(kind, clause)
         return made
@@ -139,7 +138,7 @@ class Statements:
     def _upsert_clause(self, name: str, columns: tuple[str, ...]) -> ClauseElement:
         table = _TABLES[name]
         given: dict[str, Any] = {c: bindparam(f"p_{c}") for c in TEMPLATES[name]}
-        keys = list(key_names(table))
+        keys = list(KEYS[name])
         if self.dialect.name == "postgresql":
             from sqlalchemy.dialects.postgresql import insert as insert_pg
 
@@ -203,7 +202,7 @@ def _by_columns(rows: dict[Key, dict[str, Any]], keys: Sequence[str]) -> dict[tu
 
 
 def _write_updates(cursor: Any, statements: Statements, name: str, rows: dict[Key, dict[str, Any]]) -> int:
-    groups = _by_columns(rows, key_names(_TABLES[name]))
+    groups = _by_columns(rows, KEYS[name])
     for columns, group in groups.items():
         sql, values = statements.update(name, columns)
         cursor.executemany(sql, [values(row) for row in group])
@@ -216,7 +215,7 @@ def _write_updates(cursor: Any, statements: Statements, name: str, rows: dict[Ke
 
 
 def _write_upserts(cursor: Any, statements: Statements, name: str, rows: dict[Key, dict[str, Any]]) -> int:
-    groups = _by_columns(rows, key_names(_TABLES[name]))
+    groups = _by_columns(rows, KEYS[name])
     template = TEMPLATES[name]
     for columns, group in groups.items():
         sql, values = statements.upsert(name, columns)
