@@ -194,6 +194,24 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("util.MasterLock('a', maxCount=2**40 + 1)", 'MasterLock "a": maxCount must be at most 1099511627776'),
+        ("util.MasterLock('a', maxOvertakes=1001)", 'MasterLock "a": maxOvertakes must be at most 1000, not 1001'),
+        ("util.MasterLock('a').access('counting', 10**30)", 'lock "a": count must be at most 1099511627776'),
+        ("util.WorkerLock('a\\0b')", "WorkerLock: the name must have at most 200 characters, all printable"),
+        ("util.MasterLock('a' * 201)", "MasterLock: the name must have at most 200 characters, all printable"),
+        ("worker.Worker('w', 'pw', max_builds=10**30)", 'Worker "w": max_builds must be a whole number from 1 to'),
+        ("worker.Worker('w', 'pw', properties={'x': [2**63]})", 'Worker "w": properties: the value of "x" must be'),
+        ("schedulers.AnyBranchScheduler('s', builderNames=['b'], priority=2**31)", "scheduler 's': priority must be"),
+    ],
+)
+def test_numbers_and_names_that_no_store_takes(mistakes: Mistakes, line: str, expected: str) -> None:
+    found = mistakes(f"{line}\n")
+    assert any(each.startswith(f"3: {expected}") for each in found), found
+
+
 def test_L05_a_count_that_a_master_lock_can_never_serve(mistakes: Mistakes) -> None:
     text = ONE_BUILDER + (
         "db = util.MasterLock('db', maxCount=2)\n"

@@ -78,7 +78,7 @@ def test_L3_nothing_is_granted_at_once_even_under_an_exclusive_holder_or_a_limit
     assert farm.allocator.reasons.queue(DB) == []
 
 
-@pytest.mark.parametrize("count", [True, -1, 1.0, "1", None])
+@pytest.mark.parametrize("count", [True, -1, 1.0, "1", None, 2**40 + 1])
 def test_L4_a_count_is_a_whole_number_and_no_bool(count: Any) -> None:
     with pytest.raises(BadCountError, match="db") as caught:
         check_access(Access(DB, "counting", count))

@@ -1,5 +1,6 @@
 """Requests: taken in, merged, rendered, cancelled; and what a reload does to them. See `driving.py`."""
 
+import pytest
 from msgspec.structs import replace
 
 from lockstep.core import effects as x
@@ -23,6 +24,26 @@ def test_an_unknown_builder_is_refused_in_a_sentence() -> None:
     hand = full("b")
     hand.put(e.Submitted(submission=submission("b", "nobody"), token=3))
     assert hand.errands(x.Reply) == [x.Reply(3, None, "There is no builder 'nobody'.")]
+    assert not hand.last.facts
+
+
+@pytest.mark.parametrize("value", [2**63, [{"deep": -(2**63)}]])
+def test_a_number_in_a_property_that_no_store_takes_is_refused(value: object) -> None:
+    hand = full("b")
+    wish = RequestWish(builder="b", properties={"x": (value, "test")})
+    for wanted in (Submission(requests=(wish,)), replace(submission("b"), properties=wish.properties)):
+        hand.put(e.Submitted(submission=wanted, token=3))
+        assert hand.errands(x.Reply)[0].error.startswith("Property 'x' has a whole number that is not from -")
+        assert not hand.last.facts
+
+
+def test_a_priority_that_no_store_takes_is_refused() -> None:
+    hand = full("b")
+    hand.put(e.Submitted(submission=Submission(requests=(RequestWish(builder="b", priority=2**31),)), token=3))
+    assert hand.errands(x.Reply)[0].error == "Priorities are from -2147483647 to 2147483647."
+    brid = hand.force("b", priority=-(2**31) + 1)
+    hand.put(e.PriorityAsked(brid=brid, priority=10**30, token=4))
+    assert hand.errands(x.Reply)[0].error == "Priorities are from -2147483647 to 2147483647."
     assert not hand.last.facts
 
 

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
+from lockstep.core.limits import MAX_WHOLE
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -251,6 +253,9 @@ def _listing(names: list[str]) -> str:
 
 def plain(value: Any, what: str, place: Place | None = None) -> bool:
     """Whether `value` is what JSON can say; reports a mistake if it is not."""
+    if isinstance(value, int) and abs(value) > MAX_WHOLE:
+        mistake(f"{what} must be a whole number from -{MAX_WHOLE} to {MAX_WHOLE}, not {value}", place=place)
+        return False
     if value is None or isinstance(value, str | int | float | bool):
         return True
     if isinstance(value, list | tuple):

@@ -9,6 +9,7 @@ from typing import Any
 
 from lockstep.config.errors import ConfigErrors, Mistake, Place, announce, check_keywords, fail, here, mistake
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
+from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import LockSetup
 
@@ -28,8 +29,12 @@ class BaseLock:
         self.name = name if isinstance(name, str) and name else "(no name)"
         if self.name != name:
             mistake(f"{what}: the name must be a text that is not empty, not {name!r}", place=self.place)
+        elif len(name) > MAX_LOCK_NAME or not name.isprintable():
+            self.name = "(no name)"
+            text = f"{what}: the name must have at most {MAX_LOCK_NAME} characters, all printable, not {name[:40]!r}"
+            mistake(text, place=self.place)
         self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
-        self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place)
+        self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
         check_keywords(what, unknown, self._keywords, place=self.place)
         announce(self)
 
@@ -144,6 +149,9 @@ class LockAccess:
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             mistake(f'lock "{lockid.name}": count must be a whole number, 0 or more, not {count!r}', "", self.place)
             self.count = 1
+        elif count > MAX_UNITS:
+            mistake(f'lock "{lockid.name}": count must be at most {MAX_UNITS}, not {count}', "", self.place)
+            self.count = 1
         elif mode == "exclusive" and count != 1:
             hint = "leave the count out: exclusive takes the whole lock"
             mistake(f'lock "{lockid.name}": exclusive access has the count 1, not {count}', hint, self.place)
@@ -174,11 +182,14 @@ class LockAccess:
         return f"{self.lockid!r}.access({self.mode!r}, {self.count})"
 
 
-def _limit(value: Any, what: str, place: Place) -> int:
+def _limit(value: Any, what: str, place: Place, most: int = MAX_UNITS) -> int:
     """A limit as it must be (L4); 1 after reporting a wrong one."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        mistake(f"{what} must be a whole number, 0 or more, not {value!r}", place=place)
+    elif value > most:
+        mistake(f"{what} must be at most {most}, not {value}", place=place)
+    else:
         return value
-    mistake(f"{what} must be a whole number, 0 or more, not {value!r}", place=place)
     return 1
 
 

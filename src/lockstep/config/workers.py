@@ -10,6 +10,7 @@ from typing import Any
 from lockstep.config.errors import check_keywords, here, mistake, note, plain
 from lockstep.config.properties import Properties, is_renderable, render_now
 from lockstep.config.secrets import substitute
+from lockstep.core.limits import MAX_UNITS
 from lockstep.core.values import WorkerSetup
 
 DEFAULT_LEASE = 60.0
@@ -66,9 +67,10 @@ class Worker:
         check_keywords(what, unknown, self._keywords, place=self.place)
         self.max_builds = max_builds
         if max_builds is not None and (
-            isinstance(max_builds, bool) or not isinstance(max_builds, int) or max_builds < 1
+            isinstance(max_builds, bool) or not isinstance(max_builds, int) or not 1 <= max_builds <= MAX_UNITS
         ):
-            mistake(f"{what}: max_builds must be a whole number, 1 or more, not {max_builds!r}", place=self.place)
+            text = f"{what}: max_builds must be a whole number from 1 to {MAX_UNITS}, not {max_builds!r}"
+            mistake(text, place=self.place)
             self.max_builds = None
         self.lease = _seconds(lease, f"{what}: lease", self.place)
         self.assumeDeadAfter = _seconds(assumeDeadAfter, f"{what}: assumeDeadAfter", self.place)

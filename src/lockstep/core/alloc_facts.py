@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from lockstep.core.limits import MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey
 
 Memory = tuple[tuple[int, tuple[int, ...]], ...]
@@ -163,6 +164,8 @@ def check_access(access: Access) -> None:
     count: Any = access.count
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise BadCountError(access.lock, f"count must be an integer >= 0, not {count!r}")
+    if count > MAX_UNITS:
+        raise BadCountError(access.lock, f"count must be at most {MAX_UNITS}, not {count}")
     if access.mode not in ("counting", "exclusive"):
         raise BadCountError(access.lock, f"mode must be 'counting' or 'exclusive', not {access.mode!r}")
     if access.mode == "exclusive" and count != 1:

@@ -3,7 +3,7 @@
 See `decide.py`. How a request becomes a build is in `grants.py`.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,10 +13,12 @@ from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.decide_setup import keep
 from lockstep.core.draft import Draft
-from lockstep.core.limits import MAX_RANK, MAX_REQUESTS_PER_SUBMISSION
+from lockstep.core.limits import MAX_PRIORITY, MAX_RANK, MAX_REQUESTS_PER_SUBMISSION, MAX_WHOLE
 from lockstep.core.nouns import Result
 from lockstep.core.records import Buildset, Request
 from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
+
+BAD_PRIORITY: Final = f"Priorities are from -{MAX_PRIORITY} to {MAX_PRIORITY}."
 
 
 def submitted(draft: Draft, event: e.Submitted) -> None:
@@ -49,9 +51,24 @@ def refusal(draft: Draft, submission: Submission) -> str:
     for wish in submission.requests:
         if wish.builder not in draft.state.builders:
             return f"There is no builder '{wish.builder}'."
+        if abs(wish.priority) > MAX_PRIORITY:
+            return BAD_PRIORITY
     if len(submission.requests) > MAX_REQUESTS_PER_SUBMISSION:
         return f"At most {MAX_REQUESTS_PER_SUBMISSION} builds can be asked for at once."
+    for properties in (submission.properties, *(wish.properties for wish in submission.requests)):
+        for name, (value, _source) in properties.items():
+            if is_too_great(value):
+                return f"Property '{name}' has a whole number that is not from -{MAX_WHOLE} to {MAX_WHOLE}."
     return ""
+
+
+def is_too_great(value: Any) -> bool:
+    """Whether a plain value has a whole number in it that no store takes."""
+    if isinstance(value, int):
+        return abs(value) > MAX_WHOLE
+    if isinstance(value, dict):
+        return any(map(is_too_great, value.values()))
+    return isinstance(value, list | tuple) and any(map(is_too_great, value))
 
 
 def submit(
@@ -235,6 +252,9 @@ def priority_asked(draft: Draft, event: e.PriorityAsked) -> None:
     request = draft.state.requests.get(event.brid)
     if request is None or request.state == "building":
         draft.reply(event.token, error=f"Request {event.brid} does not wait.")
+        return
+    if abs(event.priority) > MAX_PRIORITY:
+        draft.reply(event.token, error=BAD_PRIORITY)
         return
     draft.emit(f.PrioritySet(brid=event.brid, priority=event.priority))
     draft.reply(event.token)

@@ -10,5 +10,20 @@ MAX_CALLS_PER_STEP: Final = 1_000_000
 MAX_REQUESTS_PER_SUBMISSION: Final = 10_000
 MAX_LOGS_PER_STEP: Final = 1_000
 
+MAX_UNITS: Final = 1 << 40
+"""A lock's limit, a count of its units, and a worker's `max_builds`."""
+
+MAX_OVERTAKES: Final = 1_000
+"""A lock's `maxOvertakes`: so many tickets are kept for each priority, and stored with every grant (L45)."""
+
+MAX_LOCK_NAME: Final = 200
+"""Characters of a lock's name."""
+
+MAX_PRIORITY: Final = (1 << 31) - 1
+"""The greatest priority of a request, and with a minus the least."""
+
+MAX_WHOLE: Final = (1 << 63) - 1
+"""The greatest whole number in a property, and with a minus the least: what every database and JSON reader takes."""
+
 MAX_RANK: Final = 1 << 16
 """The greatest order that a hook can give a builder, and with a minus the least."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from lockstep.config.errors import check_keywords, here, mistake
 from lockstep.config.properties import Properties, has_renderables, is_renderable, render_now
+from lockstep.core.limits import MAX_PRIORITY
 from lockstep.core.nouns import Result
 from lockstep.core.values import Change, RequestWish, SourceStamp, Submission
 from lockstep.core.values import Properties as PlainProperties
@@ -68,6 +69,10 @@ class BaseScheduler:
         self.reason = reason if reason is not None else f"{what} scheduler {self.name!r}"
         if priority is not None and not callable(priority) and not isinstance(priority, int):
             mistake(f"scheduler {self.name!r}: priority must be a number or a function", place=self.place)
+            self.priority = None
+        elif isinstance(priority, int) and abs(priority) > MAX_PRIORITY:
+            text = f"scheduler {self.name!r}: priority must be from -{MAX_PRIORITY} to {MAX_PRIORITY}, not {priority}"
+            mistake(text, place=self.place)
             self.priority = None
         known = [keyword for cls in type(self).__mro__ for keyword in vars(cls).get("keywords", ())]
         check_keywords(what, unknown, known, self.not_yet, place=self.place)
