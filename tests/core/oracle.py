@@ -83,7 +83,7 @@ class Oracle:
         out: list[Decision] = []
         while True:
             self.settle_pins(out)
-            if not (self.grant_first(out) or self.sentence(out) or self.drop_locks()):
+            if not (self.sentence(out) or self.grant_first(out) or self.drop_locks()):
                 return out
 
     def grant_first(self, out: list[Decision]) -> bool:

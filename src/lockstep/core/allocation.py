@@ -216,9 +216,12 @@ class Allocator:
             board.suspects.update(board.unbroken)
             board.unbroken.clear()
         while True:
+            # Rings before grants: no grant opens a ring, but one who waits in it may spare whom it should not (L46).
+            if board.suspects:
+                self.search.settle(out)
+                if self._break_ring(out):
+                    continue
             if self.search.grant_first(out):
-                continue
-            if board.suspects and self._break_ring(out):
                 continue
             if not board.leaving or not self._clear_leaving():
                 return out
