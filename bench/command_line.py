@@ -15,11 +15,6 @@ NOBODY = "http://127.0.0.1:9"
 
 ASKING = (("builds",), ("why", "1"), ("locks", "--json"))
 COMMANDS = (("--help",), *((*words, "--url", NOBODY) for words in ASKING))
-    ("--help",),
-    ("builds", "--url", NOBODY),
-    ("why", "1", "--url", NOBODY),
-    ("locks", "--json", "--url", NOBODY),
-)
 RUNS = 15
 WANTED = 0.2
 
