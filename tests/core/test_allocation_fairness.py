@@ -7,6 +7,7 @@ from lockstep.core.alloc_facts import (
     Sentenced,
     Unpinned,
 )
+from lockstep.core.alloc_items import MAX_LANES
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import Access, Alternative, Claim, LockKey, Need
 
@@ -163,6 +164,21 @@ def test_L45_equal_claims_share_one_class_whatever_their_number() -> None:
         farm.ask(whole())
     farm.decide()
     assert len(farm.allocator.board.classes) == 1
+
+
+def test_L45_priorities_that_nobody_has_any_more_cost_nothing() -> None:
+    farm = Farm({DB: 2}, k=3)
+    farm.get(units(1))
+    big = farm.ask(units(2), level=-500)
+    for level in (502, 501):
+        farm.end(farm.get(units(1), level=level))
+    for level in range(500, 0, -1):
+        farm.allocator.cancel(farm.ask(units(2), level=level))
+        assert farm.decide() == []
+    assert len(farm.allocator.board.locks[DB].lanes) <= MAX_LANES + 2
+    assert len(farm.allocator.board.locks[DB].memory()) <= 4
+    farm.get(units(1), level=1)
+    assert [each.ticket for each in farm.said(BecameBarrier)] == [big], "what is waited for is not forgotten"
 
 
 def test_L45_steps_children_and_put_back_claims_are_classes_of_their_own() -> None:

@@ -11,6 +11,7 @@ from lockstep.core.alloc_items import (
     BAND_SIZE,
     CROWDED,
     MAX_CROWDS,
+    MAX_LANES,
     WHOLE,
     Band,
     ClaimClass,
@@ -109,18 +110,25 @@ class Board:
 
     def add_class(self, shape: Shape, level: int, special: bool) -> ClaimClass:
         """A new class, without a claim so far."""
+        shape.users += 1
+        if self.idle > MAX_LANES and 2 * self.idle > len(self.classes) and self._has_too_many_levels(shape, level):
+            self.sweep()
         self.serial += 1
         c = ClaimClass(self.serial, shape, level, special)
         self._add_watches(c)
         self._join_crowd(c)
         self.classes[c] = None
         self.idle += 1
-        shape.users += 1
         if special:
             shape.specials[c] = None
         else:
             shape.classes[level] = c
         return c
+
+    def _has_too_many_levels(self, shape: Shape, level: int) -> bool:
+        """Whether a lock should forget levels for this one: idle classes keep them."""
+        locks = (lock for each in shape.alternatives for lock, _ in each)
+        return any(level not in lock.lanes and len(lock.lanes) >= MAX_LANES for lock in locks)
 
     def _add_watches(self, c: ClaimClass) -> None:
         kinds: dict[tuple[str, str], list[Lane]] = {}

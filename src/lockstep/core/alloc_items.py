@@ -238,8 +238,15 @@ class Lock:
         return lane
 
     def memory(self) -> Memory:
-        """What it remembers of its grants (L45)."""
-        return tuple((lane.level, tuple(sorted(lane.late))) for lane in self.lane_list if lane.late)
+        """What it remembers of its grants (L45). A level that is left out remembers what the next higher one does."""
+        told: list[tuple[int, tuple[int, ...]]] = []
+        before: list[int] = []
+        for lane in reversed(self.lane_list):
+            late = sorted(lane.late)
+            if late != before:
+                told.append((lane.level, tuple(late)))
+                before = late
+        return tuple(reversed(told))
 
     def state(self) -> LockState:
         """The lock as values, but for who holds it."""
