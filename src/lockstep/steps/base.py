@@ -43,8 +43,8 @@ class Recipe:
     def make(self) -> "BuildStep":
         """A fresh step. Lists and dictionaries among the arguments are copied, so that a step may change its own."""
         args, kwargs = _owned(self.args), {name: _own(value) for name, value in self.kwargs.items()}
-        step = self.cls.__new__(self.cls, *args, **kwargs)
-        step._recipe = self  # before __init__ looks at its place
+        step = object.__new__(self.cls)  # not its own: that would remember this very place as the step's
+        step._recipe, step._logs, step._observers = self, {}, {}
         step.__init__(*args, **kwargs)  # type: ignore[misc]
         return step
 
@@ -136,9 +136,8 @@ class BuildStep:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember what the step is made from, before any `__init__` sees it."""
         step = super().__new__(cls)
-        step._recipe = Recipe(cls, _owned(args), {name: _own(value) for name, value in kwargs.items()}, here())
-        step._logs = {}
-        step._observers = {}
+        recipe = Recipe(cls, _owned(args), {name: _own(value) for name, value in kwargs.items()}, here())
+        step._recipe, step._logs, step._observers = recipe, {}, {}
         return step
 
     _logs: dict[str, Log]
