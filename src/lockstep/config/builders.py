@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lockstep.config.errors import Place, check_keywords, here, missing, mistake, nearest, note, plain
+from lockstep.config.errors import Place, check_keywords, here, missing, mistake, named, nearest, note, plain
 from lockstep.config.factory import BuildFactory
 from lockstep.config.locks import tidy
 
@@ -61,7 +61,7 @@ class BuilderConfig:
         for old, new in _OLD_NAMES.items():
             if old in given:
                 given[new] = given.pop(old)
-        self.name: str = name if isinstance(name, str) and name else "(no name)"
+        self.name: str = named(name, "a builder", self.place)
         self.what = f'builder "{self.name}"'
         unknown = {key: value for key, value in given.items() if key not in _KEYWORDS or key in _NOT_YET}
         known = {key: value for key, value in given.items() if key not in unknown}
@@ -70,7 +70,8 @@ class BuilderConfig:
         for value in known.values():
             if isinstance(value, type) and getattr(value, "lockstep_refused", False):
                 self._wrong(f"{getattr(value, 'where', value)} is not supported yet")
-        self._check_name(name)
+        if _RESERVED.match(self.name):
+            self._wrong("names that begin with an underscore are reserved", "choose another name")
         self.workernames = self._workers(known.get("workername"), known.get("workernames"))
         self.factory: BuildFactory = self._factory(known.get("factory"))
         self.builddir = str(known.get("builddir") or safe_name(self.name))
@@ -102,14 +103,6 @@ class BuilderConfig:
     def _wrong(self, text: str, hint: str = "") -> None:
         """Report a mistake of this builder."""
         mistake(f"{self.what}: {text}", hint, self.place)
-
-    def _check_name(self, name: Any) -> None:
-        """A name is a text that is not empty and does not begin with an underscore."""
-        if self.name != name:
-            self.what = "a builder"
-            self._wrong(f"the name must be a text that is not empty, not {name!r}")
-        elif _RESERVED.match(self.name):
-            self._wrong("names that begin with an underscore are reserved", "choose another name")
 
     def _workers(self, one: Any, several: Any) -> list[str]:
         """The workers' names, in their order."""

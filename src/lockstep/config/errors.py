@@ -140,6 +140,21 @@ def mistake(text: str, hint: str = "", place: Place | None = None) -> None:
     collector.add(found)
 
 
+NO_NAME = "(no name)"
+"""What a thing is called whose name is refused."""
+
+
+def named(name: Any, what: str, place: Place) -> str:
+    """The name of a thing (`what`, for the mistake): a text that is not empty and that every store keeps as it is."""
+    if not isinstance(name, str) or not name:
+        mistake(f"{what}: the name must be a text that is not empty, not {name!r}", place=place)
+        return NO_NAME
+    if not name.isprintable():
+        mistake(f"{what}: the name must have printable characters only, not {name!r}", place=place)
+        return NO_NAME
+    return name
+
+
 def missing(names: str | Iterable[str], text: str, hint: str = "", place: Place | None = None) -> None:
     """Report that a thing needs a keyword and has it not, unless a misspelt one of these `names` was reported there."""
     at = place or here()

@@ -7,7 +7,18 @@ a `locks=` list for one worker (L5, L12). Rendering `locks=` (L24) happens in `n
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lockstep.config.errors import ConfigErrors, Mistake, Place, announce, check_keywords, fail, here, mistake
+from lockstep.config.errors import (
+    NO_NAME,
+    ConfigErrors,
+    Mistake,
+    Place,
+    announce,
+    check_keywords,
+    fail,
+    here,
+    mistake,
+    named,
+)
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
 from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
@@ -26,13 +37,11 @@ class BaseLock:
         """Make a lock of that name with `maxCount` units. `maxOvertakes=0` serves in strict order (L42)."""
         self.place = here()
         what = type(self).__name__
-        self.name = name if isinstance(name, str) and name else "(no name)"
-        if self.name != name:
-            mistake(f"{what}: the name must be a text that is not empty, not {name!r}", place=self.place)
-        elif len(name) > MAX_LOCK_NAME or not name.isprintable():
-            self.name = "(no name)"
-            text = f"{what}: the name must have at most {MAX_LOCK_NAME} characters, all printable, not {name[:40]!r}"
+        self.name = named(name, what, self.place)
+        if len(self.name) > MAX_LOCK_NAME:
+            text = f"{what}: the name must have at most {MAX_LOCK_NAME} characters, not {len(name)}: {name[:40]!r}..."
             mistake(text, place=self.place)
+            self.name = NO_NAME
         self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
         self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
         check_keywords(what, unknown, self._keywords, place=self.place)

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
-from lockstep.config.errors import check_keywords, here, mistake, note, plain
+from lockstep.config.errors import check_keywords, here, mistake, named, note, plain
 from lockstep.config.properties import Properties, is_renderable, render_now
 from lockstep.config.secrets import substitute
 from lockstep.core.limits import MAX_UNITS
@@ -58,12 +58,10 @@ class Worker:
     ) -> None:
         """Check and keep what the configuration says."""
         self.place = here()
-        self.name = self.workername = name if isinstance(name, str) and name else "(no name)"
+        self.name = self.workername = named(name, type(self).__name__, self.place)
         self._password = password
         self.locks: Any = [] if locks is None else locks
         what = f'{type(self).__name__} "{self.name}"'
-        if self.name != name:
-            mistake(f"{type(self).__name__}: the name must be a text that is not empty, not {name!r}", place=self.place)
         check_keywords(what, unknown, self._keywords, place=self.place)
         self.max_builds = max_builds
         if max_builds is not None and (

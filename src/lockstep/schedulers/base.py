@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from lockstep.config.errors import check_keywords, here, mistake
+from lockstep.config.errors import check_keywords, here, mistake, named
 from lockstep.config.properties import Properties, has_renderables, is_renderable, render_now
 from lockstep.core.limits import MAX_PRIORITY
 from lockstep.core.nouns import Result
@@ -59,9 +59,7 @@ class BaseScheduler:
         """Take what all schedulers take, and report the rest."""
         self.place = here()
         what = type(self).__name__
-        self.name: str = name if isinstance(name, str) and name else "(no name)"
-        if self.name != name:
-            mistake(f"{what}: the name must be a text that is not empty, not {name!r}", place=self.place)
+        self.name: str = named(name, what, self.place)
         self.builderNames = self._builders(builderNames)
         self.properties: dict[str, Any] = dict(properties or {})
         self.codebases = self._codebases(codebases)
