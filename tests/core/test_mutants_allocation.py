@@ -69,7 +69,7 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "L46 without barriers before": (Waits, "barrier_edges", nobody),
     "L46 without children": (Waits, "child_edges", nobody),
     "L46 without others": (Waits, "_closure", directly_only),
-    "only later tickets count": (Barriers, "entry", lambda self, level, turn: turn.ticket),
+    "only later tickets count": (Barriers, "entry", lambda self, level, ticket, *_: ticket),
     "lower rank counts for everybody for ever": (Barriers, "entry", lambda self, *_: self.board.clock + 1),
     "impossible claims reserve": (Barriers, "may_reserve", lambda self, c, index: True),
     "the ticket is lost on RETRY": (Barriers, "plain_rank", lambda self, c, ticket: REAL_RANK(self, c, c.since)),

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
-from lockstep.core.alloc_items import BELOW_STEPS, NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Turn, Watch
+from lockstep.core.alloc_items import BELOW_STEPS, NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Watch
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 
@@ -68,28 +68,28 @@ class Barriers:
 
     # --- overtaking (L41, L44, L45)
 
-    def entry(self, level: int, turn: Turn) -> int:
+    def entry(self, level: int, ticket: int, since: int, granted_level: int, barrier: bool) -> int:
         """The number that a grant counts as at a level: who began to wait before was overtaken.
 
         Its ticket, if L40 puts it before that level (a barrier, or no lower level); else it overtakes everybody who
         waits. For steps it is when it began to wait: one that was put back must not pass them for ever (decision 0014).
         """
-        if not turn.barrier and turn.level < level:
+        if not barrier and granted_level < level:
             return self.board.clock + 1
-        return turn.since if level == STEP_LEVEL else turn.ticket
+        return since if level == STEP_LEVEL else ticket
 
-    def count(self, lock: Lock, turn: Turn) -> None:
+    def count(self, lock: Lock, ticket: int, since: int, level: int, barrier: bool) -> None:
         """Remember a grant at a lock, and find whom it was one too many for."""
-        if turn.barrier and turn.since != turn.ticket:
+        if barrier and since != ticket:
             lock.lane(BELOW_STEPS)  # from now on steps count otherwise than new lanes must
         for lane in lock.lane_list:
             late = lane.late
             if len(late) < lane.k:
-                heappush(late, self.entry(lane.level, turn))
+                heappush(late, self.entry(lane.level, ticket, since, level, barrier))
                 if len(late) < lane.k:
                     continue
             elif late:
-                entry = self.entry(lane.level, turn)
+                entry = self.entry(lane.level, ticket, since, level, barrier)
                 if entry <= late[0]:
                     continue
                 heapreplace(late, entry)

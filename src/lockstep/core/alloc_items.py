@@ -9,7 +9,7 @@ classes that wait for a slot of any of the same workers. An exclusive access is 
 """
 
 from heapq import heapify, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
 from lockstep.core.alloc_facts import LockState, Memory
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
@@ -285,15 +285,6 @@ class Lock:
 
 NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
 """Where an alternative is parked that never was."""
-
-
-class Turn(NamedTuple):
-    """What a granted claim was when it was granted: how grants are counted hangs on it (L41)."""
-
-    ticket: int
-    since: int
-    level: int
-    barrier: bool
 
 
 class Shape:

@@ -11,7 +11,7 @@ from heapq import heappop, heappush, heapreplace
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Decision, Granted, Hold
-from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry, Turn
+from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
 from lockstep.core.alloc_queues import Queues
 
 
@@ -192,8 +192,7 @@ class Search:
     def _grant(self, c: ClaimClass, index: int, out: list[Decision]) -> None:
         """The first claim of the class gets this alternative: all of it, in this moment (L10, L13)."""
         board = self.board
-        turn = Turn(c.ticket, c.since, c.level, c.pin >= 0)
-        ticket, level, barrier = turn.ticket, turn.level, turn.barrier
+        ticket, since, level, barrier = c.ticket, c.since, c.level, c.pin >= 0
         accesses = c.alts[index]
         if barrier:
             self.barriers.drop_pin(c, accesses)
@@ -216,7 +215,7 @@ class Search:
         out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock))
         self.queues.dequeue(claim)
         for lock, _, _ in accesses:
-            self.barriers.count(lock, turn)
+            self.barriers.count(lock, ticket, since, level, barrier)
         if claim.owner in board.claims_of or claim.owner in board.children_of:
             board.suspects[claim.owner] = None
         self.barriers.stir()
