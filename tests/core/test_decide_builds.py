@@ -301,6 +301,24 @@ def test_L52_the_youngest_of_a_true_ring_is_put_back() -> None:
     assert hand.request(2).state == "building"
 
 
+@pytest.mark.parametrize(("lock", "runs"), [("", True), ("z", True), ("y", False)])
+def test_L52_steps_that_always_run_do_so_if_they_need_no_lock_that_another_has(lock: str, runs: bool) -> None:
+    builders = (builder("old", whole("y")), builder("young", whole("x")))
+    hand = Hand(setup(*builders, limits={"x": 1, "y": 1, "z": 1}))
+    old, young = hand.started("old"), hand.started("young", plan(), plan("clean", alwaysRun=True), plan())
+    hand.prepared(young, 1, whole("y"))
+    hand.prepared(old, 1, whole("x"))
+    assert hand.new(f.RingBroken)
+    assert hand.errands(x.PrepareStep) == [x.PrepareStep(young, 2)]
+    assert hand.step(old).state == "waiting", "what the young one holds is held until its end"
+    hand.prepared(young, 2, *([whole(lock)] if lock else []))
+    if runs:
+        assert hand.errands(x.RunStep) == [x.RunStep(young, 2)]
+        hand.finished(young, 2)
+    assert hand.result(young) is RETRY
+    assert hand.step(old).state == "running"
+
+
 def test_L52_a_child_that_a_ring_frees_is_cancelled_with_its_parent() -> None:
     """The decision that sentences the parent may have granted the child already: it must be stopped all the same."""
     builders = (builder("old", whole("x")), builder("parent", whole("y")), builder("child", whole("y")))
@@ -311,6 +329,8 @@ def test_L52_a_child_that_a_ring_frees_is_cancelled_with_its_parent() -> None:
     hand.call(parent, wait)
     # The child needs what its parent has: a ring of the two.
     assert hand.new(f.RingBroken)
+    assert hand.errands(x.InterruptStep)
+    hand.finished(parent, 1)
     assert hand.result(parent) is RETRY
     assert not [request for request in hand.state.requests.values() if request.builder == "child"]
     hand.prepared(old, 1, whole("y"))

@@ -9,7 +9,7 @@ from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold, Impossible, Memory, Obstacle, Reservation
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
-from lockstep.core.nouns import LockKey
+from lockstep.core.nouns import Access, LockKey
 
 
 class Reasons:
@@ -33,6 +33,11 @@ class Reasons:
         """Units held, the limit if it is held exclusively."""
         lock = self.board.locks.get(key)
         return min(lock.used, max(lock.limit, 1)) if lock and lock.used >= WHOLE else lock.used if lock else 0
+
+    def has_room(self, access: Access) -> bool:
+        """Whether the access fits beside what is held."""
+        lock = self.board.locks.get(access.lock)
+        return lock is not None and lock.has_room(WHOLE if access.mode == "exclusive" else access.count)
 
     def holders(self, key: LockKey) -> list[Hold]:
         """Who holds the lock, in the order of the grants."""

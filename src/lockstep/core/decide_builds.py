@@ -84,6 +84,8 @@ def _claimable(draft: Draft, build: Build, event: e.StepPrepared) -> tuple[tuple
         accesses = normalize(event.accesses)
     except AccessError as error:
         return (), Result.EXCEPTION, str(error)
+    if build.stop_result is Result.RETRY and not all(map(draft.state.allocator.reasons.has_room, accesses)):
+        return (), Result.SKIPPED, "not run: its build is put back, and it needs a lock that another has (L52)"
     problem = waits_for_itself(draft, build, accesses) if accesses else ""
     return ((), Result.EXCEPTION, problem) if problem else (accesses, None, "")
 
@@ -231,20 +233,36 @@ def stop_build(draft: Draft, build: Build, reason: str, who: str = "") -> None:
             # It ends with its commands anyway; now it does not go back to the queue.
             draft.emit(f.BuildStopping(buildid=build.buildid, result=Result.CANCELLED, reason=text, broken=True))
         return
+    _stop(draft, build, Result.CANCELLED, text, "cancelled while waiting for locks")
+
+
+def sentence_build(draft: Draft, build: Build, reason: str) -> None:
+    """Put a ring's youngest build back: its current step is stopped; steps with `alwaysRun` run if they need not wait.
+
+    One that is being stopped already, or is in a ring with its very `alwaysRun` step, runs no more of them (L33, L52).
+    """
+    if build.stop_result is None:
+        _stop(draft, build, Result.RETRY, reason, reason)
+    else:
+        break_build(draft, build, Result.RETRY, reason)
+
+
+def _stop(draft: Draft, build: Build, result: Result, reason: str, waiting: str) -> None:
+    """Stop the current step and let the build end with this result; `waiting` sums up a step that waits for locks."""
     step = current_step(build)
     number = step.number if step is not None else 0
-    draft.emit(f.BuildStopping(buildid=build.buildid, result=Result.CANCELLED, reason=text, step=number))
+    draft.emit(f.BuildStopping(buildid=build.buildid, result=result, reason=reason, step=number))
     if step is None:
         if build.steps:
             go_on(draft, build)
     elif step.state == "waiting":
-        end_step(draft, build, step, Result.CANCELLED, "cancelled while waiting for locks")
+        end_step(draft, build, step, result, waiting)
         go_on(draft, build)
     else:
         drop_waits(draft, step)
-        draft.effect(x.InterruptStep(build.buildid, step.number, text))
-        _interrupt_commands(draft, build, text)
-        _cancel_children(draft, build, f"the build that waited for it is stopped: {text}")
+        draft.effect(x.InterruptStep(build.buildid, step.number, reason))
+        _interrupt_commands(draft, build, reason)
+        _cancel_children(draft, build, f"the build that waited for it is stopped: {reason}")
 
 
 def current_step(build: Build) -> Step | None:

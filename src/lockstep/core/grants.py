@@ -11,7 +11,6 @@ from lockstep.core import facts as f
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
 from lockstep.core.apply import fences_of
 from lockstep.core.draft import Draft
-from lockstep.core.nouns import Result
 from lockstep.core.records import Build
 
 
@@ -62,7 +61,7 @@ def record(draft: Draft, decisions: Sequence[Decision]) -> None:
     # Only now, when everything that was decided is written: what ends with a build may have been granted meanwhile.
     for ticket, text in doomed:
         for build in [build for build in draft.state.builds.values() if build.ticket == ticket]:
-            decide_builds.break_build(draft, build, Result.RETRY, text)
+            decide_builds.sentence_build(draft, build, text)
 
 
 def _granted(draft: Draft, grant: Granted) -> None:
