@@ -319,6 +319,28 @@ def test_L52_steps_that_always_run_do_so_if_they_need_no_lock_that_another_has(l
     assert hand.step(old).state == "running"
 
 
+@pytest.mark.parametrize(
+    ("event", "result"),
+    [
+        (e.BuildBroken(buildid=2, result=STOP, reason="its code swallows every cancel"), RETRY),
+        (e.BuildBroken(buildid=2, result=EXC, reason="its code raised"), RETRY),
+        (e.StopAsked(buildid=2), STOP),
+    ],
+)
+def test_L52_a_sentenced_build_goes_back_whatever_ends_it_but_a_person(event: e.Event, result: Result) -> None:
+    hand = Hand(setup(builder("old", whole("y")), builder("young", whole("x")), limits={"x": 1, "y": 1}))
+    old, young = hand.started("old"), hand.started("young")
+    hand.prepared(young, 1)
+    hand.call(young, c.Acquire((whole("y"),)))
+    hand.prepared(old, 1, whole("x"))
+    assert hand.new(f.RingBroken)
+    hand.put(event)
+    if event == e.StopAsked(buildid=2):
+        hand.finished(young, 1)
+    assert hand.result(young) is result
+    assert hand.step(old).state == "running"
+
+
 def test_L52_a_child_that_a_ring_frees_is_cancelled_with_its_parent() -> None:
     """The decision that sentences the parent may have granted the child already: it must be stopped all the same."""
     builders = (builder("old", whole("x")), builder("parent", whole("y")), builder("child", whole("y")))

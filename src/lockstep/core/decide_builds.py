@@ -300,9 +300,9 @@ UNUSED = "nothing runs on it any more"
 
 
 def break_build(draft: Draft, build: Build, result: Result, reason: str, gone: str = UNUSED) -> None:
-    """End a build as soon as its commands have stopped; no further step runs (HOUSE 2.3, L52).
+    """End a build as soon as its commands have stopped; no further step runs (HOUSE 2.3).
 
-    One that somebody has stopped ends as stopped: it never goes back to the queue.
+    One that is being stopped ends as that was meant: cancelled by somebody, or put back because of a ring.
 
     Args:
         draft: the decision being made.
@@ -313,8 +313,8 @@ def break_build(draft: Draft, build: Build, result: Result, reason: str, gone: s
     """
     if build.broken:
         return
-    if build.stop_result is Result.CANCELLED:
-        result, reason = Result.CANCELLED, f"{build.stop_reason}; {reason}"
+    if build.stop_result is not None:
+        result, reason = build.stop_result, f"{build.stop_reason}; {reason}"
     step = current_step(build)
     number = step.number if step is not None else 0
     draft.emit(f.BuildStopping(buildid=build.buildid, result=result, reason=reason, step=number, broken=True))
