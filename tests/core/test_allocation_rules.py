@@ -66,7 +66,7 @@ def test_L2_a_limit_of_0_admits_nobody(access: Access) -> None:
     farm = Farm({DB: 0})
     ticket = farm.ask(access)
     assert farm.decide() == []
-    assert [each.lock for each in farm.allocator.impossible(ticket)] == [DB]
+    assert [each.lock for each in farm.allocator.reasons.impossible(ticket)] == [DB]
 
 
 def test_L3_nothing_is_granted_at_once_even_under_an_exclusive_holder_or_a_limit_of_0() -> None:
@@ -103,7 +103,7 @@ def test_L5_a_claim_that_became_impossible_stays_says_why_and_reserves_nothing()
     small = farm.ask(units(1))
     assert farm.decide() == [small]
     assert farm.said(Unpinned) == [Unpinned(big)]
-    assert [(each.count, each.limit) for each in farm.allocator.impossible(big)] == [(3, 2)]
+    assert [(each.count, each.limit) for each in farm.allocator.reasons.impossible(big)] == [(3, 2)]
     assert farm.allocator.reasons.reservations(DB) == []
     farm.allocator.set_lock(DB, 3, 0)
     assert farm.decide() == []

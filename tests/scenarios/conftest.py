@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from scene import Scene
+from scene_agents import Cable
 
 
 def _stage(folder: Callable[[], Path]) -> Iterator[Callable[..., Scene]]:
@@ -40,3 +41,17 @@ def stage(tmp_path: Path) -> Iterator[Callable[..., Scene]]:
 def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Scene]]:
     """The same for a server that the tests of a file share."""
     yield from _stage(lambda: tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture
+def cables() -> Iterator[Callable[[int], Cable]]:
+    """Cables to a port, closed with the test."""
+    made: list[Cable] = []
+
+    def make(port: int) -> Cable:
+        made.append(Cable(port))
+        return made[-1]
+
+    yield make
+    for cable in made:
+        cable.close()

@@ -1,9 +1,8 @@
 """Connections that are cut, and agents that die: what they held is kept until nothing of it runs any more (L61)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from scene import Scene
 from scene_agents import Agent, BuildbotWorker, Cable
 from timeline import apart, check_lock
@@ -26,20 +25,6 @@ CONFIG = """
         build('talk', sh('lines', 'for i in $(seq 300); do echo line $i; sleep 0.005; done'), gate('wait'), on='w3'),
     ]
 """
-
-
-@pytest.fixture
-def cables() -> Iterator[Callable[[int], Cable]]:
-    """Cables to a port, closed with the test."""
-    made: list[Cable] = []
-
-    def make(port: int) -> Cable:
-        made.append(Cable(port))
-        return made[-1]
-
-    yield make
-    for cable in made:
-        cable.close()
 
 
 def test_cut_off_and_back_within_the_lease_is_nothing(stage: Stage, cables: Callable[[int], Cable]) -> None:

@@ -1,9 +1,8 @@
 """What happens while somebody is away: the configuration changes, builds are cancelled, time limits run out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from scene import Scene
 from scene_agents import Cable
 from timeline import ENDLESS, apart, check_lock
@@ -12,20 +11,6 @@ from lockstep.core.nouns import Result
 
 Stage = Callable[..., Scene]
 OK = Result.SUCCESS
-
-
-@pytest.fixture
-def cables() -> Iterator[Callable[[int], Cable]]:
-    """Cables to a port, closed with the test."""
-    made: list[Cable] = []
-
-    def make(port: int) -> Cable:
-        made.append(Cable(port))
-        return made[-1]
-
-    yield make
-    for cable in made:
-        cable.close()
 
 
 def test_the_configuration_changes_while_the_server_is_down(stage: Stage) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.draft import Port
 from lockstep.config.errors import Mistake
-from lockstep.config.locks import LockTable, as_accesses
+from lockstep.config.locks import LockTable
 from lockstep.config.needs import Needs, RenderedNeed, worker_properties
 from lockstep.config.properties import Properties, resolve
 from lockstep.config.workers import Worker
 from lockstep.core import values
-from lockstep.core.values import BuilderSetup, LockSetup, SchedulerSetup, Setup, SourceStamp
+from lockstep.core.values import BuilderSetup, SchedulerSetup, Setup, SourceStamp
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,10 +119,6 @@ class Config:
         props = Properties.of(self.request_properties(config, own))
         worker_properties(props, chosen)
         return props.plain()
-
-    def unknown_locks(self, locks: Any, worker: str) -> tuple[LockSetup, ...]:
-        """The locks in a rendered `locks=` value that the core was not told of by `setup()`."""
-        return tuple(self.needs.unknown(as_accesses(locks), worker))
 
     def next_worker(self, builder: str) -> Any:
         """The hook that chooses among a builder's workers, or None."""

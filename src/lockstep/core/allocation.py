@@ -15,7 +15,7 @@ from msgspec.structs import replace as changed
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Impossible, Sentenced
+from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Sentenced
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_reasons import Reasons
@@ -262,12 +262,6 @@ class Allocator:
         for child in list(board.children_of.get(doomed, ())):
             self.forget_parent(child)
         return True
-
-    # --- answers (more of them: `reasons`)
-
-    def impossible(self, ticket: int) -> tuple[Impossible, ...]:
-        """Why a waiting claim can never be served as the limits are (L5); empty if it can."""
-        return self.reasons.impossible(ticket)
 
     # --- snapshots
 

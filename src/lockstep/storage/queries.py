@@ -226,17 +226,6 @@ class Queries:
         text = "".join(piece for _, piece in self.log_lines(logid, first, limit))
         return {"logid": logid, "firstline": first, "content": text}
 
-    def log_tail(self, logid: int, lines: int) -> dict[str, Any]:
-        """The last lines that are stored of a log, as a `logchunk`; `log_lines` goes on from there.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        sql = "SELECT coalesce(max(first_line + num_lines), 0) FROM log_chunks WHERE logid = ?"
-        with self._reader() as reader:
-            end = int(reader.rows(sql, (logid,))[0][0])
-        return self.log_contents(logid, max(0, end - max(0, lines)), lines)
-
     def log_raw(self, logid: int, type_: str) -> Iterator[str]:
         """The text of a whole log without the prefixes of a stdio log (`type_` `s`), piece by piece.
 

@@ -15,7 +15,7 @@ from lockstep.core.errors import RefusedError
 from lockstep.core.values import Patch, Properties, RequestWish, SourceStamp, Submission
 from lockstep.storage.queries import Queries
 from lockstep.web import rest
-from lockstep.web.asking import Item, MissingError, equals
+from lockstep.web.asking import Item, MissingError
 from lockstep.web.door import Door, ForceForm
 from lockstep.web.limits import MAX_COUNT
 
@@ -202,20 +202,9 @@ async def reload(door: Door, params: Params) -> list[str]:
     return list(await door.reload())
 
 
-def running_build_of(door: Door, brid: int) -> int:
-    """The running build of a request, or 0."""
-    request = door.state.requests.get(brid)
-    return request.buildid if request is not None else 0
-
-
 async def builder_named(door: Door, text: str) -> str:
     """The name of the builder with this id or name. Raises MissingError."""
     if text in door.state.builders:
         return text
     item = await find(door, rest.builder, {"builder": text})
     return str(item["name"])
-
-
-def builds_of_request(reads: Queries, brid: int) -> list[Item]:
-    """The builds of a request, oldest first."""
-    return reads.page("builds", [equals("buildrequestid", brid)]).items
