@@ -98,14 +98,19 @@ def test_L70_how_often_it_was_passed_and_what_is_kept_free_for_it() -> None:
     big = farm.ask("big")
     small = farm.ask("small")
     why = farm.why(big)
-    assert why.sentence.endswith("It is next. It was passed 1 time.")
-    assert (why.locks[0].passed, why.locks[0].may_pass) == (1, 1)
+    assert why.sentence.endswith("It is next. It was passed 1 of at most 2 times.")
+    short = why.locks[0]
+    assert (short.passed, short.may_pass, short.max_overtakes, short.ahead, short.behind) == (1, 1, 2, 0, 0)
+    assert (why.can_start, why.barrier, why.kept) == (True, False, ())
     farm.end(small)
     farm.ask("small")
     why = farm.why(big)
     assert why.sentence.endswith("It was passed 2 times, so what it needs is kept free for it.")
-    assert "memory" in why.reserves
+    assert (why.reserves, why.barrier) == ("memory", True)
+    assert [(kept.lock, kept.units, kept.exclusive) for kept in why.kept] == [("memory", 3, False)]
     third = farm.ask("small")
+    short = farm.why(big).locks[0]
+    assert (short.passed, short.may_pass, short.behind) == (2, 0, 1)
     why = farm.why(third)
     assert why.kind == "reserved"
     assert why.sentence.startswith(
@@ -127,7 +132,7 @@ def test_L70_no_worker(event: e.Event | None, sentence: str) -> None:
         farm.connect()
         farm.event(event)
     brid = farm.ask("a")
-    assert farm.why(brid).kind == "worker"
+    assert (farm.why(brid).kind, farm.why(brid).can_start) == ("worker", False)
     assert farm.why(brid).sentence == sentence
 
 
@@ -137,8 +142,25 @@ def test_L5_a_count_above_the_limit_says_so() -> None:
     farm.limits[MEMORY] = 2
     farm.configure()
     why = farm.why(farm.ask("a"))
-    assert why.kind == "never"
+    assert (why.kind, why.can_start) == ("never", False)
     assert why.sentence == "Cannot start as the limits are: it needs 3 of lock 'memory', whose limit is 2."
+
+
+def test_L42_a_slot_lets_others_pass_as_often_as_its_lock_does() -> None:
+    farm = Farm({"a": []})
+    farm.event(
+        e.Configured(
+            setup=Setup(
+                workers=(WorkerSetup(name="w", max_builds=1),),
+                builders=tuple(farm.state.builders.values()),
+                locks=(LockSetup(slot_key("w"), 1),),
+            )
+        )
+    )
+    farm.connect()
+    farm.ask("a")
+    short = farm.why(farm.ask("a")).locks[0]
+    assert (short.kind, short.max_overtakes, short.may_pass) == ("slot", 8, 8)
 
 
 def test_a_builder_that_is_gone() -> None:

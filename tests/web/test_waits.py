@@ -77,6 +77,12 @@ def test_locks_have_holders_with_fences_and_waiters_in_order(held: tuple[Running
     fenced = {access["lock"]: access["fence"] for access in claims[0]["accesses"]}
     assert fenced["database"] == lock["holders"][0]["fence"]
     assert all("Waits for lock 'database'" in claim["reason"] for claim in claims[1:])
+    shorts = [claim["why"]["locks"][0] for claim in claims[1:]]
+    assert [(short["ahead"], short["behind"], short["max_overtakes"]) for short in shorts] == [
+        (0, 2, 8),
+        (1, 1, 8),
+        (2, 0, 8),
+    ]
     assert ci.get("claims", state="waiting", limit=1)["meta"]["total"] == 3
     for brid in brids:
         ci.call(f"buildrequests/{brid}", "cancel")

@@ -1,5 +1,7 @@
 """`lockstep why`: why a request or a build does not go on, in a sentence and what it rests on."""
 
+from typing import Any
+
 import click
 
 from lockstep.cli import references, show
@@ -28,7 +30,17 @@ def command(client: Client, what: str, as_json: bool) -> int:
     for why in found:
         click.echo(why["sentence"])
         for lock in why.get("locks") or ():
-            click.echo(f"  {lock['lock']}: {lock['used']} of {lock['limit']} held, {lock['ahead']} ahead")
+            click.echo(
+                f"  {lock['lock']}: {lock['used']} of {lock['limit']} held, {lock['ahead']} ahead{_passing(lock)}"
+            )
     if not found:
         click.echo("It does not wait.")
     return 0
+
+
+def _passing(lock: dict[str, Any]) -> str:
+    """Who may still pass it at this lock."""
+    if not lock["behind"]:
+        return ""
+    more = f"may pass it {lock['may_pass']} more times" if lock["may_pass"] else "may not pass it any more"
+    return f", {lock['behind']} behind who {more}"

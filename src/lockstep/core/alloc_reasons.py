@@ -9,7 +9,7 @@ from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold, Impossible, Memory, Obstacle, Reservation
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
-from lockstep.core.nouns import Access, LockKey
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 
 
 class Reasons:
@@ -28,6 +28,11 @@ class Reasons:
         """The limit in force: 0 for a lock that is not there."""
         lock = self.board.locks.get(key)
         return lock.limit if lock else 0
+
+    def max_overtakes(self, key: LockKey) -> int:
+        """How often a claim may be overtaken at the lock: its K (L42)."""
+        lock = self.board.locks.get(key)
+        return lock.k if lock else DEFAULT_MAX_OVERTAKES
 
     def used(self, key: LockKey) -> int:
         """Units held, the limit if it is held exclusively."""

@@ -11,7 +11,9 @@ from msgspec import Struct
 SHOWN: Final = 3
 """So many names a sentence lists before it says how many more there are."""
 
-WhyKind = Literal["lock", "reserved", "worker", "hook", "never", "preparing", "builds", "sleep", "running", "turn"]
+WhyKind = Literal[
+    "lock", "reserved", "worker", "hook", "never", "preparing", "builds", "sleep", "running", "turn", "ended"
+]
 
 
 class Party(Struct, kw_only=True, frozen=True):
@@ -38,25 +40,36 @@ class Holder(Struct, kw_only=True, frozen=True):
     since: float | None
 
 
+class Kept(Struct, kw_only=True, frozen=True):
+    """What is kept free for a barrier at one lock (L42). `units` is 0 where it is the whole lock."""
+
+    lock: str
+    units: int
+    exclusive: bool
+
+
 class Shortage(Struct, kw_only=True, frozen=True):
     """One lock that a claim lacks: what it wants of it, who has it, who is ahead, and how often it was passed.
 
-    `why`: `held` by `holders`, `reserved` for `reserved_for`, or `limit`: it could never be served (L5).
-    `may_pass` says how often it may still be passed here before it is next (L42).
+    `why` is the allocator's kind of obstacle: `held` by `holders`, `reserved` for `reserved_for`, or `limit`: it could
+    never be served (L5). Of at most `max_overtakes` times (K) it was passed `passed` times, and may be `may_pass` times
+    more by those who are `behind` it; then it is next (L42). Whom it waits for itself may pass it at any time (L46).
     """
 
     lock: str
     kind: str
     name: str
     worker: str
-    why: Literal["held", "reserved", "limit"]
+    why: str
     units: int
     exclusive: bool
     limit: int
     used: int
     ahead: int
+    behind: int
     passed: int
     may_pass: int
+    max_overtakes: int
     holders: tuple[Holder, ...] = ()
     reserved_for: tuple[Party, ...] = ()
 
@@ -69,7 +82,11 @@ class WorkerReason(Struct, kw_only=True, frozen=True):
 
 
 class Why(Struct, kw_only=True, frozen=True):
-    """Why something waits. `since` is when it began to, Unix time."""
+    """Why something waits. `since` is when it began to, Unix time.
+
+    `can_start` is false if it never can as limits, workers and configuration are (L5), None if it does not wait for
+    locks. A `barrier` waits behind what is `kept` free for it; `reserves` says the same in words.
+    """
 
     kind: WhyKind
     sentence: str
@@ -78,6 +95,9 @@ class Why(Struct, kw_only=True, frozen=True):
     locks: tuple[Shortage, ...] = ()
     workers: tuple[WorkerReason, ...] = ()
     reserves: str = ""
+    can_start: bool | None = None
+    barrier: bool = False
+    kept: tuple[Kept, ...] = ()
 
 
 class Waiter(Struct, kw_only=True, frozen=True):

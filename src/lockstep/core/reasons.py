@@ -9,9 +9,21 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from lockstep.core.alloc_facts import Hold, Obstacle
-from lockstep.core.answers import SHOWN, Holder, LockView, Party, Shortage, Waiter, Why, WorkerReason, listed, span
+from lockstep.core.answers import (
+    SHOWN,
+    Holder,
+    Kept,
+    LockView,
+    Party,
+    Shortage,
+    Waiter,
+    Why,
+    WorkerReason,
+    listed,
+    span,
+)
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, UNLIMITED, Access, Alternative, Claim, LockKey
+from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey
 from lockstep.core.records import Build, Request, Step
 from lockstep.core.state import ClaimRef, State
 
@@ -128,7 +140,7 @@ class Reasons:
             worker=key.worker,
             limit=limit if limit != UNLIMITED else None,
             used=self.answers.used(key),
-            max_overtakes=setup.max_overtakes if setup is not None else DEFAULT_MAX_OVERTAKES,
+            max_overtakes=self.answers.max_overtakes(key),
             removed=setup is None and (worker is None or not worker.configured),
             holders=self.holders(key),
             waiting=len(queue),
@@ -161,9 +173,19 @@ class Reasons:
     def claim(self, ticket: int) -> Why:
         """Why a waiting claim has not been granted."""
         claim = self.state.allocator.waiting.get(ticket)
-        since = self.since(ticket)
         if claim is None:
-            return Why(kind="preparing", sentence="It is being prepared.", since=since, ticket=ticket)
+            return Why(kind="preparing", sentence="It is being prepared.", since=self.since(ticket), ticket=ticket)
+        kept = self._kept(claim)
+        return msgspec.structs.replace(
+            self._why(claim),
+            can_start=self.answers.servable(ticket),
+            barrier=self.answers.pin(ticket) >= 0,
+            kept=kept,
+            reserves=listed([each.lock for each in kept]) if kept else "",
+        )
+
+    def _why(self, claim: Claim) -> Why:
+        ticket, since = claim.ticket, self.since(claim.ticket)
         if not claim.need.alternatives:
             return self._nowhere(claim)
         by_index: dict[int, list[Obstacle]] = {}
@@ -187,7 +209,6 @@ class Reasons:
             ticket=ticket,
             locks=self._shortages(claim, (o for found in usable.values() for o in found)),
             workers=reasons,
-            reserves=self._reserves(claim),
         )
 
     def _nowhere(self, claim: Claim) -> Why:
@@ -226,7 +247,6 @@ class Reasons:
             since=self.since(claim.ticket),
             ticket=claim.ticket,
             locks=shortages,
-            reserves=self._reserves(claim),
         )
 
     def _lacks(self, short: Shortage) -> str:
@@ -255,24 +275,26 @@ class Reasons:
         ahead = min((self._ahead(key, claim.ticket) for key in keys), default=0)
         if len(keys) == 1 or claim.need.alternatives[0].worker:
             told = f" {ahead} ahead of it." if ahead else " It is next."
-        passed = max((self.answers.overtaken(claim.ticket, key) for key in keys), default=0)
+        passed, lock = max(
+            ((self.answers.overtaken(claim.ticket, key), key) for key in keys),
+            default=(0, None),
+            key=lambda each: each[0],
+        )
         if self.answers.pin(claim.ticket) >= 0:
             told += f" It was passed {passed} times, so what it needs is kept free for it."
-        elif passed:
-            told += f" It was passed {passed} time{'s' if passed > 1 else ''}."
+        elif passed and lock is not None:
+            told += f" It was passed {passed} of at most {self.answers.max_overtakes(lock)} times."
         return told
 
-    def _reserves(self, claim: Claim) -> str:
+    def _kept(self, claim: Claim) -> tuple[Kept, ...]:
+        """What a barrier has reserved."""
         pin = self.answers.pin(claim.ticket)
-        if pin < 0:
-            return ""
-        alternative = claim.need.alternatives[pin]
-        locks = [
-            str(access.lock)
-            for access in alternative.accesses
-            if any(each.ticket == claim.ticket for each in self.answers.reservations(access.lock))
-        ]
-        return listed(locks) if locks else ""
+        return tuple(
+            Kept(lock=str(access.lock), units=each.units, exclusive=each.exclusive)
+            for access in (claim.need.alternatives[pin].accesses if pin >= 0 else ())
+            for each in self.answers.reservations(access.lock)
+            if each.ticket == claim.ticket
+        )
 
     def _shortages(self, claim: Claim, obstacles: Iterable[Obstacle]) -> tuple[Shortage, ...]:
         seen: dict[LockKey, Obstacle] = {}
@@ -283,21 +305,23 @@ class Reasons:
     def _shortage(self, claim: Claim, obstacle: Obstacle) -> Shortage:
         key = obstacle.lock
         access = _access(claim, key)
-        passed = self.answers.overtaken(claim.ticket, key)
-        setup = self.state.locks.get(key)
+        passed, most = self.answers.overtaken(claim.ticket, key), self.answers.max_overtakes(key)
+        ahead = self._ahead(key, claim.ticket)
         return Shortage(
             lock=str(key),
             kind=key.kind,
             name=key.name,
             worker=key.worker,
-            why=obstacle.kind,  # type: ignore[arg-type]
+            why=obstacle.kind,
             units=access.count,
             exclusive=access.mode == "exclusive",
             limit=self.answers.limit(key),
             used=self.answers.used(key),
-            ahead=self._ahead(key, claim.ticket),
+            ahead=ahead,
+            behind=len(self._places[key]) - ahead - 1,
             passed=passed,
-            may_pass=max(0, (setup.max_overtakes if setup is not None else 0) - passed),
+            may_pass=max(0, most - passed),
+            max_overtakes=most,
             holders=self.holders(key) if obstacle.kind == "held" else (),
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
         )

@@ -13,6 +13,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
+from lockstep.core.answers import Why
 from lockstep.storage.filters import QueryError
 from lockstep.web import actions, logs, rest, rpc, spec, waits
 from lockstep.web.asking import Answer, Asked, Item, chosen, only_fields, parse
@@ -131,15 +132,12 @@ def _why_build(door: Door, finder: rest.Finder) -> Endpoint:
     return endpoint
 
 
-def _told(why: Any, item: Item, what: str) -> Response[bytes]:
+def _told(why: Why | None, item: Item, what: str) -> Response[bytes]:
     if why is None:
         reason = item.get("ended_reason")
         sentence = f"The {what} is complete: {reason}" if reason else f"The {what} is complete."
-        told: Item = {"kind": "ended", "sentence": sentence, "since": item["complete_at"]}
-        told |= {"ticket": 0, "locks": [], "workers": [], "reserves": ""}
-    else:
-        told = waits.told(why)
-    return reply({"why": [told], "meta": {}})
+        why = Why(kind="ended", sentence=sentence, since=item["complete_at"])
+    return reply({"why": [waits.told(why)], "meta": {}})
 
 
 # --- logs

@@ -51,8 +51,13 @@ FIELDS: Final[dict[str, str]] = {
         "lock:str kind:str name:str worker:str limit?:int used:int max_overtakes:int removed:bool "
         "holders[]:object waiting:int waiters[]:object"
     ),
-    "claim": ("ticket:int state:str by:object hold?:int worker?:str since?:float accesses[]:object reason?:str"),
-    "why": ("kind:str sentence:str since?:float ticket:int locks[]:object workers[]:object reserves:str"),
+    "claim": (
+        "ticket:int state:str by:object hold?:int worker?:str since?:float accesses[]:object reason?:str why?:object"
+    ),
+    "why": (
+        "kind:str sentence:str since?:float ticket:int locks[]:object workers[]:object reserves:str "
+        "can_start?:bool barrier:bool kept[]:object"
+    ),
 }
 """Resource to its fields; `?` may be null, `[]` is a list."""
 

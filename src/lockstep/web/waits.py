@@ -56,7 +56,8 @@ def claims(door: Door, _ids: Mapping[str, str], asked: Asked) -> Answer:
         answer.items = answer.items[:MAX_CLAIMS]
     for item in answer.items:
         if item["state"] == "waiting":
-            item["reason"] = reasons.claim(item["ticket"]).sentence
+            why = reasons.claim(item["ticket"])
+            item["reason"], item["why"] = why.sentence, _plain(why)
     return answer
 
 
@@ -76,6 +77,7 @@ def _held(reasons: Reasons, hold: Any) -> Item:
         "since": reasons.held_since(hold),
         "accesses": [_access(access, fence) for access, fence in pairs],
         "reason": None,
+        "why": None,
     }
 
 
@@ -91,6 +93,7 @@ def _waiting(reasons: Reasons, ticket: int) -> Item:
         "since": reasons.since(ticket),
         "accesses": [_access(access) for access in first.accesses] if first is not None else [],
         "reason": None,
+        "why": None,
     }
 
 
