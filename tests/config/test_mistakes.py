@@ -397,3 +397,19 @@ def test_a_misspelt_keyword_is_not_reported_as_missing_too(mistakes: Mistakes) -
         '4: unknown keyword "repurl" of Git; did you mean "repourl"?',
         '5: unknown keyword "valeu" of SetProperty; did you mean "value"?',
     ]
+
+
+def test_L05_L12_what_needs_no_rendering_in_a_list_that_does_is_checked(mistakes: Mistakes) -> None:
+    found = mistakes(f"""\
+db = util.MasterLock("db", maxCount=2)
+{ONE_BUILDER}
+for name, locks in ("twice", [db, db.access('exclusive')]), ("many", [db.access('counting', 3)]):
+    c.setdefault('builders', []).append(
+        util.BuilderConfig(name=name, workernames=["w1"], factory=f, locks=[*locks, util.Property("locks")]))
+""")
+    assert found == [
+        '9: locks of builder "twice": lock "db" is there twice, and once exclusive; exclusive takes the whole lock:'
+        " name it once",
+        '9: builder "many" can never start: it wants 3 of lock "db", whose limit is 2; raise maxCount or lower the'
+        " count",
+    ]

@@ -11,8 +11,8 @@ from lockstep.config import errors
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.draft import Draft
 from lockstep.config.errors import Place, mistake, nearest, warning
-from lockstep.config.locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses, tidy
-from lockstep.config.needs import Needs
+from lockstep.config.locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses
+from lockstep.config.needs import Needs, unrendered
 from lockstep.config.properties import has_renderables
 from lockstep.config.workers import Worker
 from lockstep.core.nouns import Access
@@ -141,9 +141,7 @@ def _locks_are_locks(builder: BuilderConfig) -> bool:
     found += [(step.locks, f'locks of step "{step.name}"', step.place) for step in builder.factory.steps]
     good = True
     for locks, what, place in found:
-        tidied = tidy(locks)
-        if not has_renderables(tidied):
-            good = errors.guarded(partial(accesses_for, "", tidied, what, place)) is not None and good
+        good = errors.guarded(partial(accesses_for, "", unrendered(locks), what, place)) is not None and good
     return good
 
 
@@ -176,25 +174,20 @@ def _build_level(builder: BuilderConfig, workers: list[Worker], needs: Needs) ->
 
 
 def _plain_accesses(locks: Any) -> list[Any]:
-    """The accesses of a `locks=` value that needs no rendering; none of one that does, or that is wrong."""
-    tidied = tidy(locks)
-    if has_renderables(tidied):
-        return []
+    """The accesses of a `locks=` value that need no rendering; none of one that is wrong."""
     try:
-        return as_accesses(tidied)
+        return as_accesses(unrendered(locks))
     except errors.ConfigErrors:
         return []
 
 
 def _servable(builder: BuilderConfig, needs: Needs) -> None:
     """Counts that no limit can serve (L5), and one lock twice in a claim (L12)."""
-    if has_renderables([builder.locks, builder.factory.locks]):
-        return
     reasons: list[tuple[Access, int]] = []
     workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
     possible = len(builder.workernames) - len(workers)  # nothing is known of a worker that is not there
     for worker in workers:
-        alternative = needs.alternative(builder, worker, needs.build_locks(builder, worker))
+        alternative = needs.alternative(builder, worker, unrendered(needs.build_locks(builder, worker)))
         too_large = needs.too_large(builder, alternative)
         possible += not too_large
         reasons += too_large

@@ -3,6 +3,7 @@
 How it is made is in `load.py`. The master keeps one; a reload makes another.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from lockstep.config.errors import Mistake
 from lockstep.config.locks import LockTable
 from lockstep.config.needs import Needs, RenderedNeed, worker_properties
 from lockstep.config.properties import Properties, resolve
+from lockstep.config.stages import Stages
 from lockstep.config.workers import Worker
 from lockstep.core import values
 from lockstep.core.values import BuilderSetup, SchedulerSetup, Setup, SourceStamp
@@ -50,7 +52,8 @@ class Config:
 
     @cached_property
     def _setup(self) -> Setup:
-        builders = tuple(self._builder_setup(builder) for builder in self.builders.values())
+        stages = Stages(self.needs, self.schedulers, os.path.dirname(self.file))
+        builders = tuple(self._builder_setup(builder, stages) for builder in self.builders.values())
         return Setup(
             workers=tuple(worker.setup() for worker in self.workers.values()),
             builders=builders,
@@ -63,7 +66,7 @@ class Config:
         """What the core is told: workers, builders with their needs, locks with their limits, schedulers, sources."""
         return self._setup
 
-    def _builder_setup(self, builder: BuilderConfig) -> BuilderSetup:
+    def _builder_setup(self, builder: BuilderConfig, stages: Stages) -> BuilderSetup:
         """One builder for the core; without a need where that must be asked for each request (L24, L24a)."""
         dynamic = self.needs.is_dynamic(builder) or self.select_next_worker is not None
         return BuilderSetup(
@@ -76,6 +79,10 @@ class Config:
             collapse=self.collapse(builder.name) is not False,
             collapse_asked=callable(self.collapse(builder.name)),
             asked=self.orders(builder.name) or callable(self.collapse(builder.name)),
+            known=self.needs.static(builder) if dynamic else None,
+            open=self.needs.is_rendered(builder),
+            place=stages.place(builder.place),
+            stages=stages.of(builder),
         )
 
     def _scheduler_setup(self, scheduler: Any) -> SchedulerSetup:

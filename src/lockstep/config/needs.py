@@ -41,6 +41,7 @@ class Needs:
         self.workers = workers
         self.table = table
         self.subscribed = subscribed
+        self._claimed: dict[int, tuple[Access, ...]] = {}
 
     def build_locks(self, builder: BuilderConfig, worker: Worker | None) -> list[Any]:
         """The `locks=` values that every build of that builder claims (on that worker), not rendered."""
@@ -49,8 +50,11 @@ class Needs:
 
     def is_dynamic(self, builder: BuilderConfig) -> bool:
         """Whether a request's need must be rendered, or a hook chooses among the workers."""
-        hooked = any(getattr(builder, hook) is not None for hook in DYNAMIC)
-        return hooked or has_renderables([builder.locks, builder.factory.locks])
+        return self.is_rendered(builder) or any(getattr(builder, hook) is not None for hook in DYNAMIC)
+
+    def is_rendered(self, builder: BuilderConfig) -> bool:
+        """Whether something in a builder's `locks=` must be rendered for each request."""
+        return has_renderables([builder.locks, builder.factory.locks])
 
     def alternative(self, builder: BuilderConfig, worker: Worker, locks: Any) -> Alternative:
         """One worker with slot, build directory and locks. Raises `ConfigErrors` for a list that cannot be."""
@@ -59,9 +63,9 @@ class Needs:
         return Alternative(worker.name, own + accesses)
 
     def static(self, builder: BuilderConfig) -> Need:
-        """The need of every build of a builder whose locks need no rendering."""
+        """The need of every build of a builder, less what must be rendered for each request."""
         made = [
-            self.alternative(builder, self.workers[name], self.build_locks(builder, self.workers[name]))
+            self.alternative(builder, self.workers[name], unrendered(self.build_locks(builder, self.workers[name])))
             for name in builder.workernames
             if name in self.workers
         ]
@@ -87,8 +91,15 @@ class Needs:
         found: list[Access] = []
         for step in builder.factory.steps:
             if getattr(step, "doStepIf", True) is True and not has_renderables(tidy(step.locks)):
-                found.extend(accesses_for(worker, tidy(step.locks), f'locks of step "{step.name}"', step.place))
+                found.extend(self.claimed(step, worker))
         return found
+
+    def claimed(self, step: Any, worker: str) -> tuple[Access, ...]:
+        """What a step claims on that worker, less what must be rendered."""
+        if id(step) not in self._claimed:
+            what = f'locks of step "{step.name}"'
+            self._claimed[id(step)] = accesses_for("", unrendered(step.locks), what, step.place)
+        return tuple(_on_worker(access, worker) for access in self._claimed[id(step)])
 
     async def rendered(
         self, builder: BuilderConfig, props: Properties, workers: Sequence[str] | None = None
@@ -132,6 +143,23 @@ class Needs:
                 key = builddir_key(builder, name)
                 setups[key] = LockSetup(key, 1)
         return tuple(setups.values())
+
+
+def unrendered(locks: Any) -> list[Any]:
+    """What a `locks=` value says without being rendered."""
+    tidied = tidy(locks)
+    if not has_renderables(tidied):
+        return [tidied]
+    if not isinstance(tidied, list):
+        return []
+    return [part for item in tidied for part in (unrendered(item) if has_renderables(item) else [item])]
+
+
+def _on_worker(access: Access, worker: str) -> Access:
+    """The same access on that worker."""
+    if access.lock.kind != "worker":
+        return access
+    return Access(LockKey("worker", access.lock.name, worker), access.mode, access.count)
 
 
 def builddir_key(builder: BuilderConfig, worker: str) -> LockKey:

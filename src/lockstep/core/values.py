@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Need
 
 Properties = dict[str, tuple[Any, str]]
 """Property name to (plain value, where it came from). Values are what JSON can say."""
@@ -109,11 +109,36 @@ class WorkerSetup(Struct, frozen=True, kw_only=True):
     lease: float = 60.0
 
 
+class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step of a builder that may claim something, or wait for builds, while its build runs (L50).
+
+    `number` is its place in the factory, from 1. `need` is what it claims: one alternative for each worker, or a single
+    one, of no worker, that is the same on all of them. `children` are the builders of whose builds it may wait for the
+    end. `open` means that there may be more, known only at run time: what is rendered, what code of the user's own
+    claims, steps that it adds. `place` is where it stands (`master.cfg:12`).
+    """
+
+    number: int
+    name: str
+    place: str = ""
+    need: Need | None = None
+    children: tuple[str, ...] = ()
+    open: bool = False
+
+    def on(self, worker: str) -> tuple[Access, ...]:
+        """What it claims on that worker."""
+        for each in self.need.alternatives if self.need is not None else ():
+            if each.worker in ("", worker):
+                return each.accesses
+        return ()
+
+
 class BuilderSetup(Struct, frozen=True, kw_only=True):
     """A configured builder.
 
     `need` has one alternative per worker, slot, build directory and locks included (L21-L23, L26). It is None where
-    something in `locks=` must be rendered for each request, or a hook chooses among the workers (L24, L24a).
+    something in `locks=` must be rendered for each request, or a hook chooses among the workers (L24, L24a); then
+    `known` is as much of it as the configuration says, on every worker, and `open` means that more may be rendered.
     """
 
     name: str
@@ -128,6 +153,17 @@ class BuilderSetup(Struct, frozen=True, kw_only=True):
     """Whether a hook says which waiting requests a new one takes in."""
     asked: bool = False
     """Whether hooks are asked about each request before it waits, though its need is known (L24a)."""
+    known: Need | None = None
+    open: bool = False
+    place: str = ""
+    stages: tuple[Stage, ...] = ()
+    """What its builds may still claim once they run, in the order of the factory (L50, L51). Steps that claim nothing
+    and wait for no builds have none."""
+
+    @property
+    def planned(self) -> Need:
+        """What a build needs to start, as far as the configuration says."""
+        return self.need or self.known or Need(())
 
 
 class Rank(Struct, frozen=True, kw_only=True):

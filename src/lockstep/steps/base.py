@@ -241,6 +241,10 @@ class BuildStep:
             step_class=f"{type(self).__module__}.{type(self).__qualname__}",
         )
 
+    def awaited_schedulers(self) -> tuple[list[str], bool]:
+        """The schedulers for whose builds this step may wait, as far as they are known; whether there may be others."""
+        return [], False
+
     # While it runs
 
     def attach(self, build: Build, context: StepContext | None) -> None:

@@ -83,6 +83,14 @@ class Trigger(BuildStep):
                     text = f"unimportantSchedulerNames names {name!r}, which is not in schedulerNames"
                     mistake(text, place=self.place)
 
+    def awaited_schedulers(self) -> tuple[list[str], bool]:
+        if not self.waitForFinish:
+            return [], False
+        overridden = type(self).getSchedulersAndProperties is not Trigger.getSchedulersAndProperties
+        named = self.schedulerNames if isinstance(self.schedulerNames, list | tuple) else []
+        known = [name for name in named if isinstance(name, str)]
+        return known, overridden or len(known) < len(named) or has_renderables(self.schedulerNames)
+
     # What is asked for
 
     def getSchedulersAndProperties(self) -> Any:
