@@ -66,6 +66,9 @@ class Queues:
         if c.ticket == ticket:
             if c.pin >= 0:
                 self.barriers.drop_pin(c)
+            if c.sources:  # it was about to be looked at, for locks that have room: now whoever waits behind it is
+                board.dirty.update(dict.fromkeys(lock for lock, _, _ in c.sources))
+                c.sources = []
             self._next(c)
         elif len(c.queue) > 2 * c.live + 64:
             c.queue = sorted(each for each in c.queue if board.class_of.get(each) is c)

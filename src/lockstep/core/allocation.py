@@ -255,9 +255,6 @@ class Allocator:
         claims = tuple(sorted(board.claims_of.get(doomed, ())))
         out.append(Sentenced(doomed, claims, ring))
         for ticket in claims:
-            # It may have been about to be looked at, for a lock that has room: then whoever waits behind it is.
-            for lock, _, _ in board.class_of[ticket].sources:
-                board.dirty[lock] = None
             self.cancel(ticket)
         for child in list(board.children_of.get(doomed, ())):
             self.forget_parent(child)
