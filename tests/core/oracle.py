@@ -131,8 +131,9 @@ class Oracle:
 
     def limit(self, key: LockKey) -> int:
         other = {"master": "worker", "worker": "master"}.get(key.kind)
-        elders = (each for each in self.removed if (each.kind, each.name) == (other, key.name) and self.limits[each])
-        return 0 if key not in self.removed and any(elders) else self.limits.get(key, 0)
+        elders = (each for each in self.removed if (each.kind, each.name) == (other, key.name))
+        alive = any(self.limits[elder] or any(True for _ in self.users(elder)) for elder in elders)
+        return 0 if key not in self.removed and alive else self.limits.get(key, 0)
 
     def users(self, key: LockKey) -> Iterator[tuple[int, Access]]:
         for hold in self.holds.values():

@@ -174,6 +174,19 @@ def test_L6_a_name_that_changes_its_kind_admits_nobody_until_the_old_one_is_free
     assert farm.end(first) == [second]
 
 
+def test_L6_a_name_that_changes_its_kind_waits_for_holders_also_of_a_lock_that_was_lowered_to_0() -> None:
+    farm = Farm({DB: 1})
+    first = farm.get(units(1))
+    farm.ask(units(1))
+    farm.allocator.set_lock(DB, 0)
+    farm.allocator.forget_lock(DB)
+    new = LockKey("worker", "db", "w")
+    farm.allocator.set_lock(new, 1)
+    second = farm.ask(units(1, new))
+    assert farm.decide() == []
+    assert farm.end(first) == [second], "who waits for what admits nobody keeps nobody waiting"
+
+
 def test_L6_a_name_that_gets_its_old_kind_back_beside_the_new_one_is_two_locks() -> None:
     farm = Farm({DB: 1})
     farm.get(units(1))

@@ -96,7 +96,8 @@ class Allocator:
     def _has_elder(self, lock: Lock) -> bool:
         other = _OTHER_KIND.get(lock.key.kind)
         return not lock.removed and any(
-            elder.key.kind == other and elder.key.name == lock.key.name and elder.wanted for elder in self.board.leaving
+            elder.key.kind == other and elder.key.name == lock.key.name and (elder.wanted or elder.holds)
+            for elder in self.board.leaving
         )
 
     def _clear_leaving(self) -> bool:
@@ -165,6 +166,8 @@ class Allocator:
             board.dirty[lock] = None
             if lock.hanging:
                 board.moved[lock] = None
+            if lock.removed and not lock.holds:
+                self._enforce_namesakes(lock)
         holds = board.holds_of[held.owner]
         del holds[hold]
         if not holds:
