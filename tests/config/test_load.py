@@ -148,7 +148,8 @@ def test_L24_renderable_locks_are_rendered_for_each_worker(load: Load) -> None:
     c['builders'] = [util.BuilderConfig(name="x", workernames=["a", "b"], factory=util.BuildFactory(),
                                         locks=pick.withArgs(util.Property('n'))),
                      util.BuilderConfig(name="y", workernames=["a"], factory=util.BuildFactory(),
-                                        locks=[util.renderer(lambda p: util.MasterLock("new", maxCount=7))])]
+                                        locks=[util.renderer(lambda p: util.MasterLock("new", maxCount=7)),
+                                               util.renderer(lambda p: util.MasterLock("more", maxCount=2))])]
     """)
     assert [one.need for one in config.setup().builders] == [None, None]
     rendered = asyncio.run(config.need_for("x", {"branch": ("trunk", "Change")}))
@@ -161,7 +162,7 @@ def test_L24_renderable_locks_are_rendered_for_each_worker(load: Load) -> None:
     chosen = asyncio.run(config.need_for("x", {}, workers=["b"]))
     assert [one.worker for one in chosen.need.alternatives] == ["b"]
     late = asyncio.run(config.need_for("y", {}))
-    assert [(str(one.key), one.limit) for one in late.unknown] == [("new", 7)]
+    assert [(str(one.key), one.limit) for one in late.unknown] == [("new", 7), ("more", 2)], "L7: the smaller limit"
 
 
 def test_L24_an_exception_in_a_renderable_names_the_place(load: Load) -> None:

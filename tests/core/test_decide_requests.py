@@ -27,13 +27,13 @@ def test_an_unknown_builder_is_refused_in_a_sentence() -> None:
     assert not hand.last.facts
 
 
-@pytest.mark.parametrize("value", [2**63, [{"deep": -(2**63)}]])
+@pytest.mark.parametrize("value", [2**63, [{"deep": -(2**63)}], float("nan"), (float("-inf"),)])
 def test_a_number_in_a_property_that_no_store_takes_is_refused(value: object) -> None:
     hand = full("b")
     wish = RequestWish(builder="b", properties={"x": (value, "test")})
     for wanted in (Submission(requests=(wish,)), replace(submission("b"), properties=wish.properties)):
         hand.put(e.Submitted(submission=wanted, token=3))
-        assert hand.errands(x.Reply)[0].error.startswith("Property 'x' has a whole number that is not from -")
+        assert hand.errands(x.Reply)[0].error.startswith("Property 'x' has a number that cannot be kept: not finite")
         assert not hand.last.facts
 
 
@@ -189,6 +189,28 @@ def test_L24_a_reload_renders_waiting_claims_again() -> None:
     hand.put(e.Configured(setup=made))
     assert hand.request(brid).need is None
     assert hand.state.allocator.waiting[ticket].need == need
+
+
+def test_L24_after_a_reload_nothing_is_granted_that_the_former_configuration_said() -> None:
+    hand, _, need = rendered()
+    hand.force()
+    brid = hand.force()
+    hand.put(e.NeedRendered(brid=1, need=need))
+    hand.put(e.NeedRendered(brid=brid, need=need))
+    hand.put(e.Configured(setup=replace(hand.state.setup, master_name="other")))
+    assert hand.errands(x.RenderNeed) == [x.RenderNeed(brid)]
+    hand.put(e.BuildBroken(buildid=1, result=Result.FAILURE, reason="over"))
+    assert hand.request(brid).state == "waiting"
+    hand.put(e.NeedRendered(brid=brid, need=need))
+    assert hand.request(brid).state == "building"
+
+
+def test_L7_of_a_lock_that_is_made_again_at_run_time_the_smaller_limit_holds() -> None:
+    hand = Hand(setup(builder("b", use("lock")), limits={"lock": 3}))
+    for limit in (2, 5):
+        hand.put(e.LocksSeen(locks=(LockSetup(lock("lock"), limit),)))
+        assert hand.state.locks[lock("lock")].limit == 2
+    assert not hand.last.facts
 
 
 def test_L24_a_request_that_is_being_rendered_takes_what_a_reload_brings() -> None:

@@ -258,15 +258,18 @@ class LockTable:
 
     def add(self, lock: BaseLock) -> None:
         """Take one more lock object; one with the same limits as another adds nothing."""
-        same = self._locks.setdefault((lock.kind, lock.name), [])
-        if not any(_limits(lock) == _limits(other) for other in same):
-            same.append(lock)
+        if self.tells(lock):
+            self._locks.setdefault((lock.kind, lock.name), []).append(lock)
 
     def setup(self, lock: BaseLock, worker: str) -> LockSetup:
-        """The lock of that name on that worker as the core must know it."""
-        same = self._locks.get((lock.kind, lock.name)) or [lock]
+        """The lock of that name on that worker as the core must know it, this object counted in."""
+        same = [*self._locks.get((lock.kind, lock.name), ()), lock]
         limit = min(one.limit(worker) for one in same)
         return LockSetup(lock.key(worker), limit, min(one.maxOvertakes for one in same))
+
+    def tells(self, lock: BaseLock) -> bool:
+        """Whether the limits of this object are news: a lock that is not here, or other limits than any here."""
+        return not any(_limits(lock) == _limits(other) for other in self._locks.get((lock.kind, lock.name), ()))
 
     def limit(self, lock: BaseLock, worker: str) -> int:
         """The limit that holds."""

@@ -124,9 +124,8 @@ class Needs:
         return RenderedNeed(Need(self.possible(builder, alternatives)), tuple(unknown.values()))
 
     def unknown(self, accesses: Iterable[LockAccess], worker: str) -> list[LockSetup]:
-        """The locks among these that the configuration did not have when it was loaded, as the core must know them."""
-        known = set(self.table.all())
-        return [self.table.setup(one.lock, worker) for one in accesses if one.lock not in known]
+        """The locks among these that the configuration did not have, or not so, when it was loaded (L7)."""
+        return [self.table.setup(one.lock, worker) for one in accesses if self.table.tells(one.lock)]
 
     def lock_setups(self, builders: Iterable[BuilderConfig]) -> tuple[LockSetup, ...]:
         """Every lock that may be needed: the users' own, slots and build directories."""

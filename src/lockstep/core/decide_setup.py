@@ -42,21 +42,30 @@ def configured(draft: Draft, event: e.Configured) -> None:
 
 
 def _render_again(draft: Draft, request: Request) -> None:
-    """After a reload, waiting claims are rendered again and keep their tickets (L24)."""
+    """After a reload, waiting claims are rendered again and keep their tickets (L24).
+
+    Until then they need what cannot be had: what the former configuration said is nothing to be granted any more.
+    """
     if request.state not in ("rendering", "waiting"):
         return
     builder = draft.state.builders.get(request.builder)
-    if builder is not None and (builder.need is None or (builder.asked and request.state == "rendering")):
-        draft.effect(x.RenderNeed(request.brid))
-    elif request.state == "rendering" or request.need is not None:
+    again = builder is not None and (builder.need is None or (builder.asked and request.state == "rendering"))
+    if request.need is not None or (request.state == "rendering" and not again):
         draft.emit(f.NeedSet(brid=request.brid, need=None))
+    if again:
+        draft.effect(x.RenderNeed(request.brid))
 
 
 def locks_seen(draft: Draft, event: e.LocksSeen) -> None:
-    """Locks that were made while rendering: known from now on, until a reload does not name them (L6, L24)."""
+    """Locks that were made while rendering: known from now on, until a reload does not name them (L6, L24).
+
+    Of one that is known already the smaller limit holds, wherever it was made (L7).
+    """
     for lock in event.locks:
-        if lock.key not in draft.state.locks:
-            draft.emit(f.LimitChanged(key=lock.key, limit=lock.limit, max_overtakes=lock.max_overtakes))
+        known = draft.state.locks.get(lock.key, lock)
+        limit, overtakes = min(lock.limit, known.limit), min(lock.max_overtakes, known.max_overtakes)
+        if lock.key not in draft.state.locks or (limit, overtakes) != (known.limit, known.max_overtakes):
+            draft.emit(f.LimitChanged(key=lock.key, limit=limit, max_overtakes=overtakes))
 
 
 def _removed(lock: LockSetup) -> f.LimitChanged:
