@@ -207,6 +207,10 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
         ("util.BuilderConfig('a\\0', ['w'])", "a builder: the name must have printable characters only"),
         ("worker.Worker('w', 'pw', max_builds=10**30)", 'Worker "w": max_builds must be a whole number from 1 to'),
         ("worker.Worker('w', 'pw', properties={'x': [2**63]})", 'Worker "w": properties: the value of "x" must be'),
+        (
+            "worker.Worker('w', 'pw', properties={'x': float('nan')})",
+            'Worker "w": properties: the value of "x" must be',
+        ),
         ("schedulers.AnyBranchScheduler('s', builderNames=['b'], priority=2**31)", "scheduler 's': priority must be"),
     ],
 )

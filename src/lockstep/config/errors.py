@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import isfinite
 from typing import Any, NoReturn
 
 from msgspec import Struct
@@ -270,6 +271,9 @@ def plain(value: Any, what: str, place: Place | None = None) -> bool:
     """Whether `value` is what JSON can say; reports a mistake if it is not."""
     if isinstance(value, int) and abs(value) > MAX_WHOLE:
         mistake(f"{what} must be a whole number from -{MAX_WHOLE} to {MAX_WHOLE}, not {value}", place=place)
+        return False
+    if isinstance(value, float) and not isfinite(value):
+        mistake(f"{what} must be a finite number, not {value}", place=place)
         return False
     if value is None or isinstance(value, str | int | float | bool):
         return True

@@ -16,7 +16,7 @@ from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_PRIORITY, MAX_RANK, MAX_REQUESTS_PER_SUBMISSION, MAX_WHOLE
 from lockstep.core.nouns import Result
 from lockstep.core.records import Buildset, Request
-from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
+from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission, storable
 
 BAD_PRIORITY: Final = f"Priorities are from -{MAX_PRIORITY} to {MAX_PRIORITY}."
 
@@ -57,18 +57,10 @@ def refusal(draft: Draft, submission: Submission) -> str:
         return f"At most {MAX_REQUESTS_PER_SUBMISSION} builds can be asked for at once."
     for properties in (submission.properties, *(wish.properties for wish in submission.requests)):
         for name, (value, _source) in properties.items():
-            if is_too_great(value):
-                return f"Property '{name}' has a whole number that is not from -{MAX_WHOLE} to {MAX_WHOLE}."
+            if not storable(value):
+                bounds = f"not finite, or not from -{MAX_WHOLE} to {MAX_WHOLE}"
+                return f"Property '{name}' has a number that cannot be kept: {bounds}."
     return ""
-
-
-def is_too_great(value: Any) -> bool:
-    """Whether a plain value has a whole number in it that no store takes."""
-    if isinstance(value, int):
-        return abs(value) > MAX_WHOLE
-    if isinstance(value, dict):
-        return any(map(is_too_great, value.values()))
-    return isinstance(value, list | tuple) and any(map(is_too_great, value))
 
 
 def submit(

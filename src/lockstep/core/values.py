@@ -3,14 +3,27 @@
 Only frozen records live here. The nouns of locks are in `nouns.py`, what a step may ask for is in `calls.py`.
 """
 
+from math import isfinite
 from typing import Any
 
 from msgspec import Struct, field
 
+from lockstep.core.limits import MAX_WHOLE
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Need
 
 Properties = dict[str, tuple[Any, str]]
 """Property name to (plain value, where it came from). Values are what JSON can say."""
+
+
+def storable(value: Any) -> bool:
+    """Whether every store takes the numbers in a plain value: finite ones, and whole ones that are not too great."""
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, int):
+        return abs(value) <= MAX_WHOLE
+    if isinstance(value, dict):
+        return all(map(storable, value.values()))
+    return not isinstance(value, list | tuple) or all(map(storable, value))
 
 
 class Patch(Struct, frozen=True, kw_only=True):

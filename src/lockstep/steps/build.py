@@ -15,7 +15,7 @@ import msgspec
 from lockstep.config.properties import Properties
 from lockstep.core.calls import SetProperty
 from lockstep.core.nouns import Result
-from lockstep.core.values import Change, SourceStamp
+from lockstep.core.values import Change, SourceStamp, storable
 from lockstep.steps.context import BuildContext, StepContext
 
 _NOT_FENCED: Final = ("slot of worker ", "build directory ")
@@ -34,6 +34,8 @@ class BuildProperties(Properties):
             value = list(value)
         try:
             msgspec.json.encode(value)
+            if not storable(value):
+                raise OverflowError("a number in it cannot be kept")
         except (TypeError, msgspec.MsgspecError, OverflowError) as exc:
             raise TypeError(f"the property {name!r} cannot have a value of {type(value).__name__}: {exc}") from None
         self.context.call_now(SetProperty(str(name), value, str(source)))
