@@ -44,6 +44,7 @@ STARTS: dict[str, tuple[str, ...]] = {
     "call": ("started",),
     "command": ("asked",),
     "worker": ("absent",),
+    "booking": ("waiting",),
 }
 """Where each kind of thing begins."""
 

@@ -178,7 +178,7 @@ class Oracle:
         return count
 
     def due(self, claim: Claim, key: LockKey) -> bool:
-        return self.overtaken(claim, key) >= self.overtakes.get(key, DEFAULT_MAX_OVERTAKES)
+        return claim.since < 0 or self.overtaken(claim, key) >= self.overtakes.get(key, DEFAULT_MAX_OVERTAKES)
 
     def due_in(self, claim: Claim, alternative: Alternative) -> list[LockKey]:
         return [access.lock for access in alternative.accesses if self.due(claim, access.lock)]

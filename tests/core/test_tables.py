@@ -6,7 +6,7 @@ from lockstep.core import records
 from lockstep.core.tables import TABLES, IllegalMoveError, Table, move
 
 FIRST = {"build set": "pending", "request": "rendering", "build": "starting", "step": "planned", "call": "started"}
-FIRST |= {"command": "asked", "worker": "absent"}
+FIRST |= {"command": "asked", "worker": "absent", "booking": "waiting"}
 LAST = {"complete", "ended"}
 NAMED = {
     "build set": records.BuildsetState,
@@ -16,6 +16,7 @@ NAMED = {
     "call": records.CallState,
     "command": records.CommandState,
     "worker": records.WorkerState,
+    "booking": records.BookingState,
 }
 
 

@@ -188,7 +188,8 @@ def normalize(accesses: Iterable[Access]) -> tuple[Access, ...]:
         elif "exclusive" in (known.mode, access.mode):
             raise ExclusiveTwiceError(access.lock, "used twice in one claim, once exclusively")
         else:
-            merged[access.lock] = Access(access.lock, "counting", known.count + access.count)
+            keep = max(known.keep, access.keep)
+            merged[access.lock] = Access(access.lock, "counting", known.count + access.count, keep)
     return tuple(merged.values())
 
 

@@ -34,6 +34,16 @@ class Reasons:
         lock = self.board.locks.get(key)
         return lock.k if lock else DEFAULT_MAX_OVERTAKES
 
+    def fence(self, key: LockKey) -> int:
+        """The last fence that was given for this lock (L62)."""
+        lock = self.board.locks.get(key)
+        gone = self.board.gone.get(key)
+        return lock.fence if lock else gone.fence if gone else 0
+
+    def next_hold(self) -> int:
+        """The id of the next hold."""
+        return self.board.next_hold
+
     def used(self, key: LockKey) -> int:
         """Units held, the limit if it is held exclusively."""
         lock = self.board.locks.get(key)
@@ -74,6 +84,8 @@ class Reasons:
         lock = self.board.locks.get(key)
         if c is None or lock is None or c.level not in lock.lanes:
             return 0
+        if self.board.waiting[ticket].since < 0:
+            return 0  # it is a barrier from the start, and not because of this
         late = sorted(lock.lanes[c.level].late)
         return len(late) - bisect_right(late, self.board.waiting[ticket].since or ticket)
 

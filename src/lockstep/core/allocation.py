@@ -176,6 +176,30 @@ class Allocator:
             self._drop_parent(held.owner)
         self.barriers.stir()
 
+    def pass_on(self, hold: int, claim: Claim, new: int, fences: tuple[int, ...]) -> None:
+        """What this claim needs goes over to it from a hold that has it, with a hold of its own: no unit gets free.
+
+        It is no grant that overtakes anybody: who waits for the lock would have waited for that hold as well.
+        """
+        board = self.board
+        old = board.holds[hold]
+        (alternative,) = claim.need.alternatives
+        names = {access.lock for access in alternative.accesses}
+        kept = tuple(access for access in old.alternative.accesses if access.lock not in names)
+        marks = tuple(f for a, f in zip(old.alternative.accesses, old.fences, strict=True) if a.lock not in names)
+        board.holds[hold] = changed(old, alternative=changed(old.alternative, accesses=kept), fences=marks)
+        moved = {lock.key: (lock, units) for lock, units in board.hold_locks[hold] if lock.key in names}
+        board.hold_locks[hold] = tuple(pair for pair in board.hold_locks[hold] if pair[0].key not in names)
+        board.hold_locks[new] = tuple(moved[access.lock] for access in alternative.accesses)
+        for (lock, units), fence in zip(board.hold_locks[new], fences, strict=True):
+            del lock.holds[hold]
+            lock.holds[new] = units
+            lock.fence = fence
+        board.holds[new] = Hold(new, claim.ticket, claim.owner, 0, alternative, fences, claim.level, claim.retryable)
+        board.holds_of.setdefault(claim.owner, {})[new] = None
+        board.next_hold = new + 1
+        self.barriers.stir()
+
     # --- parents (L46, L52)
 
     def child_waits(self, parent: int, child: int) -> None:

@@ -17,9 +17,9 @@ WhyKind = Literal[
 
 
 class Party(Struct, kw_only=True, frozen=True):
-    """Whoever holds or waits: a request, a build or a step of one. `text` names it for people."""
+    """Whoever holds or waits: a request, a build or a step of one, a booking. `text` names it for people."""
 
-    kind: Literal["request", "build", "step", "unknown"]
+    kind: Literal["request", "build", "step", "booking", "unknown"]
     text: str
     builder: str = ""
     requestid: int | None = None
@@ -27,6 +27,7 @@ class Party(Struct, kw_only=True, frozen=True):
     number: int | None = None
     step: int | None = None
     step_name: str | None = None
+    booking: int | None = None
 
 
 class Holder(Struct, kw_only=True, frozen=True):

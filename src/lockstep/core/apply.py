@@ -1,11 +1,13 @@
 """What each fact does to the state. The only place that changes it; illegal moves raise (tables.py).
 
-Builds, steps and commands are in `apply_builds.py`. Nothing is decided here and nothing is looked up outside the state.
+Builds, steps and commands are in `apply_builds.py`, bookings in `apply_bookings.py`. Nothing is decided here and
+nothing is looked up outside the state.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from lockstep.core import apply_bookings as bookings
 from lockstep.core import apply_builds as builds
 from lockstep.core import facts as f
 from lockstep.core.nouns import worse
@@ -229,6 +231,9 @@ def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
         request.state = move("request", subject, request.state, "granted")  # type: ignore[assignment]
         _not_collapsible(state, request)
         return
+    if kind == "booking":
+        bookings.granted(state.bookings[subject], fact.hold, at)
+        return
     step = state.builds[subject].steps[number - 1]
     if kind == "call":
         step.calls[call].hold = fact.hold
@@ -312,6 +317,12 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.ClaimDropped: claim_dropped,
     f.HoldEnded: hold_ended,
     f.RingBroken: nothing,
+    f.BookingAdded: bookings.booking_added,
+    f.BookingRenewed: bookings.booking_renewed,
+    f.BookingExtended: bookings.booking_extended,
+    f.HoldPassed: bookings.hold_passed,
+    f.HoldStolen: nothing,
+    f.BookingEnded: bookings.booking_ended,
     f.BuildStarted: builds.build_started,
     f.BuildPlanKept: builds.build_plan_kept,
     f.StepsAdded: builds.steps_added,

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from lockstep.core import (
+    decide_bookings,
     decide_builds,
     decide_calls,
     decide_requests,
@@ -46,6 +47,11 @@ HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.CancelAsked: decide_requests.cancel_asked,
     e.PriorityAsked: decide_requests.priority_asked,
     e.RanksFound: decide_requests.ranks_found,
+    e.BookingAsked: decide_bookings.asked,
+    e.BookingRenewAsked: decide_bookings.renew_asked,
+    e.BookingExtendAsked: decide_bookings.extend_asked,
+    e.BookingReleaseAsked: decide_bookings.release_asked,
+    e.StealAsked: decide_bookings.steal_asked,
     e.StopAsked: decide_builds.stop_asked,
     e.BuildPlanned: decide_builds.build_planned,
     e.BuildBroken: decide_builds.build_broken,

@@ -5,7 +5,7 @@ See `decide.py`. Calls of steps are in `decide_calls.py`.
 
 from typing import Any
 
-from lockstep.core import decide_requests
+from lockstep.core import decide_bookings, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -165,6 +165,7 @@ def end_step(
         )
     )
     if step.hold:
+        decide_bookings.keep_after_failure(draft, build, step.hold, result, f"step '{step.name}' of build")
         draft.emit(f.HoldEnded(hold=step.hold, ticket=step.ticket))
 
 
@@ -356,6 +357,7 @@ def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
             locks_duration=build.locks_duration,
         )
     )
+    decide_bookings.keep_after_failure(draft, build, build.hold, result, "build")
     draft.emit(f.HoldEnded(hold=build.hold, ticket=build.ticket))
     draft.effect(x.DropBuild(build.buildid))
     worker = state.workers.get(build.worker)

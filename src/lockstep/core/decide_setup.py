@@ -92,6 +92,7 @@ def _held_and_gone(draft: Draft, setup: Setup) -> list[str]:
     sentences = []
     for key, owners in sorted(gone.items()):
         named = [f"build {b.number} of '{b.builder}'" for o in owners if (b := builds.get(o)) is not None]
+        named += [f"booking {owner}" for owner in owners if owner in draft.state.bookings]
         who = ", ".join(named) or "somebody"
         sentences.append(
             f"Lock '{key}' is gone from the configuration while {who} holds it; a renamed lock is a new one."

@@ -8,8 +8,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from lockstep.core.calls import Call, CommandResult
-from lockstep.core.nouns import Access, Need, Result
-from lockstep.core.values import Change, LockSetup, Properties, Rank, Setup, StepPlan, Submission
+from lockstep.core.nouns import Access, LockKey, Need, Result
+from lockstep.core.values import BookingWish, Change, LockSetup, Properties, Rank, Setup, StepPlan, Submission
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -100,6 +100,49 @@ class PriorityAsked(Event, frozen=True):
 
     brid: int
     priority: int
+
+
+class BookingAsked(Event, frozen=True):
+    """Somebody wants to hold locks. Replies the booking's ticket; the same `key` again is the same booking."""
+
+    wish: BookingWish
+
+
+class BookingRenewAsked(Event, frozen=True):
+    """Whoever asked for a booking still wants it."""
+
+    ticket: int
+    key: str = ""
+
+
+class BookingExtendAsked(Event, frozen=True):
+    """Somebody wants a booking to last longer by so many seconds. Replies when it ends now."""
+
+    ticket: int
+    seconds: float
+
+
+class BookingReleaseAsked(Event, frozen=True):
+    """Somebody gives a booking back, or gives it up while it waits."""
+
+    ticket: int
+    who: str = ""
+    key: str = ""
+
+
+class StealAsked(Event, frozen=True):
+    """Somebody takes a lock away: from all its holders, from one hold of it, or (`ticket`) all locks of a booking.
+
+    With a `wish` whoever takes it wants to hold something then: a barrier from the start. Replies its ticket, or 0.
+    """
+
+    lock: LockKey | None = None
+    ticket: int = 0
+    hold: int = 0
+    everybody: bool = False
+    wish: BookingWish | None = None
+    who: str = ""
+    reason: str = ""
 
 
 class WorkerConnected(Event, frozen=True):

@@ -6,24 +6,31 @@ envelope that numbers a fact, not in its body, but where a row needs another tim
 
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import field
 
 from lockstep.core.calls import Call, LogType
+from lockstep.core.fact import Fact, Numbered
+from lockstep.core.facts_bookings import (
+    BookingAdded,
+    BookingEnded,
+    BookingExtended,
+    BookingRenewed,
+    HoldPassed,
+    HoldStolen,
+)
 from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
 from lockstep.core.values import Change, Properties, Rank, Setup, SourceStamp, StepPlan, Submission
 
-
-class Fact(Struct, frozen=True, kw_only=True, tag_field="fact", tag=True):
-    """Base of all facts."""
-
-
-class Numbered(Struct, frozen=True, array_like=True):
-    """A fact's envelope: its number (from 1, without gaps), the wall time (Unix seconds), the fact."""
-
-    number: int
-    at: float
-    fact: Fact
-
+__all__ = [
+    "BookingAdded",
+    "BookingEnded",
+    "BookingExtended",
+    "BookingRenewed",
+    "Fact",
+    "HoldPassed",
+    "HoldStolen",
+    "Numbered",
+]  # those of other files; the rest is below
 
 # --- configuration, memory, changes
 
@@ -426,6 +433,12 @@ AnyFact = (
     | ClaimDropped
     | HoldEnded
     | RingBroken
+    | BookingAdded
+    | BookingRenewed
+    | BookingExtended
+    | HoldPassed
+    | HoldStolen
+    | BookingEnded
     | BuildStarted
     | BuildPlanKept
     | StepsAdded

@@ -5,7 +5,7 @@ The allocator decides about locks; here its grants become builds, running steps 
 
 from collections.abc import Sequence
 
-from lockstep.core import decide_builds
+from lockstep.core import decide_bookings, decide_builds
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
@@ -79,6 +79,8 @@ def _granted(draft: Draft, grant: Granted) -> None:
         _start_build(draft, subject, fact)
     elif kind == "step":
         draft.effect(x.RunStep(subject, number))
+    elif kind == "booking":
+        decide_bookings.begun(draft, draft.state.bookings[subject])
     else:
         decide_builds.end_call(draft, subject, number, call, fences_of(fact))
 

@@ -16,6 +16,19 @@ MAX_UNITS: Final = 1 << 40
 MAX_OVERTAKES: Final = 1_000
 """A lock's `maxOvertakes`: so many tickets are kept for each priority, and stored with every grant (L45)."""
 
+MAX_BOOKINGS: Final = 10_000
+"""Bookings that have not ended."""
+
+MAX_BOOKING_TEXT: Final = 1_000
+"""Characters of who books, why, and of the address that is told."""
+
+MAX_BOOKING_SECONDS: Final = 366 * 86400.0
+"""How long a booking may last, from its grant or from when it is extended."""
+
+MIN_LEASE: Final = 1.0
+MAX_LEASE: Final = 86400.0
+"""Seconds of a booking's lease."""
+
 MAX_LOCK_NAME: Final = 200
 """Characters of a lock's name."""
 

@@ -45,11 +45,15 @@ class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, o
 
 
 class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
-    """One use of one lock: `count` units of it, or (exclusive) the whole of it."""
+    """One use of one lock: `count` units of it, or (exclusive) the whole of it.
+
+    `keep` says for how many seconds it stays held after a failure of whoever held it (`keepAfterFailure`).
+    """
 
     lock: LockKey
     mode: Mode = "counting"
     count: int = 1
+    keep: float = 0.0
 
 
 class Alternative(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):

@@ -24,7 +24,7 @@ from lockstep.core.answers import (
 )
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey
-from lockstep.core.records import Build, Request, Step
+from lockstep.core.records import Booking, Build, Request, Step
 from lockstep.core.state import ClaimRef, State
 
 
@@ -51,6 +51,8 @@ class Reasons:
 
     def _party(self, ref: ClaimRef) -> Party:
         kind, subject, number, _call = ref
+        if kind == "booking":
+            return booking_party(self.state.bookings[subject])
         if kind == "request":
             request = self.state.requests.get(subject)
             if request is None:
@@ -98,6 +100,8 @@ class Reasons:
         if kind == "request":
             request = self.state.requests.get(subject)
             return request.submitted_at if request is not None else None
+        if kind == "booking":
+            return self.state.bookings[subject].asked_at
         step = self.state.step(subject, number) if kind == "step" else None
         return step.started_at if step is not None else None
 
@@ -108,6 +112,8 @@ class Reasons:
             request = self.state.requests.get(subject)
             build = self.state.builds.get(request.buildid) if request is not None else None
             return build.started_at if build is not None else None
+        if kind == "booking":
+            return self.state.bookings[subject].granted_at
         step = self.state.step(subject, number) if kind == "step" else None
         return step.locks_acquired_at if step is not None else None
 
@@ -233,9 +239,9 @@ class Reasons:
         groups = list(usable.values())
         everywhere = set.intersection(*({o.lock for o in found} for found in groups))
         single = len(claim.need.alternatives) == 1
-        return [
-            o for o in groups[0] if o.lock in everywhere and (o.lock.kind == "master" or (single and _is_lock(o.lock)))
-        ]
+        anywhere = not claim.need.alternatives[0].worker  # it needs no worker, but may want to have one to itself
+        own = [o for o in groups[0] if single and (anywhere or _is_lock(o.lock))]
+        return own or [o for o in groups[0] if o.lock in everywhere and o.lock.kind == "master"]
 
     def _short(self, claim: Claim, obstacles: list[Obstacle]) -> Why:
         shortages = self._shortages(claim, obstacles)
@@ -280,7 +286,9 @@ class Reasons:
             default=(0, None),
             key=lambda each: each[0],
         )
-        if self.answers.pin(claim.ticket) >= 0:
+        if claim.since < 0:
+            told += " What it needs is kept free for it."
+        elif self.answers.pin(claim.ticket) >= 0:
             told += f" It was passed {passed} times, so what it needs is kept free for it."
         elif passed and lock is not None:
             told += f" It was passed {passed} of at most {self.answers.max_overtakes(lock)} times."
@@ -334,6 +342,10 @@ class Reasons:
         impossible = {o.lock for o in refused if o.lock.kind == "master"}
         since = self.since(claim.ticket)
         shortages = self._shortages(claim, refused)
+        slots = [o.lock.worker for o in refused if o.lock.kind == "slot"]
+        if slots and not claim.need.alternatives[0].worker:
+            sentence = f"Cannot start now: worker '{slots[0]}' {self._away(slots[0]) or 'takes no builds'}."
+            return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         if impossible or all(_is_lock(o.lock) for o in refused):
             told = [f"{s.units} of lock '{s.lock}', whose limit is {s.limit}" for s in shortages if s.kind != "slot"]
             sentence = f"Cannot start as the limits are: it needs {listed(told, 'more')}."
@@ -428,6 +440,13 @@ class Reasons:
         names = listed(told) if told else "builds"
         sentence = f"Waits for what it triggered: {names}."
         return Why(kind="builds", sentence=sentence, since=step.locks_acquired_at or step.started_at)
+
+
+def booking_party(booking: Booking) -> Party:
+    """Whoever has a booking, or waits with one."""
+    wish = booking.wish
+    text = f"{wish.who or 'nobody'} (booking {booking.ticket}{f': {wish.reason}' if wish.reason else ''})"
+    return Party(kind="booking", text=text, booking=booking.ticket)
 
 
 def _is_lock(key: LockKey) -> bool:

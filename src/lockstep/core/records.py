@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from lockstep.core.calls import Call
 from lockstep.core.nouns import Access, Need, Result
-from lockstep.core.values import Properties, SourceStamp, StepPlan
+from lockstep.core.values import BookingWish, Properties, SourceStamp, StepPlan
 
 BuildsetState = Literal["pending", "complete"]
 RequestState = Literal["rendering", "waiting", "building", "complete"]
@@ -19,6 +19,7 @@ StepState = Literal["planned", "waiting", "running", "ended"]
 CallState = Literal["started", "ended"]
 CommandState = Literal["asked", "known", "ended"]
 WorkerState = Literal["absent", "connected", "unreachable"]
+BookingState = Literal["waiting", "held", "ended"]
 
 
 class Buildset(Struct, kw_only=True):
@@ -158,6 +159,24 @@ class Worker(Struct, kw_only=True):
     pause_reason: str = ""
     graceful: bool = False
     info: dict[str, Any] = field(default_factory=dict)
+
+
+class Booking(Struct, kw_only=True):
+    """Locks that are held for somebody who is no build, or that somebody waits for. `ticket` is its id.
+
+    `since` is -1 for a barrier from the start. `ends_at` is Unix time, 0: it has no end. `renewals` counts them: a
+    timer of a lease that was renewed, heard late, says nothing about this one.
+    """
+
+    ticket: int
+    wish: BookingWish
+    since: int
+    asked_at: float
+    hold: int = 0
+    granted_at: float = 0.0
+    ends_at: float = 0.0
+    renewals: int = 0
+    state: BookingState = "waiting"
 
 
 class Counters(Struct, kw_only=True):

@@ -5,9 +5,9 @@ Pure, so that the simulation proves the code that serves. Recovery is finished b
 
 from collections.abc import Iterator
 
+from lockstep.core import decide_bookings, grants
 from lockstep.core import effects as x
 from lockstep.core import facts as f
-from lockstep.core import grants
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState
 from lockstep.core.allocation import Allocator
 from lockstep.core.apply_builds import step_claim
@@ -43,6 +43,7 @@ def state_of(saved: Saved) -> State:
     state.commands = {command.id: command for command in saved.commands}
     state.workers = {worker.name: worker for worker in saved.workers}
     state.memories = saved.memories
+    state.bookings = {booking.ticket: booking for booking in saved.bookings}
     state.locks = {
         lock.key: LockSetup(lock.key, lock.limit, lock.max_overtakes)
         for lock in saved.locks
@@ -65,6 +66,8 @@ def _index(state: State) -> None:
         mergeable = request.state in ("rendering", "waiting") and not request.put_back
         if request.collapse_key is not None and mergeable:
             state.collapsible[request.collapse_key] = request.brid
+    for ticket in state.bookings:
+        state.claims[ticket] = ("booking", ticket, 0, 0)
     for buildset in state.buildsets.values():
         for ssid in buildset.ssids:
             if ssid in state.stamps and buildset.state == "pending":
@@ -86,6 +89,7 @@ def _index(state: State) -> None:
 def _waiting(state: State) -> list[Claim]:
     """Every claim that waits, in no order: tickets order them."""
     claims = [state.request_claim(r) for r in state.requests.values() if r.state == "waiting"]
+    claims += [state.booking_claim(b) for b in state.bookings.values() if b.state == "waiting"]
     for build in state.builds.values():
         for step in build.steps if not build.broken else ():
             if step.state == "waiting":
@@ -151,10 +155,16 @@ def _holds(state: State, saved: Saved) -> list[Hold]:
     holds = []
     for claim in saved.claims:
         if claim.hold and claim.alternative is not None:
-            kind, subject, _, _ = state.claims[claim.ticket]
-            level = state.level(state.requests[subject]) if kind == "request" else STEP_LEVEL
+            level = _level(state, claim.ticket)
             holds.append(Hold(claim.hold, claim.ticket, claim.owner, 0, claim.alternative, claim.fences, level))
     return holds
+
+
+def _level(state: State, ticket: int) -> int:
+    kind, subject, _, _ = state.claims[ticket]
+    if kind == "booking":
+        return state.booking_level(state.bookings[subject])
+    return state.level(state.requests[subject]) if kind == "request" else STEP_LEVEL
 
 
 def resume(state: State, at: float) -> Outcome:
@@ -176,6 +186,8 @@ def resume(state: State, at: float) -> Outcome:
         rendered = request.state == "waiting" and request.need is None and builder is not None and builder.need is None
         if request.state == "rendering" or rendered:
             draft.effect(x.RenderNeed(request.brid))
+    for booking in state.bookings.values():
+        decide_bookings.resume(draft, booking)
     for build in list(state.builds.values()):
         if build.buildid in state.builds:
             _resume_build(draft, build)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from lockstep.core.nouns import Alternative, LockKey
-from lockstep.core.records import Build, Buildset, Command, Counters, Request, Stamp, Worker
+from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Worker
 from lockstep.core.values import Rank, Setup
 
 
@@ -58,3 +58,4 @@ class Saved(Struct, kw_only=True):
     locks: list[SavedLock] = field(default_factory=list)
     claims: list[SavedClaim] = field(default_factory=list)
     memories: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    bookings: list[Booking] = field(default_factory=list)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lockstep.core.allocation import Allocator
-from lockstep.core.nouns import PRIORITIES, UNLIMITED, Claim, LockKey, Need
-from lockstep.core.records import Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
+from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
+from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
 from lockstep.core.values import BuilderSetup, LockSetup, Rank, Setup, SourceStamp
 
 NO_NEED = Need(())
@@ -18,12 +18,20 @@ PLAIN = Rank()
 """The rank of a builder that no hook speaks of."""
 
 ClaimRef = tuple[str, int, int, int]
-"""Whose claim a ticket is: ("request", brid, 0, 0), ("step", buildid, step, 0) or ("call", buildid, step, call)."""
+"""Whose claim a ticket is: ("request", brid, 0, 0), ("step", buildid, step, 0), ("call", buildid, step, call) or
+("booking", ticket, 0, 0).
+"""
 
 
 def locks_of(need: Need) -> Iterator[LockKey]:
     """Every lock that a need names."""
     return (access.lock for each in need.alternatives for access in each.accesses)
+
+
+def _level(priority: int) -> int:
+    """A priority as a level: between those of what hooks say (L24a)."""
+    most = PRIORITIES // 2 - 1
+    return max(-most, min(priority, most))
 
 
 def slot_key(worker: str) -> LockKey:
@@ -50,6 +58,7 @@ class State:
         self.builds: dict[int, Build] = {}
         self.commands: dict[str, Command] = {}
         self.workers: dict[str, Worker] = {}
+        self.bookings: dict[int, Booking] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
         self.ranks: dict[str, Rank] = {}
         self.locks: dict[LockKey, LockSetup] = {}
@@ -88,9 +97,8 @@ class State:
     def level(self, request: Request) -> int:
         """A request's level for L40: the order of its builder, whether it is the chosen one, its priority."""
         rank = self.rank(request.builder)
-        most = PRIORITIES // 2 - 1
         place = 2 * rank.order + (rank.chosen == request.brid)
-        return place * PRIORITIES + max(-most, min(request.priority, most))
+        return place * PRIORITIES + _level(request.priority)
 
     def request_claim(self, request: Request) -> Claim:
         """The claim that a waiting request stands for."""
@@ -110,6 +118,23 @@ class State:
             parent=request.parent if call is not None and self.call_waits(call) else 0,
             put_back=request.put_back,
         )
+
+    def booking_claim(self, booking: Booking) -> Claim:
+        """The claim that a waiting booking stands for: it is its own owner, and no ring puts it back."""
+        need = Need((Alternative("", booking.wish.accesses),))
+        ticket = booking.ticket
+        return Claim(
+            ticket=ticket,
+            need=need,
+            owner=ticket,
+            level=self.booking_level(booking),
+            since=booking.since,
+            retryable=False,
+        )
+
+    def booking_level(self, booking: Booking) -> int:
+        """A booking's level for L40: like a request of a builder that no hook speaks of."""
+        return _level(booking.wish.priority)
 
     def call_waits(self, call: tuple[int, int, int]) -> bool:
         """Whether the call (build id, step number, call number) of a running step has not ended."""

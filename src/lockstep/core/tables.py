@@ -57,6 +57,15 @@ WORKER: Final[Table] = {
     ("unreachable", "given up"): "absent",
 }
 
+BOOKING: Final[Table] = {
+    ("waiting", "granted"): "held",
+    ("waiting", "renewed"): "waiting",
+    ("waiting", "ended"): "ended",
+    ("held", "renewed"): "held",
+    ("held", "extended"): "held",
+    ("held", "ended"): "ended",
+}
+
 TABLES: Final[dict[str, Table]] = {
     "build set": BUILDSET,
     "request": REQUEST,
@@ -65,6 +74,7 @@ TABLES: Final[dict[str, Table]] = {
     "call": CALL,
     "command": COMMAND,
     "worker": WORKER,
+    "booking": BOOKING,
 }
 
 

@@ -4,7 +4,7 @@ Only frozen records live here. The nouns of locks are in `nouns.py`, what a step
 """
 
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct, field
 
@@ -87,6 +87,29 @@ class Submission(Struct, frozen=True, kw_only=True):
     rebuilt_buildid: int | None = None
     collapse: bool = True
     """Whether these requests may be merged with compatible ones that wait (`force --count N` says no)."""
+
+
+BookingEnding = Literal["released", "expired", "lost", "stolen", "cancelled"]
+"""How a booking ended: given back, its time was over, its lease was not renewed, taken away, or given up waiting."""
+
+
+class BookingWish(Struct, frozen=True, kw_only=True):
+    """Locks that a person, or a program outside of Lockstep, wants to hold: all of them or none.
+
+    `seconds` is how long it lasts after the grant, 0: until it is given back. `lease`: whoever asked must renew the
+    booking within so many seconds, or it is lost; 0: nobody must. `key` is the digest of a secret that only whoever
+    asked knows, and must show to renew or release; empty: none. `notify` is an address that is told what happens.
+    """
+
+    accesses: tuple[Access, ...]
+    who: str = ""
+    reason: str = ""
+    priority: int = 0
+    after_current: bool = False
+    seconds: float = 0.0
+    lease: float = 0.0
+    key: str = ""
+    notify: str = ""
 
 
 class StepPlan(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from msgspec import structs
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
 from lockstep.core.values import BuilderSetup, LockSetup, StepPlan, WorkerSetup
+from lockstep.sim.people import with_people
 from lockstep.sim.scenario import (
     Act,
     Builder,
@@ -245,4 +246,6 @@ def with_hooks(scenario: Scenario) -> Scenario:
 def draw(seed: int) -> Scenario:
     """The world of this seed: always the same."""
     scenario = _Draw(seed).scenario()
-    return with_hooks(scenario) if seed % 4 == 0 else scenario
+    if seed % 4 == 0:
+        scenario = with_hooks(scenario)
+    return with_people(scenario, HEAL) if seed % 5 == 1 else scenario

@@ -11,23 +11,23 @@ from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
 from lockstep.core.records import Buildset, Counters, Request, Stamp, Worker
 from lockstep.core.saved import Saved, SavedClaim, SavedLock
 from lockstep.core.values import Rank, Setup
+from lockstep.sim.fold_bookings import BookingFold
 from lockstep.sim.fold_builds import BuildFold, rule_for
 
 
-class Fold(BuildFold):
+class Fold(BuildFold, BookingFold):
     """The rows, as a store would have them after the facts that were put in."""
 
     def __init__(self, installation: str) -> None:
-        super().__init__()
+        BuildFold.__init__(self)
+        BookingFold.__init__(self)
         self.installation = installation
         self.last_fact = 0
-        self.last_hold = 0
         self.setup: Setup | None = None
         self.ids: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self.stamps: dict[int, Stamp] = {}
         self.workers: dict[str, Worker] = {}
         self.locks: dict[LockKey, SavedLock] = {}
-        self.claims: dict[int, SavedClaim] = {}
         self.ranks: dict[str, Rank] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
 
@@ -66,6 +66,7 @@ class Fold(BuildFold):
             locks=list(self.locks.values()),
             claims=[claim for claim in self.claims.values() if claim.hold or claim.pin >= 0],
             memories=self.memories,
+            bookings=list(self.bookings.values()),
         )
         return copy.deepcopy(saved)
 
@@ -192,6 +193,7 @@ class Fold(BuildFold):
             row = self._lock(access.lock)
             row.fence, row.memory = fact.fences[position], fact.memories[position]
         self.step_granted(fact, at)
+        self.booking_granted(fact.ticket, fact.hold, at)
 
     def on_claim_pinned(self, fact: f.ClaimPinned, _at: float) -> None:
         self.claims[fact.ticket] = SavedClaim(ticket=fact.ticket, pin=fact.alternative)

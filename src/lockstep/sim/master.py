@@ -262,6 +262,7 @@ class Master:
     def _reply(self, effect: x.Reply) -> None:
         link = self.hellos.pop(effect.token, None)
         if link is None:
+            self.world.people.answered(self, effect)
             return
         if effect.error:
             link.to_host(lambda: link.host.refused(link))

@@ -85,7 +85,8 @@ class Builder(Struct, frozen=True):
 class Act(Struct, frozen=True):
     """Something that happens at a time: a person's wish, a fault.
 
-    `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); rank (hooks); crash, cut, restart,
+    `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); book, steal, extend, lie (about
+    bookings); rank (hooks); crash, cut, restart,
     die, false, break (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the
     requests.
     """

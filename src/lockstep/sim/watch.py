@@ -12,13 +12,14 @@ from lockstep.core.nouns import PRIORITIES, STEP_LEVEL, Access, Alternative, Loc
 from lockstep.core.state import NO_NEED, State, slot_key
 from lockstep.core.values import Rank
 from lockstep.sim.faults import Ledger, demand
+from lockstep.sim.fold_bookings import BookingWatch
 from lockstep.sim.fold_builds import rule_for
-from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
+from lockstep.sim.grants_watch import Held, Wait
 
 Where = tuple[str, int, int, int]
 
 
-class Watch(GrantsWatch):
+class Watch(BookingWatch):
     """What the facts so far add up to, as far as locks are concerned."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -37,7 +38,6 @@ class Watch(GrantsWatch):
         self.brids: dict[int, int] = {}
         self.steps: dict[int, tuple[int, bool]] = {}
         self.calls: dict[tuple[int, int, int], bool] = {}
-        self.where: dict[int, Where] = {}
         self.ended_requests: set[int] = set()
         self.stopped: set[int] = set()
         """Requests that somebody cancelled, and whose builds are being stopped."""
@@ -60,6 +60,7 @@ class Watch(GrantsWatch):
     def _owners_live(self) -> None:
         """Every hold's and every waiting claim's owner is alive (L30)."""
         tickets = {ticket: buildid for buildid, ticket in self.builds.items()}
+        tickets |= dict.fromkeys(self.bookings, 0)
         for hold in self.holds.values():
             demand(hold.owner in tickets, f"hold {hold.id} of {hold.owner} lives on after its build")
             if hold.ticket != hold.owner:
@@ -68,7 +69,7 @@ class Watch(GrantsWatch):
         for wait in self.waiting.values():
             if wait.level == STEP_LEVEL:
                 demand(wait.owner in tickets, f"claim {wait.ticket} waits on after its build")
-            else:
+            elif wait.ticket not in self.bookings:
                 brid = self.where[wait.ticket][1]
                 demand(brid in self.requests, f"claim {wait.ticket} waits on after its request")
 
@@ -219,12 +220,14 @@ class Watch(GrantsWatch):
         self.brids[fact.buildid] = fact.brid
 
     def on_build_stopping(self, fact: f.BuildStopping) -> None:
+        self.ending[self.builds[fact.buildid]] = fact.result
         if fact.result is Result.CANCELLED:
             self.stopped.add(self.brids[fact.buildid])
 
     def on_build_ended(self, fact: f.BuildEnded) -> None:
         left = self.ledger.of_step(fact.buildid, 0) if fact.buildid in self.builds else []
         demand(not left, f"build {fact.buildid} ends and its commands {left} still run")
+        self.robbed_ends(self.builds[fact.buildid], fact)
         own = [hold.id for hold in self.holds.values() if hold.owner == self.builds[fact.buildid]]
         demand(len(own) == 1, f"build {fact.buildid} ends and holds {own}")
         del self.builds[fact.buildid]

@@ -18,6 +18,7 @@ from lockstep.sim.disk import Disk, Group, MemoryDisk
 from lockstep.sim.faults import Ledger, Violation, demand
 from lockstep.sim.machines import Host
 from lockstep.sim.master import START, Master
+from lockstep.sim.people import People
 from lockstep.sim.scenario import Act, Faults, Scenario
 from lockstep.sim.timeline import Timeline
 from lockstep.sim.tracing import Tracer
@@ -50,6 +51,7 @@ class World:
             machine.setup.name: Host(machine, self.timeline, self.random, self.ledger, lambda: self.master)
             for machine in scenario.machines
         }
+        self.people = People(self)
         self.decisions = 0
         self.stored_commands: set[str] = set()
 
@@ -91,6 +93,7 @@ class World:
         return (
             master is not None
             and not master.state.requests
+            and not master.state.bookings
             and not master.committing
             and not master.groups
             and not self.ledger.running
@@ -101,7 +104,9 @@ class World:
         if master is None:
             return "there is no master"
         requests = {r.brid: (r.builder, r.state) for r in master.state.requests.values()}
-        return f"these requests are open: {requests}, these commands run: {sorted(self.ledger.running)}"
+        bookings = {b.ticket: (b.wish, b.state) for b in master.state.bookings.values()}
+        commands = sorted(self.ledger.running)
+        return f"these requests are open: {requests}, these bookings: {bookings}, these commands run: {commands}"
 
     def _start(self) -> None:
         self.master = Master(self)
@@ -147,6 +152,7 @@ class World:
         if self.tracer is not None:
             self.tracer.decided(master.wall(), event, outcome)
         for one in outcome.facts:
+            self.people.see(one.fact)
             if isinstance(one.fact, f.BuildStarted):
                 here = one.fact.worker in master.greeted
                 demand(here, f"build {one.fact.buildid} is given to {one.fact.worker}, who has not come yet (L60)")
@@ -225,6 +231,8 @@ class World:
                 master.tell(e.PriorityAsked(brid=requests[act.number % len(requests)], priority=act.number % 11))
             case "rank":
                 self._rank(master, act)
+            case "book" | "steal" | "extend" | "lie":
+                self.people.act(master, act)
             case "pause" | "unpause":
                 paused = act.what == "pause" and not self.healed
                 master.tell(e.WorkerPauseAsked(worker=act.who, paused=paused))

@@ -76,6 +76,7 @@ def _lazy(type_: Any) -> Callable[[bytes], Any]:
 fact_of: Final[Callable[[bytes], Any]] = _lazy(facts.AnyFact)
 need_of: Final[Callable[[bytes], Any]] = _lazy(nouns.Need)
 alternative_of: Final[Callable[[bytes], Any]] = _lazy(nouns.Alternative)
+wish_of: Final[Callable[[bytes], Any]] = _lazy(values.BookingWish)
 rank_of: Final[Callable[[bytes], Any]] = _lazy(values.Rank)
 plans_of: Final[Callable[[bytes], Any]] = _lazy(list[values.StepPlan])
 patch_of: Final[Callable[[bytes], Any]] = _lazy(values.Patch)

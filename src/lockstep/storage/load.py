@@ -9,6 +9,7 @@ from typing import Any
 from lockstep.core import facts as f
 from lockstep.core.nouns import LockKey, Result, worse
 from lockstep.core.records import (
+    Booking,
     Build,
     Buildset,
     CallRecord,
@@ -48,6 +49,7 @@ def load(reader: Reader, installation: str) -> Saved:
     _stamps(reader, saved)
     _requests(reader, saved)
     _builds(reader, saved)
+    _bookings(reader, saved)
     return saved
 
 
@@ -247,6 +249,26 @@ def _requests(reader: Reader, saved: Saved) -> None:
             state=state,
         )
         saved.requests.append(request)
+
+
+def _bookings(reader: Reader, saved: Saved) -> None:
+    sql = (
+        "SELECT ticket, wish, since, asked_at, hold, granted_at, ends_at, renewals, state FROM bookings "
+        "WHERE complete_at IS NULL ORDER BY ticket"
+    )
+    for ticket, wish, since, asked_at, hold, granted_at, ends_at, renewals, state in reader.rows(sql):
+        booking = Booking(
+            ticket=ticket,
+            wish=codec.wish_of(wish),
+            since=since,
+            asked_at=asked_at,
+            hold=hold,
+            granted_at=granted_at or 0.0,
+            ends_at=ends_at or 0.0,
+            renewals=renewals,
+            state=state,
+        )
+        saved.bookings.append(booking)
 
 
 # --- builds

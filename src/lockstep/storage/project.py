@@ -1,12 +1,14 @@
 """Which rows follow from each fact: the configuration, changes, requests, claims and workers.
 
-Builds, steps, calls and logs are in `project_builds.py`. A projection is never read from here; nothing is decided.
+Builds, steps, calls and logs are in `project_builds.py`, bookings in `project_bookings.py`. A projection
+is never read from here; nothing is decided.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lockstep.core import facts as f
+from lockstep.storage import project_bookings as bookings
 from lockstep.storage import project_builds as builds
 from lockstep.storage.codec import clean, clean_or_none, pack, to_json
 from lockstep.storage.errors import StoreError
@@ -193,6 +195,7 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
         if fact.memories:
             row["memory"] = pack(fact.memories[position])
         p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
+    bookings.granted(p, fact.ticket, fact.hold, n.at)
     call = p.tickets.pop(fact.ticket, None)
     if call is not None:
         builds.claim_of_step_granted(p, fact, n, call)
@@ -291,6 +294,12 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.ClaimDropped: (claim_dropped, "ticket", "claim "),
     f.HoldEnded: (hold_ended, "ticket", "claim "),
     f.RingBroken: (nothing, "ticket", "claim "),
+    f.BookingAdded: (bookings.booking_added, "ticket", "booking "),
+    f.BookingRenewed: (bookings.booking_renewed, "ticket", "booking "),
+    f.BookingExtended: (bookings.booking_extended, "ticket", "booking "),
+    f.HoldPassed: (bookings.hold_passed, "ticket", "booking "),
+    f.HoldStolen: (nothing, "ticket", "claim "),
+    f.BookingEnded: (bookings.booking_ended, "ticket", "booking "),
     f.BuildStarted: (builds.build_started, "buildid", "build "),
     f.BuildPlanKept: (builds.build_plan_kept, "buildid", "build "),
     f.StepsAdded: (builds.steps_added, "buildid", "build "),

@@ -57,6 +57,8 @@ class Projection(Struct):
     commands: dict[str, CallKey] = field(default_factory=dict)
     tickets: dict[int, CallKey] = field(default_factory=dict)
     """Waiting claims of steps (call number 0) and calls."""
+    bookings: dict[int, float] = field(default_factory=dict)
+    """Bookings that have not ended: how many seconds each lasts after its grant, 0: until it is released."""
     logs: dict[int, LiveLog] = field(default_factory=dict)
     named: dict[tuple[str, str], int] = field(default_factory=dict)
     """(kind, name) of schedulers, sources and projects to their ids."""
@@ -82,6 +84,7 @@ def seed(
         builder_ids=dict(saved.builder_ids),
         worker_ids=dict(saved.worker_ids),
         workers=workers,
+        bookings={booking.ticket: booking.wish.seconds for booking in saved.bookings},
         logs=logs,
         named=named,
     )

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -312,6 +312,28 @@ claims = Table(
     _bytes("alternative"),
     _bytes("fences"),
     _int("pin", -1),
+)
+
+bookings = Table(
+    "bookings",
+    metadata,
+    _id("ticket"),
+    _text("who"),
+    _text("reason"),
+    _bytes("wish"),
+    _int("since"),
+    _time("asked_at"),
+    _int("hold"),
+    _time("granted_at"),
+    _time("ends_at"),
+    _int("renewals"),
+    _text("state"),
+    _flag("complete"),
+    _time("complete_at"),
+    _text("ending"),
+    _text("ended_by"),
+    _text("ended_why"),
+    Index("bookings_live", "ticket", **_where("complete_at IS NULL")),
 )
 
 calls = Table(

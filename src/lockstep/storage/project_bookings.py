@@ -1,0 +1,64 @@
+"""Which rows follow from facts about bookings: one for each, which history keeps. See `project.py`."""
+
+from typing import Any
+
+from lockstep.core import facts as f
+from lockstep.storage.codec import clean, pack
+from lockstep.storage.projection import Projection
+
+
+def booking_added(p: Projection, fact: f.BookingAdded, n: f.Numbered, _body: bytes) -> None:
+    p.counters.clock = max(p.counters.clock, fact.ticket)
+    p.bookings[fact.ticket] = fact.wish.seconds
+    p.changes.insert(
+        "bookings",
+        fact.ticket,
+        {
+            "ticket": fact.ticket,
+            "who": clean(fact.wish.who),
+            "reason": clean(fact.wish.reason),
+            "wish": pack(fact.wish),
+            "since": fact.since,
+            "asked_at": n.at,
+            "state": "waiting",
+        },
+    )
+
+
+def granted(p: Projection, ticket: int, hold: int, at: float) -> None:
+    """A booking has its locks, if that is what the ticket is."""
+    seconds = p.bookings.get(ticket)
+    if seconds is not None:
+        row = {"state": "held", "hold": hold, "granted_at": at, "ends_at": at + seconds if seconds else None}
+        p.changes.update("bookings", ticket, row)
+
+
+def hold_passed(p: Projection, fact: f.HoldPassed, n: f.Numbered, _body: bytes) -> None:
+    p.last_hold = max(p.last_hold, fact.hold)
+    claim: dict[str, Any] = {"owner": fact.ticket, "hold": fact.hold, "pin": -1}
+    claim |= {"alternative": pack(fact.alternative), "fences": pack(fact.fences)}
+    p.changes.upsert("claims", fact.ticket, claim)
+    for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
+        p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), {"fence": fence})
+    granted(p, fact.ticket, fact.hold, n.at)
+
+
+def booking_renewed(p: Projection, fact: f.BookingRenewed, _n: f.Numbered, _body: bytes) -> None:
+    p.changes.update("bookings", fact.ticket, {"renewals": fact.renewals})
+
+
+def booking_extended(p: Projection, fact: f.BookingExtended, _n: f.Numbered, _body: bytes) -> None:
+    p.changes.update("bookings", fact.ticket, {"ends_at": fact.ends_at})
+
+
+def booking_ended(p: Projection, fact: f.BookingEnded, n: f.Numbered, _body: bytes) -> None:
+    p.bookings.pop(fact.ticket, None)
+    row = {
+        "state": "ended",
+        "complete": True,
+        "complete_at": n.at,
+        "ending": fact.ending,
+        "ended_by": clean(fact.by),
+        "ended_why": clean(fact.why),
+    }
+    p.changes.update("bookings", fact.ticket, row)
