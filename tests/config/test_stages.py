@@ -79,7 +79,7 @@ def test_a_trigger_that_waits_names_the_builders_of_its_schedulers(stages: Stage
     c['schedulers'] = [schedulers.Triggerable("one", builderNames=["x", "y"]),
                        schedulers.Triggerable("two", builderNames=["z", "y"])]
     """)
-    assert (stage.children, stage.need, stage.open) == (("x", "y", "z"), None, False)
+    assert (stage.children, stage.need, stage.open) == (("x", "y", "z", "y"), None, False)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from lockstep.cli.codes import FAILED
 def command(config: str, as_json: bool) -> int:
     """Read CONFIG (default: master.cfg) and say all that is wrong with it, each with file and line.
 
-    Warnings name what is probably not meant, notes what has no effect. The exit code is 1 if there is a mistake;
-    warnings and notes alone leave it at 0. Nothing is started, but the file is executed, as a server would.
+    Warnings name what is probably not meant and builds that could wait for each other for ever, notes what has no
+    effect and what is known only while builds run. The exit code is 1 if there is a mistake; warnings and notes alone
+    leave it at 0. Nothing is started, but the file is executed, as a server would.
 
     \b
     Examples:

@@ -15,6 +15,7 @@ from lockstep.config.errors import Mistake
 from lockstep.config.locks import LockTable
 from lockstep.config.needs import Needs, RenderedNeed, worker_properties
 from lockstep.config.properties import Properties, resolve
+from lockstep.config.rings import Rings
 from lockstep.config.stages import Stages
 from lockstep.config.workers import Worker
 from lockstep.core import values
@@ -23,7 +24,7 @@ from lockstep.core.values import BuilderSetup, SchedulerSetup, Setup, SourceStam
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Config:
-    """Everything that a configuration says. `warnings` and `notes` are for `lockstep check`."""
+    """Everything that a configuration says. `said` are the warnings and notes that were found while it was read."""
 
     file: str
     basedir: str
@@ -47,8 +48,7 @@ class Config:
     logEncoding: str
     table: LockTable = field(repr=False)
     needs: Needs = field(repr=False)
-    warnings: tuple[Mistake, ...] = ()
-    notes: tuple[Mistake, ...] = ()
+    said: tuple[tuple[Mistake, ...], tuple[Mistake, ...]] = ((), ())
 
     @cached_property
     def _setup(self) -> Setup:
@@ -61,6 +61,21 @@ class Config:
             schedulers=tuple(self._scheduler_setup(scheduler) for scheduler in self.schedulers.values()),
             sources=tuple(self.change_sources),
         )
+
+    @cached_property
+    def rings(self) -> Rings:
+        """What could deadlock."""
+        return Rings(self._setup, self.file)
+
+    @cached_property
+    def warnings(self) -> tuple[Mistake, ...]:
+        """What is probably not meant, and what could deadlock."""
+        return (*self.said[0], *self.rings.warnings())
+
+    @cached_property
+    def notes(self) -> tuple[Mistake, ...]:
+        """What has no effect, and what cannot be looked at before builds run."""
+        return (*self.said[1], *self.rings.notes())
 
     def setup(self) -> Setup:
         """What the core is told: workers, builders with their needs, locks with their limits, schedulers, sources."""

@@ -185,8 +185,7 @@ def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Co
         logEncoding=draft.logEncoding,
         table=table,
         needs=needs,
-        warnings=tuple(collector.warnings),
-        notes=tuple(collector.notes),
+        said=(tuple(collector.warnings), tuple(collector.notes)),
     )
 
 

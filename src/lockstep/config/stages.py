@@ -64,10 +64,7 @@ class Stages:
         """The builders whose builds the step may wait for, and whether there may be others."""
         asked = getattr(step, "awaited_schedulers", None)
         names, other = asked() if asked is not None else ((), False)
-        found: dict[str, None] = {}
-        for name in names:
-            builders = getattr(self.schedulers.get(name), "builderNames", ())
-            found.update((str(one), None) for one in builders)
+        found = [str(b) for name in names for b in getattr(self.schedulers.get(name), "builderNames", ())]
         return tuple(found), other
 
     def _claims_more(self, cls: type) -> bool:

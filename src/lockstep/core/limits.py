@@ -38,5 +38,11 @@ MAX_PRIORITY: Final = (1 << 31) - 1
 MAX_WHOLE: Final = (1 << 63) - 1
 """The greatest whole number in a property, and with a minus the least: what every database and JSON reader takes."""
 
+MAX_DEADLOCK_WAITS: Final = 20_000
+"""Ways in which builds could wait while they hold locks, that are looked at when a configuration is loaded (L50)."""
+
+MAX_CYCLES: Final = 100
+"""Cycles of locks that are told of one configuration (L50)."""
+
 MAX_RANK: Final = 1 << 16
 """The greatest order that a hook can give a builder, and with a minus the least."""

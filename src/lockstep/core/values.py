@@ -150,8 +150,8 @@ class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `number` is its place in the factory, from 1. `need` is what it claims: one alternative for each worker, or a single
     one, of no worker, that is the same on all of them. `children` are the builders of whose builds it may wait for the
-    end. `open` means that there may be more, known only at run time: what is rendered, what code of the user's own
-    claims, steps that it adds. `place` is where it stands (`master.cfg:12`).
+    end, one for each build. `open` means that there may be more, known only at run time: what is rendered, what code
+    of the user's own claims, steps that it adds. `place` is where it stands (`master.cfg:12`).
     """
 
     number: int

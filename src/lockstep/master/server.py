@@ -176,22 +176,23 @@ class Server:
         self.stopped.set()
 
     async def reload(self) -> list[str]:
-        """Take the configuration anew, whole or not at all. Returns warnings: of locks that are gone (L6), of
-        schedulers that do not start.
+        """Take the configuration anew, whole or not at all. Returns warnings: its own that are new, of locks that are
+        gone (L6), of schedulers that do not start.
 
         Raises:
             ConfigErrors: it is wrong; the running one stays.
         """
         async with self._reloading:
-            config = load(self.file, self.basedir)
+            config, before = load(self.file, self.basedir), self.house.config
+            told = [str(warning) for warning in config.warnings if warning not in before.warnings]
             self.house.config = config
-            gone: list[str] = await self.loop.ask(e.Configured(setup=config.setup()))
-            gone += self._only_at_start(config)
+            told += await self.loop.ask(e.Configured(setup=config.setup()))
+            told += self._only_at_start(config)
             self.house.hooks.ask_again()
-            gone += await self.scheduling.restart()
+            told += await self.scheduling.restart()
             await self.polling.start()
             await self._start_local(config)
-            return gone
+            return told
 
     def on_signals(self) -> None:
         """SIGHUP reloads, SIGTERM and SIGINT stop."""

@@ -1,0 +1,116 @@
+"""What `lockstep check` says of builds that could wait for each other for ever (L50), in words, each with its places.
+
+What could be is computed in `core/deadlock.py`; nothing here decides anything.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+
+from lockstep.config.errors import Mistake, Place
+from lockstep.core.deadlock import Cycle, Deadlocks, Edge, Link, deadlocks
+from lockstep.core.nouns import LockKey, Need
+from lockstep.core.values import Setup
+
+HINT = "Lockstep withholds grants at run time so that it does not; locks that are claimed in one list cannot"
+
+
+class Rings:
+    """What is to be said of a set-up. `folder` is what its places are told from, `file` the configuration itself."""
+
+    def __init__(self, setup: Setup, file: str) -> None:
+        """Take a set-up and the configuration's file."""
+        self.setup = setup
+        self.file = file
+        self.folder = os.path.dirname(file)
+
+    @cached_property
+    def found(self) -> Deadlocks:
+        """All that could be."""
+        return deadlocks(self.setup)
+
+    def warnings(self) -> Iterator[Mistake]:
+        """Each cycle; and that there may be more."""
+        for cycle in self.found.cycles:
+            yield Mistake(self._place(cycle.edges[0].chain[-1].place), f"could deadlock: {self._cycle(cycle)}", HINT)
+        if not self.found.complete:
+            told = (
+                "more cycles of locks than are told here" if self.found.cycles else "too many ways to wait to look at"
+            )
+            text = f"could deadlock: {told}"
+            yield Mistake(Place(self.file), text, "Lockstep withholds grants at run time so that it does not")
+
+    def notes(self) -> Iterator[Mistake]:
+        """What may claim more than the configuration says, while its build holds a lock."""
+        for builder in self.setup.builders:
+            if builder.open and builder.stages:
+                yield self._open(f'locks of builder "{builder.name}" are', builder.place)
+            for stage in builder.stages:
+                if stage.open and (builder.open or _has_lock(builder.planned) or _has_lock(stage.need)):
+                    what = f'what step "{stage.name}" of builder "{builder.name}" claims or waits for is'
+                    yield self._open(what, stage.place)
+
+    def _open(self, what: str, place: str) -> Mistake:
+        hint = "builds that wait for each other there are found when they do"
+        return Mistake(self._place(place), f"{what} known only at run time", hint)
+
+    # --- words
+
+    def _cycle(self, cycle: Cycle) -> str:
+        text = "; ".join(self._edge(edge) for edge in cycle.edges)
+        if len(cycle.edges) == 1:
+            text += "; two such builds block each other"
+        if cycle.times > 1:
+            text += f" ({cycle.times - 1} more like it, on other workers)"
+        return text
+
+    def _edge(self, edge: Edge) -> str:
+        """Who holds what while asking for what."""
+        holder, *below = edge.chain[edge.holder :]
+        who = f'builder "{holder.builder}"'
+        if edge.by_step:
+            who = f'step "{holder.step}" of {who}'
+        elif edge.holder:
+            who += f', for which "{edge.chain[edge.holder - 1].builder}" waits,'
+        held = f"{who} holds {lock_words(edge.held)}{self._whole(edge, 0)} ({self._told(edge.claimed)})"
+        way = "" if edge.by_step and not below else self._step(holder, edge.by_step)
+        for link in below:
+            way += f' waits for builder "{link.builder}"'
+            way += f" ({self._told(link.place)}), which" if not link.number else f", whose {self._at(link)}"
+        return f"{held} while {way} asks for {lock_words(edge.asked)}{self._whole(edge, 1)}"
+
+    def _step(self, link: Link, held_by_it: bool) -> str:
+        return "it" if held_by_it else f"its {self._at(link)}"
+
+    def _at(self, link: Link) -> str:
+        return f'step "{link.step}" ({self._told(link.place)})'
+
+    def _whole(self, edge: Edge, index: int) -> str:
+        """The mode, where it matters: exclusive, or a lock that is asked for by who holds it."""
+        if edge.whole[index]:
+            return " exclusively"
+        return " in part" if edge.held == edge.asked and not index else ""
+
+    def _told(self, place: str) -> str:
+        return str(self._place(place))
+
+    def _place(self, place: str) -> Place:
+        """A place of the core as one of a file."""
+        file, _, line = place.rpartition(":")
+        if not line.isdigit():
+            return Place(os.path.join(self.folder, place))
+        return Place(os.path.join(self.folder, file), int(line))
+
+
+def lock_words(lock: LockKey) -> str:
+    """A lock in a sentence."""
+    if lock.kind == "slot":
+        return f'a slot of worker "{lock.worker}"'
+    if lock.kind == "builddir":
+        return f'the build directory "{lock.name}" on worker "{lock.worker}"'
+    return f'lock "{lock}"'
+
+
+def _has_lock(need: Need | None) -> bool:
+    accesses = (access for each in need.alternatives for access in each.accesses) if need is not None else ()
+    return any(access.lock.kind in ("master", "worker") for access in accesses)

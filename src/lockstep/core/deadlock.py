@@ -1,0 +1,268 @@
+"""Where builds of a set-up could wait for one another for ever: the graph "holds X while asking for Y" (L50).
+
+The waits come from `deadlock_waits.py`. Here they become edges between locks, cyclic parts, and cycles that people can
+read. What is done about them while builds run is the allocator's (L51).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from lockstep.core.deadlock_waits import WHOLE, Ask, Member, TooManyError, Wait, Waits, meetings
+from lockstep.core.limits import MAX_CYCLES
+from lockstep.core.nouns import LockKey
+from lockstep.core.values import Setup
+
+Graph = dict[LockKey, dict[LockKey, list[Wait]]]
+"""From a lock that is held to those that are asked for meanwhile, with the waits in which it is so."""
+
+
+_CHOICES: Final = 20
+"""So many waits are tried for each edge of a cycle, to find some that may all be there at once."""
+
+
+class Link(Struct, frozen=True):
+    """One build of a chain of builds that wait for each other: its builder, its worker, and the step at which it is.
+
+    `place` is the step's, or the builder's where the build has not started (then `step` is empty and `number` 0).
+    """
+
+    builder: str
+    worker: str
+    number: int
+    step: str
+    place: str
+
+
+class Edge(Struct, frozen=True):
+    """While the first build of `chain` (or one that waits for the next) holds `held`, the last asks for `asked`.
+
+    `holder` is the index of the one that holds it, claimed at `claimed`: by its `locks=` (`by_step` false) or by those
+    of the step at which it is. `whole` tells of each of the two whether it is exclusive.
+    """
+
+    held: LockKey
+    asked: LockKey
+    chain: tuple[Link, ...]
+    holder: int
+    claimed: str
+    by_step: bool
+    whole: tuple[bool, bool]
+
+
+class Cycle(Struct, frozen=True):
+    """Builds that could wait for each other for ever: each edge asks for what the next one holds, the last for the
+    first's. `times`: so often it is there, counting every worker."""
+
+    edges: tuple[Edge, ...]
+    times: int = 1
+
+
+class Part(Struct, frozen=True):
+    """A cyclic part of the graph: its locks, and the builders whose builds hold one of them while they wait for one."""
+
+    locks: tuple[LockKey, ...]
+    builders: tuple[str, ...]
+
+
+class Deadlocks(Struct, frozen=True):
+    """All that could be. `complete` is false if there was too much to look at: then there may be more."""
+
+    parts: tuple[Part, ...] = ()
+    cycles: tuple[Cycle, ...] = ()
+    complete: bool = True
+
+
+def cyclic(setup: Setup) -> tuple[Part, ...]:
+    """The cyclic parts of a set-up; of one that is too large to be looked at, all its builders and locks as one."""
+    try:
+        waits = Waits(setup)
+    except TooManyError:
+        return (_everything(setup),)
+    graph = _graph(waits)
+    return tuple(_part(locks, graph) for locks in _components(graph))
+
+
+def deadlocks(setup: Setup) -> Deadlocks:
+    """The cyclic parts of a set-up, and the shortest cycle through each of their edges, told once for all workers.
+
+    Each kind of build that is somewhere in a cycle is in one that is told.
+    """
+    try:
+        waits = Waits(setup)
+    except TooManyError:
+        return Deadlocks((_everything(setup),), (), complete=False)
+    graph = _graph(waits)
+    components = _components(graph)
+    parts = tuple(_part(locks, graph) for locks in components)
+    told: dict[tuple[object, ...], Cycle] = {}
+    ways: dict[tuple[object, ...], set[frozenset[LockKey]]] = {}
+    for locks in components:
+        for walk, wait in _walks(locks, graph):
+            found = _cycle(walk, wait, graph, waits)
+            key = _pattern(found)
+            if key not in told and len(told) >= MAX_CYCLES:
+                return Deadlocks(parts, tuple(told.values()), complete=False)
+            told.setdefault(key, found)
+            ways.setdefault(key, set()).add(frozenset(walk))
+    cycles = tuple(Cycle(found.edges, len(ways[key])) for key, found in told.items())
+    return Deadlocks(parts, cycles)
+
+
+def _everything(setup: Setup) -> Part:
+    return Part(tuple(lock.key for lock in setup.locks), tuple(builder.name for builder in setup.builders))
+
+
+# --- the graph
+
+
+def _graph(waits: Waits) -> Graph:
+    graph: Graph = {}
+    lacking = [(wait, ask) for wait in waits.alive for ask in _lacking(wait, waits)]
+    asked = {ask.lock for _, ask in lacking}
+    for wait, ask in lacking:
+        for held in wait.holds(ask.base):
+            if held in asked:
+                graph.setdefault(held, {}).setdefault(ask.lock, []).append(wait)
+    return graph
+
+
+def _lacking(wait: Wait, waits: Waits) -> dict[Ask, None]:
+    """What keeps a wait waiting: in each alternative, unless another would do with less of the same."""
+    refused = [[ask for ask in asks if waits.refused(wait, ask)] for asks in wait.alternatives]
+    return {ask: None for asks in refused if not any(set(other) < set(asks) for other in refused) for ask in asks}
+
+
+def _part(locks: tuple[LockKey, ...], graph: Graph) -> Part:
+    members = set(locks)
+    builders: dict[str, None] = {}
+    for held in locks:
+        for asked, found in graph[held].items():
+            if asked in members:
+                builders.update((member.builder.name, None) for wait in found for member in wait.chain)
+    return Part(locks, tuple(builders))
+
+
+def _components(graph: Graph) -> list[tuple[LockKey, ...]]:
+    """The sets of locks that can be reached from one another, larger than one or with an edge to itself."""
+    back: dict[LockKey, dict[LockKey, None]] = {}
+    for held, asked in graph.items():
+        for lock in asked:
+            back.setdefault(lock, {})[held] = None
+    found, done = [], set[LockKey]()
+    for lock in graph:
+        if lock not in done:
+            both = _reached(lock, graph) & _reached(lock, back)
+            done |= both
+            if both:
+                found.append(tuple(one for one in graph if one in both))
+    return found
+
+
+def _reached(start: LockKey, graph: Mapping[LockKey, Iterable[LockKey]]) -> set[LockKey]:
+    """What can be reached by one edge or more."""
+    seen: set[LockKey] = set()
+    stack = [start]
+    while stack:
+        new = set(graph.get(stack.pop(), ())) - seen
+        seen |= new
+        stack += new
+    return seen
+
+
+# --- cycles
+
+
+def _walks(locks: tuple[LockKey, ...], graph: Graph) -> Iterator[tuple[tuple[LockKey, ...], Wait]]:
+    """For each edge of a part the shortest way round that begins with it, and each kind of build that goes it."""
+    members = set(locks)
+    for held in locks:
+        for asked, waits in graph[held].items():
+            if asked in members:
+                walk = (held, *_shortest(asked, held, graph, members))
+                kinds: dict[tuple[object, ...], Wait] = {}
+                for wait in waits:
+                    kinds.setdefault(_told(_edge(wait, held, asked)), wait)
+                yield from ((walk, wait) for wait in kinds.values())
+
+
+def _shortest(start: LockKey, end: LockKey, graph: Graph, members: set[LockKey]) -> list[LockKey]:
+    """The locks on the shortest way from one to the other, which is left out."""
+    came: dict[LockKey, LockKey] = {start: start}
+    queue = deque([start])
+    while end not in came and queue:
+        lock = queue.popleft()
+        for asked in graph[lock]:
+            if asked in members and asked not in came:
+                came[asked] = lock
+                queue.append(asked)
+    way = [end]
+    while way[-1] != start:
+        way.append(came[way[-1]])
+    return way[:0:-1]
+
+
+def _cycle(walk: tuple[LockKey, ...], first: Wait, graph: Graph, waits: Waits) -> Cycle:
+    """A way round with the builds that go it: if possible such that each may be there with the next."""
+    steps = list(zip(walk, (*walk[1:], walk[0]), strict=True))
+    if len(steps) == 1:
+        steps *= 2
+    choices = [[first], *(graph[held][asked][:_CHOICES] for held, asked in steps[1:])]
+    chosen = next(_rounds(choices, waits), [each[0] for each in choices])
+    edges = [_edge(wait, held, asked) for wait, (held, asked) in zip(chosen, steps, strict=True)]
+    if len(walk) == 1 and _told(edges[0]) == _told(edges[1]):
+        edges.pop()
+    return Cycle(tuple(edges))
+
+
+def _rounds(choices: list[list[Wait]], waits: Waits, chosen: tuple[Wait, ...] = ()) -> Iterator[list[Wait]]:
+    """Ways to choose one of each so that each may be there with the one before it, and the last with the first."""
+    if len(chosen) == len(choices):
+        if _meet(chosen[-1], chosen[0], waits):
+            yield list(chosen)
+        return
+    for wait in choices[len(chosen)]:
+        if not chosen or _meet(chosen[-1], wait, waits):
+            yield from _rounds(choices, waits, (*chosen, wait))
+
+
+def _meet(a: Wait, b: Wait, waits: Waits) -> bool:
+    return any(waits.together(a, b, common) for common in meetings(a, b))
+
+
+def _edge(wait: Wait, held: LockKey, asked: LockKey) -> Edge:
+    holder = next(n for n, member in enumerate(wait.chain) if held in member.held)
+    member = wait.chain[holder]
+    by_step = member.stage is not None and any(access.lock == held for access in member.stage.on(member.worker))
+    claimed = member.stage.place if by_step and member.stage is not None else member.builder.place
+    exclusive = any(ask.lock == asked and ask.units == WHOLE for asks in wait.alternatives for ask in asks)
+    return Edge(
+        held=held,
+        asked=asked,
+        chain=tuple(_link(one) for one in wait.chain),
+        holder=holder,
+        claimed=claimed,
+        by_step=by_step,
+        whole=(member.held[held] == WHOLE, exclusive),
+    )
+
+
+def _link(member: Member) -> Link:
+    stage = member.stage
+    if stage is None:
+        return Link(member.builder.name, member.worker, 0, "", member.builder.place)
+    return Link(member.builder.name, member.worker, stage.number, stage.name, stage.place)
+
+
+def _told(edge: Edge) -> tuple[object, ...]:
+    """What is the same of an edge on all workers."""
+    locks = [(lock.kind, "" if lock.kind == "slot" else lock.name) for lock in (edge.held, edge.asked)]
+    return (*locks, tuple((link.builder, link.number) for link in edge.chain), edge.holder)
+
+
+def _pattern(cycle: Cycle) -> tuple[object, ...]:
+    """What is the same of a cycle on all workers, wherever it begins."""
+    told = [_told(edge) for edge in cycle.edges]
+    return min(tuple(told[n:] + told[:n]) for n in range(len(told)))
