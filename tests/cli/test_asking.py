@@ -172,6 +172,23 @@ def test_a_build_is_stopped_by_its_number(server: Running, tmp_path: Path) -> No
     assert server.json("builds", "gated", "-n", "1")[0]["results"] == 6
 
 
+def test_the_history_and_the_use_of_a_lock(server: Running) -> None:
+    done = server("locks", "--history")
+    assert (done.returncode, "needs the name of a lock" in done.stderr) == (2, True)
+    done = server("locks", "--since", "soon")
+    assert (done.returncode, "is no period; write 90s, 30m" in done.stderr) == (2, True)
+    [lock] = server.json("locks")
+    [first, *_] = server.json("locks", lock["name"], "--history", "--limit", "10000")
+    assert (first["event"], first["limit"]) == ("limit", lock["limit"])
+    told = server("locks", lock["name"], "--history").stdout
+    assert told.splitlines()[0].split() == ["WHEN", "LOCK", "WHAT", "WHO", "UNITS", "WAITED", "HELD", "FENCE", "MORE"]
+    [use] = server.json("locks", "--since", "7d")
+    assert (use["lock"], use["complete"]) == (lock["lock"], True)
+    assert f"{use['share']:.0%}" in server("locks", lock["name"], "--since", "7d").stdout
+    done = server("locks", "nolock", "--history")
+    assert (done.returncode, "There is no lock 'nolock'." in done.stderr) == (4, True)
+
+
 ASKING = ["builders", "builds", "requests", "workers", "locks", "why 1", "log 1", "force x", "cancel 1", "reload"]
 
 

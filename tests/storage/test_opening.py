@@ -151,6 +151,10 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
     connection.execute("ALTER TABLE builders DROP COLUMN rank")
     connection.execute("DROP TABLE log_ends")
     connection.execute("DROP TABLE bookings")
+    connection.execute("DROP TABLE lock_events")
+    connection.execute("ALTER TABLE requests DROP COLUMN waiting_since")
+    for column in ("started_at", "acquired_at"):
+        connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")
     connection.close()
     set_schema(url, "0001")
     Store.open(url).close()

@@ -1,5 +1,6 @@
-"""`lockstep locks`: the locks of a running server: their limits, who holds them, who waits and why."""
+"""`lockstep locks`: the locks of a running server: who holds them, who waits and why, and what happened there."""
 
+import re
 from typing import Any
 
 import click
@@ -9,11 +10,35 @@ from lockstep.cli.client import Client, MissingError, quoted, server_options
 from lockstep.cli.codes import REFUSED, CliError
 
 
-@click.command("locks", short_help="List the locks: who holds them, who waits.")
+class Period(click.ParamType[float]):
+    """`90s`, `30m`, `12h`, `7d`, `2w`: seconds."""
+
+    name = "PERIOD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds. Wrong use for anything else."""
+        found = re.fullmatch(r"(\d{1,6})([smhdw])", str(value))
+        if found is None or not int(found[1]):
+            self.fail(f"'{value}' is no period; write 90s, 30m, 12h, 7d or 2w.", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
+
+
+@click.command("locks", short_help="List the locks: who holds them, who waits, what happened.")
 @click.argument("name", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also the workers' slots and build directories.")
+@click.option("--history", is_flag=True, help="What happened at NAME, the newest last.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="So much of the history.")
+@click.option("--since", type=Period(), help="How long was waited and held in the last 7d (30m, 12h, 2w).")
 @server_options
-def command(client: Client, name: str | None, everything: bool, as_json: bool) -> int:
+def command(
+    client: Client,
+    name: str | None,
+    everything: bool,
+    history: bool,
+    limit: int,
+    since: float | None,
+    as_json: bool,
+) -> int:
     """List the locks: limit, what is held by whom since when, and how many wait. With NAME, the queue in its order.
 
     A worker lock is listed once for each worker.
@@ -22,31 +47,44 @@ def command(client: Client, name: str | None, everything: bool, as_json: bool) -
     Examples:
       lockstep locks
       lockstep locks database
+      lockstep locks database --history
+      lockstep locks --since 7d
     """
+    if history and name is None:
+        raise click.UsageError("--history needs the name of a lock: lockstep locks NAME --history")
+    path = f"locks/{quoted(name)}" if name else "locks"
     try:
+        if history:
+            return _history(client.all("history", f"{path}/history", limit=limit), as_json)
+        if since is not None:
+            return _use(client.all("lock_use", f"{path}/use" if name else "lock_use", seconds=since), as_json)
         kinds = ("master", "worker", "slot", "builddir") if everything else None
-        found = client.all("locks", f"locks/{quoted(name)}" if name else "locks", kind=None if name else kinds)
+        found = client.all("locks", path, kind=None if name else kinds)
     except MissingError as exc:
         raise CliError(REFUSED, str(exc), "'lockstep locks' lists them.") from exc
     if as_json:
         show.as_json(found)
-        return 0
-    if name is None:
-        rows = [
-            (
-                lock["lock"],
-                lock["kind"],
-                f"{lock['used']}/{lock['limit']}" if lock["limit"] is not None else lock["used"],
-                ", ".join(_holder(holder) for holder in lock["holders"]),
-                lock["waiting"] or "",
-            )
-            for lock in found
-        ]
-        show.table(("lock", "kind", "held", "by", "waiting"), rows, "There are no locks.")
-        return 0
-    for lock in found:
-        _details(lock)
+    elif name is None:
+        _list(found)
+    else:
+        for lock in found:
+            _details(lock)
     return 0
+
+
+def _list(found: list[dict[str, Any]]) -> None:
+    """All locks, a line each."""
+    rows = [
+        (
+            lock["lock"],
+            lock["kind"],
+            f"{lock['used']}/{lock['limit']}" if lock["limit"] is not None else lock["used"],
+            ", ".join(_holder(holder) for holder in lock["holders"]),
+            lock["waiting"] or "",
+        )
+        for lock in found
+    ]
+    show.table(("lock", "kind", "held", "by", "waiting"), rows, "There are no locks.")
 
 
 def _holder(holder: dict[str, Any]) -> str:
@@ -66,3 +104,53 @@ def _details(lock: dict[str, Any]) -> None:
         click.echo(f"  {waiter['place']}. {waiter['by']['text']} wants {wants}: {waiter['reason']}")
     if not lock["waiters"]:
         click.echo("  nobody waits")
+
+
+def _history(found: list[dict[str, Any]], as_json: bool) -> int:
+    """What happened, a line each."""
+    if as_json:
+        show.as_json(found)
+        return 0
+    rows = [
+        (
+            show.clock(one["at"]),
+            one["lock"],
+            f"limit {one['limit']}" if one["event"] == "limit" else one["event"],
+            one["by"]["text"] if one["by"] else "",
+            "" if not one["units"] else "whole" if one["exclusive"] else one["units"],
+            "" if one["waited"] is None else show.duration(one["waited"]),
+            "" if one["held"] is None else show.duration(one["held"]),
+            one["fence"] or "",
+            one["detail"],
+        )
+        for one in found
+    ]
+    columns = ("when", "lock", "what", "who", "units", "waited", "held", "fence", "more")
+    show.table(columns, rows, "Nothing has happened there yet.")
+    return 0
+
+
+def _use(found: list[dict[str, Any]], as_json: bool) -> int:
+    """How long was waited and held, a line for each lock."""
+    if as_json:
+        show.as_json(found)
+        return 0
+    rows = [
+        (
+            one["lock"],
+            one["grants"],
+            one["left"] or "",
+            _three(one["wait"]),
+            _three(one["use"]),
+            "" if one["share"] is None else f"{one['share']:.0%}",
+            "" if one["complete"] else "only the newest were counted",
+        )
+        for one in found
+    ]
+    columns = ("lock", "grants", "gave up", "waited 50/90/99 %", "held 50/90/99 %", "in use", "")
+    show.table(columns, rows, "There are no locks.")
+    return 0
+
+
+def _three(told: dict[str, float] | None) -> str:
+    return "" if told is None else " / ".join(show.duration(told[name]) for name in ("p50", "p90", "p99"))

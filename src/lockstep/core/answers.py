@@ -30,8 +30,14 @@ class Party(Struct, kw_only=True, frozen=True):
     booking: int | None = None
 
 
+def booking_party(ticket: int, who: str, reason: str) -> Party:
+    """Whoever has a booking, or waits with one."""
+    text = f"{who or 'nobody'} (booking {ticket}{f': {reason}' if reason else ''})"
+    return Party(kind="booking", text=text, booking=ticket)
+
+
 class Holder(Struct, kw_only=True, frozen=True):
-    """A hold of one lock. `since` is Unix time; None where it was acquired in the middle of a step."""
+    """A hold of one lock. `since` is Unix time; None if it is not known, being older than the store's schema."""
 
     by: Party
     hold: int

@@ -124,6 +124,7 @@ def request_added(state: State, fact: f.RequestAdded, at: float) -> None:
         ticket=fact.ticket,
         since=fact.ticket,
         submitted_at=at,
+        waiting_since=at,
         properties=fact.properties,
         collapse_key=fact.collapse_key,
         parent=fact.parent,
@@ -178,11 +179,12 @@ def builder_ranked(state: State, fact: f.BuilderRanked, _at: float) -> None:
                 state.claim_other(request.ticket, state.request_claim(request).need)
 
 
-def request_put_back(state: State, fact: f.RequestPutBack, _at: float) -> None:
+def request_put_back(state: State, fact: f.RequestPutBack, at: float) -> None:
     request = state.requests[fact.brid]
     request.state = move("request", fact.brid, request.state, "put back")  # type: ignore[assignment]
     request.buildid = 0
     request.since = fact.since
+    request.waiting_since = at
     request.put_back = True
     state.counters.clock = max(state.counters.clock, fact.since)
     state.claim(state.request_claim(request))
@@ -237,6 +239,7 @@ def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
     step = state.builds[subject].steps[number - 1]
     if kind == "call":
         step.calls[call].hold = fact.hold
+        step.calls[call].acquired_at = at
         return
     step.hold = fact.hold
     step.fences = fences_of(fact)

@@ -134,11 +134,16 @@ def step_ended(state: State, fact: f.StepEnded, at: float) -> None:
     forget_children(state, fact.buildid)
 
 
-def call_started(state: State, fact: f.CallStarted, _at: float) -> None:
+def call_started(state: State, fact: f.CallStarted, at: float) -> None:
     build = state.builds[fact.buildid]
     step = build.steps[fact.step - 1]
     record = CallRecord(
-        number=fact.number, call=fact.call, fingerprint=fact.fingerprint, ticket=fact.ticket, due=fact.due
+        number=fact.number,
+        call=fact.call,
+        fingerprint=fact.fingerprint,
+        ticket=fact.ticket,
+        due=fact.due,
+        started_at=at,
     )
     step.calls[fact.number] = record
     if isinstance(fact.call, RunCommand):

@@ -19,12 +19,13 @@ from lockstep.core.answers import (
     Waiter,
     Why,
     WorkerReason,
+    booking_party,
     listed,
     span,
 )
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey
-from lockstep.core.records import Booking, Build, Request, Step
+from lockstep.core.records import Build, Request, Step
 from lockstep.core.state import ClaimRef, State
 
 
@@ -52,7 +53,8 @@ class Reasons:
     def _party(self, ref: ClaimRef) -> Party:
         kind, subject, number, _call = ref
         if kind == "booking":
-            return booking_party(self.state.bookings[subject])
+            wish = self.state.bookings[subject].wish
+            return booking_party(subject, wish.who, wish.reason)
         if kind == "request":
             request = self.state.requests.get(subject)
             if request is None:
@@ -95,27 +97,31 @@ class Reasons:
         )
 
     def since(self, ticket: int) -> float | None:
-        """When this claim began to wait, Unix time; None for one in the middle of a step."""
-        kind, subject, number, _call = self.state.claims.get(ticket, ("", 0, 0, 0))
+        """When this claim began to wait, Unix time."""
+        kind, subject, number, call = self.state.claims.get(ticket, ("", 0, 0, 0))
         if kind == "request":
             request = self.state.requests.get(subject)
-            return request.submitted_at if request is not None else None
+            return request.waiting_since if request is not None else None
         if kind == "booking":
             return self.state.bookings[subject].asked_at
-        step = self.state.step(subject, number) if kind == "step" else None
-        return step.started_at if step is not None else None
+        step = self.state.step(subject, number)
+        record = step.calls.get(call) if step is not None else None
+        since = record.started_at if record is not None else step.started_at if step is not None else 0.0
+        return since or None
 
     def held_since(self, hold: Hold) -> float | None:
-        """When this hold was granted, Unix time; None for one in the middle of a step."""
-        kind, subject, number, _call = self.state.claims.get(hold.ticket, ("", 0, 0, 0))
+        """When this hold was granted, Unix time."""
+        kind, subject, number, call = self.state.claims.get(hold.ticket, ("", 0, 0, 0))
         if kind == "request":
             request = self.state.requests.get(subject)
             build = self.state.builds.get(request.buildid) if request is not None else None
             return build.started_at if build is not None else None
         if kind == "booking":
             return self.state.bookings[subject].granted_at
-        step = self.state.step(subject, number) if kind == "step" else None
-        return step.locks_acquired_at if step is not None else None
+        step = self.state.step(subject, number)
+        record = step.calls.get(call) if step is not None else None
+        since = record.acquired_at if record is not None else step.locks_acquired_at if step is not None else 0.0
+        return since or None
 
     # --- locks
 
@@ -440,13 +446,6 @@ class Reasons:
         names = listed(told) if told else "builds"
         sentence = f"Waits for what it triggered: {names}."
         return Why(kind="builds", sentence=sentence, since=step.locks_acquired_at or step.started_at)
-
-
-def booking_party(booking: Booking) -> Party:
-    """Whoever has a booking, or waits with one."""
-    wish = booking.wish
-    text = f"{wish.who or 'nobody'} (booking {booking.ticket}{f': {wish.reason}' if wish.reason else ''})"
-    return Party(kind="booking", text=text, booking=booking.ticket)
 
 
 def _is_lock(key: LockKey) -> bool:

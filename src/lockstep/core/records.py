@@ -46,7 +46,10 @@ class Buildset(Struct, kw_only=True):
 
 
 class Request(Struct, kw_only=True):
-    """A build request. `ticket` is its claim's; `need` is None where it is the builder's own (as configured now)."""
+    """A build request. `ticket` is its claim's; `need` is None where it is the builder's own (as configured now).
+
+    `waiting_since` is the time when it began to wait: its submission, or when it was put back.
+    """
 
     brid: int
     bsid: int
@@ -55,6 +58,7 @@ class Request(Struct, kw_only=True):
     ticket: int
     since: int
     submitted_at: float
+    waiting_since: float = 0.0
     properties: Properties = field(default_factory=dict)
     need: Need | None = None
     collapse_key: tuple[Any, ...] | None = None
@@ -65,7 +69,7 @@ class Request(Struct, kw_only=True):
 
 
 class CallRecord(Struct, kw_only=True):
-    """One call of a step, and its result once it has ended."""
+    """One call of a step, and its result once it has ended. `acquired_at`: when it got the locks that it claims."""
 
     number: int
     call: Call
@@ -76,6 +80,8 @@ class CallRecord(Struct, kw_only=True):
     ticket: int = 0
     hold: int = 0
     due: float = 0.0
+    started_at: float = 0.0
+    acquired_at: float = 0.0
 
 
 class Step(Struct, kw_only=True):

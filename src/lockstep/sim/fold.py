@@ -143,6 +143,7 @@ class Fold(BuildFold, BookingFold):
             ticket=fact.ticket,
             since=fact.ticket,
             submitted_at=at,
+            waiting_since=at,
             properties=fact.properties,
             collapse_key=fact.collapse_key,
             parent=fact.parent,
@@ -163,10 +164,11 @@ class Fold(BuildFold, BookingFold):
     def on_builder_ranked(self, fact: f.BuilderRanked, _at: float) -> None:
         self.ranks[fact.builder] = fact.rank
 
-    def on_request_put_back(self, fact: f.RequestPutBack, _at: float) -> None:
+    def on_request_put_back(self, fact: f.RequestPutBack, at: float) -> None:
         self.seen("clock", fact.since)
         row = self.requests[fact.brid]
         row.state, row.since, row.put_back, row.buildid = "waiting", fact.since, True, 0
+        row.waiting_since = at
 
     def on_request_ended(self, fact: f.RequestEnded, _at: float) -> None:
         row = self.requests.pop(fact.brid)

@@ -109,7 +109,7 @@ class BuildFold:
                         step.fences[str(access.lock)] = fence
                 for record in step.calls.values():
                     if record.ticket == fact.ticket:
-                        record.hold = fact.hold
+                        record.hold, record.acquired_at = fact.hold, at
 
     def on_step_ended(self, fact: f.StepEnded, at: float) -> None:
         build = self.builds[fact.buildid]
@@ -123,11 +123,16 @@ class BuildFold:
 
     # --- calls
 
-    def on_call_started(self, fact: f.CallStarted, _at: float) -> None:
+    def on_call_started(self, fact: f.CallStarted, at: float) -> None:
         self.seen("clock", fact.ticket)
         build = self.builds[fact.buildid]
         self._step(fact.buildid, fact.step).calls[fact.number] = CallRecord(
-            number=fact.number, call=fact.call, fingerprint=fact.fingerprint, ticket=fact.ticket, due=fact.due
+            number=fact.number,
+            call=fact.call,
+            fingerprint=fact.fingerprint,
+            ticket=fact.ticket,
+            due=fact.due,
+            started_at=at,
         )
         if isinstance(fact.call, RunCommand):
             self.commands[fact.command] = Command(

@@ -28,3 +28,6 @@ BUSY_SECONDS: Final = 10.0
 
 LOCK_SECONDS: Final = 2.0
 """How long an opening waits for PostgreSQL to notice that the store's last process has ended."""
+
+MAX_LOCK_EVENTS: Final = 20_000
+"""Grants, or ends of holds, of one lock that an answer about its use counts: the newest of the period."""

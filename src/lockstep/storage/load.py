@@ -226,12 +226,11 @@ def _requests(reader: Reader, saved: Saved) -> None:
     builders = {id_: name for name, id_ in saved.builder_ids.items()}
     sql = (
         "SELECT brid, bsid, builderid, priority, ticket, since, submitted_at, properties, need, collapse_key, parent, "
-        "put_back, buildid, state FROM requests WHERE complete_at IS NULL ORDER BY brid"
+        "put_back, buildid, state, waiting_since FROM requests WHERE complete_at IS NULL ORDER BY brid"
     )
     for row in reader.rows(sql):
-        brid, bsid, builderid, priority, ticket, since, at, properties, need, key, parent, put_back, buildid, state = (
-            row
-        )
+        brid, bsid, builderid, priority, ticket, since, at, properties, need, key, parent, *rest = row
+        put_back, buildid, state, waiting_since = rest
         request = Request(
             brid=brid,
             bsid=bsid,
@@ -240,6 +239,7 @@ def _requests(reader: Reader, saved: Saved) -> None:
             ticket=ticket,
             since=since,
             submitted_at=at,
+            waiting_since=waiting_since,
             properties=codec.properties_of(properties),
             need=None if need is None else codec.need_of(need),
             collapse_key=None if key is None else codec.tuples(codec.plain_of(key)),
@@ -347,10 +347,12 @@ def _steps(reader: Reader, builds: dict[int, Build]) -> None:
 
 def _calls(reader: Reader, builds: dict[int, Build], saved: Saved) -> None:
     sql = (
-        "SELECT buildid, step, number, started, ended, hold, command, command_state, interrupted FROM calls "
+        "SELECT buildid, step, number, started, ended, hold, command, command_state, interrupted, started_at, "
+        "acquired_at FROM calls "
         "ORDER BY buildid, step, number"
     )
-    for buildid, number, call, started, ended, hold, command, command_state, interrupted in reader.rows(sql):
+    for row in reader.rows(sql):
+        buildid, number, call, started, ended, hold, command, command_state, interrupted, at, acquired = row
         build = builds[buildid]
         step = build.steps[number - 1]
         fact: Any = codec.fact_of(started)
@@ -361,6 +363,7 @@ def _calls(reader: Reader, builds: dict[int, Build], saved: Saved) -> None:
         record = CallRecord(
             number=call, call=fact.call, fingerprint=fact.fingerprint, ticket=fact.ticket, hold=hold, due=fact.due
         )
+        record.started_at, record.acquired_at = at or 0.0, acquired or 0.0
         if ended is not None:
             record.state = "ended"
             end = codec.fact_of(ended)

@@ -10,17 +10,19 @@ from typing import Any, Final
 from lockstep.core import facts as f
 from lockstep.storage import project_bookings as bookings
 from lockstep.storage import project_builds as builds
+from lockstep.storage import project_locks as locks
 from lockstep.storage.codec import clean, clean_or_none, pack, to_json
 from lockstep.storage.errors import StoreError
 from lockstep.storage.project_setup import forget_worker, setup_changed
-from lockstep.storage.projection import Projection
+from lockstep.storage.projection import LiveWait, Projection
 
 Envelope = f.Numbered
 
 
-def limit_changed(p: Projection, fact: f.LimitChanged, _n: Envelope, _body: bytes) -> None:
+def limit_changed(p: Projection, fact: f.LimitChanged, n: Envelope, _body: bytes) -> None:
     row = {"units": fact.limit, "max_overtakes": fact.max_overtakes, "removed": fact.removed}
     p.changes.upsert("locks", (fact.key.kind, fact.key.name, fact.key.worker), row)
+    locks.limit_changed(p, fact, n)
 
 
 def memory_kept(p: Projection, fact: f.MemoryKept, _n: Envelope, _body: bytes) -> None:
@@ -117,6 +119,7 @@ def request_added(p: Projection, fact: f.RequestAdded, n: Envelope, _body: bytes
             "ticket": fact.ticket,
             "since": fact.ticket,
             "submitted_at": n.at,
+            "waiting_since": n.at,
             "properties": to_json(fact.properties),
             "collapse_key": None if fact.collapse_key is None else pack(fact.collapse_key),
             "parent": fact.parent,
@@ -124,11 +127,14 @@ def request_added(p: Projection, fact: f.RequestAdded, n: Envelope, _body: bytes
             "state": "rendering" if fact.render else "waiting",
         },
     )
+    wait = LiveWait(fact.ticket, n.at, fact.brid, builder=fact.builder)
+    p.asked[fact.brid] = p.waits[fact.ticket] = wait
 
 
 def need_set(p: Projection, fact: f.NeedSet, _n: Envelope, _body: bytes) -> None:
     need = None if fact.need is None else pack(fact.need)
     p.changes.update("requests", fact.brid, {"need": need, "state": "waiting"})
+    p.asked[fact.brid].need = fact.need
 
 
 def priority_set(p: Projection, fact: f.PrioritySet, _n: Envelope, _body: bytes) -> None:
@@ -138,13 +144,17 @@ def priority_set(p: Projection, fact: f.PrioritySet, _n: Envelope, _body: bytes)
 def place_taken(p: Projection, fact: f.PlaceTaken, _n: Envelope, _body: bytes) -> None:
     row = {"ticket": fact.ticket, "since": fact.ticket, "priority": fact.priority}
     p.changes.update("requests", fact.brid, row)
+    wait = p.asked[fact.brid]
+    p.waits.pop(wait.ticket, None)
+    wait.ticket = fact.ticket
+    p.waits[fact.ticket] = wait
 
 
 def builder_ranked(p: Projection, fact: f.BuilderRanked, _n: Envelope, _body: bytes) -> None:
     p.changes.upsert("builders", p.builder_ids[fact.builder], {"name": clean(fact.builder), "rank": pack(fact.rank)})
 
 
-def request_put_back(p: Projection, fact: f.RequestPutBack, _n: Envelope, _body: bytes) -> None:
+def request_put_back(p: Projection, fact: f.RequestPutBack, n: Envelope, _body: bytes) -> None:
     p.counters.clock = max(p.counters.clock, fact.since)
     row = {
         "state": "waiting",
@@ -153,8 +163,12 @@ def request_put_back(p: Projection, fact: f.RequestPutBack, _n: Envelope, _body:
         "buildid": 0,
         "claimed": False,
         "claimed_at": None,
+        "waiting_since": n.at,
     }
     p.changes.update("requests", fact.brid, row)
+    wait = p.asked[fact.brid]
+    wait.at = n.at
+    p.waits[wait.ticket] = wait
 
 
 def request_ended(p: Projection, fact: f.RequestEnded, n: Envelope, _body: bytes) -> None:
@@ -167,6 +181,10 @@ def request_ended(p: Projection, fact: f.RequestEnded, n: Envelope, _body: bytes
         "merged_into": fact.into,
     }
     p.changes.update("requests", fact.brid, row)
+    wait = p.asked.pop(fact.brid)
+    if p.waits.get(wait.ticket) is wait:
+        del p.waits[wait.ticket]
+        locks.left(p, n, wait, fact.reason or (f"merged into request {fact.into}" if fact.into else ""))
 
 
 def buildset_ended(p: Projection, fact: f.BuildsetEnded, n: Envelope, _body: bytes) -> None:
@@ -195,10 +213,13 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
         if fact.memories:
             row["memory"] = pack(fact.memories[position])
         p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
-    bookings.granted(p, fact.ticket, fact.hold, n.at)
-    call = p.tickets.pop(fact.ticket, None)
-    if call is not None:
-        builds.claim_of_step_granted(p, fact, n, call)
+    if fact.ticket in p.bookings:
+        bookings.granted(p, fact.ticket, fact.hold, n.at)
+    wait = p.waits.pop(fact.ticket)
+    if wait.step:
+        builds.claim_of_step_granted(p, fact, n, (wait.buildid, wait.step, wait.call))
+    if any(access.lock.kind in locks.KINDS for access in fact.alternative.accesses):
+        locks.granted(p, fact, n, wait)
 
 
 def put_claim(p: Projection, ticket: int, row: dict[str, Any]) -> None:
@@ -206,18 +227,29 @@ def put_claim(p: Projection, ticket: int, row: dict[str, Any]) -> None:
     p.changes.upsert("claims", ticket, row)
 
 
-def claim_pinned(p: Projection, fact: f.ClaimPinned, _n: Envelope, _body: bytes) -> None:
+def claim_pinned(p: Projection, fact: f.ClaimPinned, n: Envelope, _body: bytes) -> None:
     row = {"owner": 0, "hold": 0, "alternative": None, "fences": None, "pin": fact.alternative}
     put_claim(p, fact.ticket, row)
+    locks.pinned(p, fact, n)
 
 
-def claim_dropped(p: Projection, fact: f.ClaimDropped, _n: Envelope, _body: bytes) -> None:
-    p.tickets.pop(fact.ticket, None)
+def barrier_raised(p: Projection, fact: f.BarrierRaised, n: Envelope, _body: bytes) -> None:
+    locks.barrier(p, fact, n)
+
+
+def claim_dropped(p: Projection, fact: f.ClaimDropped, n: Envelope, _body: bytes) -> None:
     end_claim(p, fact.ticket, 0)
+    wait = p.waits[fact.ticket]
+    if not wait.brid:  # what becomes of a request is told when it ends
+        del p.waits[fact.ticket]
+        locks.left(p, n, wait)
 
 
-def hold_ended(p: Projection, fact: f.HoldEnded, _n: Envelope, _body: bytes) -> None:
+def hold_ended(p: Projection, fact: f.HoldEnded, n: Envelope, _body: bytes) -> None:
     end_claim(p, fact.ticket, fact.hold)
+    held = p.holds.pop(fact.hold, None)
+    if held is not None:
+        locks.released(p, fact, n, held)
 
 
 def end_claim(p: Projection, ticket: int, hold: int) -> None:
@@ -290,7 +322,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.BuildsetEnded: (buildset_ended, "bsid", "build set "),
     f.ClaimGranted: (claim_granted, "ticket", "claim "),
     f.ClaimPinned: (claim_pinned, "ticket", "claim "),
-    f.BarrierRaised: (nothing, "ticket", "claim "),
+    f.BarrierRaised: (barrier_raised, "ticket", "claim "),
     f.ClaimDropped: (claim_dropped, "ticket", "claim "),
     f.HoldEnded: (hold_ended, "ticket", "claim "),
     f.RingBroken: (nothing, "ticket", "claim "),
@@ -298,7 +330,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.BookingRenewed: (bookings.booking_renewed, "ticket", "booking "),
     f.BookingExtended: (bookings.booking_extended, "ticket", "booking "),
     f.HoldPassed: (bookings.hold_passed, "ticket", "booking "),
-    f.HoldStolen: (nothing, "ticket", "claim "),
+    f.HoldStolen: (bookings.hold_stolen, "ticket", "claim "),
     f.BookingEnded: (bookings.booking_ended, "ticket", "booking "),
     f.BuildStarted: (builds.build_started, "buildid", "build "),
     f.BuildPlanKept: (builds.build_plan_kept, "buildid", "build "),

@@ -3,13 +3,15 @@
 from typing import Any
 
 from lockstep.core import facts as f
+from lockstep.storage import project_locks as locks
 from lockstep.storage.codec import clean, pack
-from lockstep.storage.projection import Projection
+from lockstep.storage.projection import Projection, booking_wait
 
 
 def booking_added(p: Projection, fact: f.BookingAdded, n: f.Numbered, _body: bytes) -> None:
     p.counters.clock = max(p.counters.clock, fact.ticket)
     p.bookings[fact.ticket] = fact.wish.seconds
+    p.waits[fact.ticket] = booking_wait(fact.ticket, n.at, fact.wish.accesses)
     p.changes.insert(
         "bookings",
         fact.ticket,
@@ -26,11 +28,10 @@ def booking_added(p: Projection, fact: f.BookingAdded, n: f.Numbered, _body: byt
 
 
 def granted(p: Projection, ticket: int, hold: int, at: float) -> None:
-    """A booking has its locks, if that is what the ticket is."""
-    seconds = p.bookings.get(ticket)
-    if seconds is not None:
-        row = {"state": "held", "hold": hold, "granted_at": at, "ends_at": at + seconds if seconds else None}
-        p.changes.update("bookings", ticket, row)
+    """A booking has its locks."""
+    seconds = p.bookings[ticket]
+    row = {"state": "held", "hold": hold, "granted_at": at, "ends_at": at + seconds if seconds else None}
+    p.changes.update("bookings", ticket, row)
 
 
 def hold_passed(p: Projection, fact: f.HoldPassed, n: f.Numbered, _body: bytes) -> None:
@@ -41,6 +42,11 @@ def hold_passed(p: Projection, fact: f.HoldPassed, n: f.Numbered, _body: bytes) 
     for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
         p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), {"fence": fence})
     granted(p, fact.ticket, fact.hold, n.at)
+    locks.granted(p, fact, n, p.waits.pop(fact.ticket))
+
+
+def hold_stolen(p: Projection, fact: f.HoldStolen, n: f.Numbered, _body: bytes) -> None:
+    locks.stolen(p, fact, n)
 
 
 def booking_renewed(p: Projection, fact: f.BookingRenewed, _n: f.Numbered, _body: bytes) -> None:

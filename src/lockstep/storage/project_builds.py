@@ -3,9 +3,10 @@
 from typing import Any
 
 from lockstep.core import facts as f
+from lockstep.storage import project_locks as locks
 from lockstep.storage.codec import clean, pack, to_json
 from lockstep.storage.limits import CHUNK_SMALL, CHUNKS_WORTH_MERGING
-from lockstep.storage.projection import CallKey, LiveBuild, LiveLog, Projection
+from lockstep.storage.projection import CallKey, LiveBuild, LiveLog, Projection, step_wait
 
 Envelope = f.Numbered
 
@@ -30,6 +31,9 @@ def build_started(p: Projection, fact: f.BuildStarted, n: Envelope, _body: bytes
     )
     row = {"state": "building", "buildid": fact.buildid, "claimed": True, "claimed_at": n.at}
     p.changes.update("requests", fact.brid, row)
+    held = p.holds.get(fact.hold)
+    if held is not None:
+        locks.build_started(p, fact, held)
 
 
 def build_plan_kept(p: Projection, fact: f.BuildPlanKept, _n: Envelope, _body: bytes) -> None:
@@ -96,14 +100,14 @@ def step_started(p: Projection, fact: f.StepStarted, n: Envelope, body: bytes) -
     p.builds[fact.buildid].calls.append((*key, 0))
     if fact.ticket:
         p.counters.clock = max(p.counters.clock, fact.ticket)
-        p.tickets[fact.ticket] = (*key, 0)
+        p.waits[fact.ticket] = step_wait(fact.ticket, n.at, (*key, 0), fact.accesses)
 
 
 def claim_of_step_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, key: CallKey) -> None:
     """A waiting step, or a call of a step, has its locks."""
     buildid, step, call = key
     if call:
-        p.changes.update("calls", key, {"hold": fact.hold})
+        p.changes.update("calls", key, {"hold": fact.hold, "acquired_at": n.at})
         return
     pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
     fences = {str(access.lock): fence for access, fence in pairs if access.lock.kind in ("master", "worker")}
@@ -137,7 +141,7 @@ def url_added(p: Projection, fact: f.UrlAdded, n: Envelope, _body: bytes) -> Non
 # --- calls, properties, logs
 
 
-def call_started(p: Projection, fact: f.CallStarted, _n: Envelope, body: bytes) -> None:
+def call_started(p: Projection, fact: f.CallStarted, n: Envelope, body: bytes) -> None:
     key = (fact.buildid, fact.step, fact.number)
     row = {
         "buildid": fact.buildid,
@@ -147,6 +151,7 @@ def call_started(p: Projection, fact: f.CallStarted, _n: Envelope, body: bytes) 
         "state": "started",
         "command": fact.command,
         "command_state": "asked" if fact.command else "",
+        "started_at": n.at,
     }
     p.changes.insert("calls", key, row)
     p.builds[fact.buildid].calls.append(key)
@@ -154,7 +159,7 @@ def call_started(p: Projection, fact: f.CallStarted, _n: Envelope, body: bytes) 
         p.commands[fact.command] = key
     if fact.ticket:
         p.counters.clock = max(p.counters.clock, fact.ticket)
-        p.tickets[fact.ticket] = key
+        p.waits[fact.ticket] = step_wait(fact.ticket, n.at, key, getattr(fact.call, "accesses", ()))
 
 
 def call_ended(p: Projection, fact: f.CallEnded, _n: Envelope, body: bytes) -> None:

@@ -23,6 +23,7 @@ def setup_changed(p: Projection, fact: f.SetupChanged, _n: f.Numbered, body: byt
     p.changes.upsert("meta", "setup", {"value": body})
     p.builder_ids = dict(fact.builder_ids)
     p.worker_ids = dict(fact.worker_ids)
+    p.needs = {builder.name: builder.need for builder in fact.setup.builders}
     _builders(p, fact)
     _workers(p, fact)
     _named(p, fact.setup)

@@ -7,13 +7,18 @@ fact is in `project.py` and `project_builds.py`.
 from msgspec import Struct, field
 
 from lockstep.core.calls import Acquire
-from lockstep.core.records import Counters
+from lockstep.core.nouns import Access, Alternative, Need
+from lockstep.core.records import Build, Counters, Request, Step
 from lockstep.core.saved import Saved
 from lockstep.core.values import Properties, StepPlan
 from lockstep.storage.rows import Changes
 
 CallKey = tuple[int, int, int]
 """(build id, step number, call number)."""
+
+
+Kept = dict[int, tuple[Alternative, tuple[int, ...]]]
+"""Hold to what was granted, and its fences."""
 
 
 class LiveBuild(Struct):
@@ -43,6 +48,35 @@ class LiveWorker(Struct):
     state: str = "absent"
 
 
+class LiveWait(Struct):
+    """A waiting claim: of a request (`brid`), a step or a call of one, or a booking. `at`: since when.
+
+    `need` None is the builder's own. `pinned` is what it last reserved.
+    """
+
+    ticket: int
+    at: float
+    brid: int = 0
+    buildid: int = 0
+    step: int = 0
+    call: int = 0
+    builder: str = ""
+    need: Need | None = None
+    pinned: tuple[Access, ...] = ()
+
+
+class LiveHold(Struct):
+    """A hold of configured locks: the number of the fact that granted it, when, each access with its fence, and who."""
+
+    number: int
+    at: float
+    kept: tuple[tuple[Access, int], ...]
+    brid: int = 0
+    buildid: int = 0
+    step: int = 0
+    call: int = 0
+
+
 class Projection(Struct):
     """The memory of the projection, and the changes of the batch that is being gathered."""
 
@@ -55,8 +89,13 @@ class Projection(Struct):
     workers: dict[str, LiveWorker] = field(default_factory=dict)
     builds: dict[int, LiveBuild] = field(default_factory=dict)
     commands: dict[str, CallKey] = field(default_factory=dict)
-    tickets: dict[int, CallKey] = field(default_factory=dict)
-    """Waiting claims of steps (call number 0) and calls."""
+    waits: dict[int, LiveWait] = field(default_factory=dict)
+    """Waiting claims by their tickets."""
+    asked: dict[int, LiveWait] = field(default_factory=dict)
+    """The waits of all requests that have not ended, by their ids: a request that is put back waits again."""
+    holds: dict[int, LiveHold] = field(default_factory=dict)
+    needs: dict[str, Need | None] = field(default_factory=dict)
+    """What builders need as configured."""
     bookings: dict[int, float] = field(default_factory=dict)
     """Bookings that have not ended: how many seconds each lasts after its grant, 0: until it is released."""
     logs: dict[int, LiveLog] = field(default_factory=dict)
@@ -88,20 +127,71 @@ def seed(
         logs=logs,
         named=named,
     )
+    if saved.setup is not None:
+        p.needs = {builder.name: builder.need for builder in saved.setup.builders}
+    kept = {claim.hold: (claim.alternative, claim.fences) for claim in saved.claims if claim.alternative is not None}
+    for request in saved.requests:
+        _seed_request(p, request)
+    for booking in saved.bookings:
+        if booking.state == "waiting":
+            p.waits[booking.ticket] = booking_wait(booking.ticket, booking.asked_at, booking.wish.accesses)
+        _seed_hold(p, kept, booking.hold, booking.granted_at, LiveHold(0, 0.0, ()))
     for build in saved.builds:
-        live = p.builds[build.buildid] = LiveBuild(build.worker, dict(build.properties), [s.plan for s in build.steps])
+        _seed_build(p, build)
+        _seed_hold(p, kept, build.hold, build.started_at, LiveHold(0, 0.0, (), build.brid, build.buildid))
         for step in build.steps:
-            if step.stepid:
-                live.calls.append((build.buildid, step.number, 0))
-            if step.open_logs:
-                live.open_logs[step.number] = sorted(step.open_logs)
-            if step.state == "waiting":
-                p.tickets[step.ticket] = (build.buildid, step.number, 0)
-            for call in step.calls.values():
-                key = (build.buildid, step.number, call.number)
-                live.calls.append(key)
-                if isinstance(call.call, Acquire) and call.state == "started":
-                    p.tickets[call.ticket] = key
+            _seed_step(p, build, step, kept)
     for command in saved.commands:
         p.commands[command.id] = (command.buildid, command.step, command.call)
     return p
+
+
+def _seed_request(p: Projection, request: Request) -> None:
+    wait = LiveWait(request.ticket, request.waiting_since, request.brid, builder=request.builder, need=request.need)
+    p.asked[request.brid] = wait
+    if request.state != "building":
+        p.waits[request.ticket] = wait
+
+
+def _seed_build(p: Projection, build: Build) -> None:
+    live = p.builds[build.buildid] = LiveBuild(build.worker, dict(build.properties), [s.plan for s in build.steps])
+    for step in build.steps:
+        if step.stepid:
+            live.calls.append((build.buildid, step.number, 0))
+        live.calls += [(build.buildid, step.number, call) for call in step.calls]
+        if step.open_logs:
+            live.open_logs[step.number] = sorted(step.open_logs)
+
+
+def _seed_step(p: Projection, build: Build, step: Step, kept: Kept) -> None:
+    """What a step and its calls wait for or hold."""
+    if step.state == "waiting":
+        p.waits[step.ticket] = step_wait(step.ticket, step.started_at, (build.buildid, step.number, 0), step.accesses)
+    who = LiveHold(0, 0.0, (), build.brid, build.buildid, step.number)
+    _seed_hold(p, kept, step.hold, step.locks_acquired_at, who)
+    for call in step.calls.values():
+        if isinstance(call.call, Acquire) and call.state == "started":
+            key = (build.buildid, step.number, call.number)
+            p.waits[call.ticket] = step_wait(call.ticket, call.started_at, key, call.call.accesses)
+        who = LiveHold(0, 0.0, (), build.brid, build.buildid, step.number, call.number)
+        _seed_hold(p, kept, call.hold, call.acquired_at, who)
+
+
+def _seed_hold(p: Projection, kept: Kept, hold: int, at: float, held: LiveHold) -> None:
+    if hold in kept:
+        alternative, fences = kept[hold]
+        pairs = zip(alternative.accesses, fences, strict=True)
+        held.at, held.kept = at, tuple((a, fence) for a, fence in pairs if a.lock.kind in ("master", "worker"))
+        if held.kept:
+            p.holds[hold] = held
+
+
+def booking_wait(ticket: int, at: float, accesses: tuple[Access, ...]) -> LiveWait:
+    """The wait of a booking."""
+    return LiveWait(ticket, at, need=Need((Alternative("", accesses),)))
+
+
+def step_wait(ticket: int, at: float, key: CallKey, accesses: tuple[Access, ...]) -> LiveWait:
+    """The wait of a step (call number 0), or of a call."""
+    buildid, step, call = key
+    return LiveWait(ticket, at, 0, buildid, step, call, need=Need((Alternative("", accesses),)))

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from lockstep.core.facts import Fact, Numbered
 from lockstep.storage import codec
+from lockstep.storage import lock_history as past
 from lockstep.storage.errors import explain
 from lockstep.storage.filters import Filter, QueryError, order_by, where
 from lockstep.storage.limits import MAX_PAGE
@@ -267,6 +268,26 @@ class Queries:
         end = self.last_fact()
         found = [fact for fact in self.facts_after(number, kinds, limit) if fact.number <= end]
         return found, found[-1].number if len(found) >= limit else max(end, number)
+
+    # --- locks
+
+    def lock_history(self, name: str, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+        """What happened at the locks of a name, the newest last. See `lock_history.py`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._reader() as reader:
+            return past.history(reader, name, max(0, int(limit)), max(0, int(offset)))
+
+    def lock_use(self, name: str, start: float, now: float, held: Sequence[past.Held]) -> list[dict[str, Any]]:
+        """How long was waited for the locks of a name in a period, and how long they were held.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._reader() as reader:
+            return past.use(reader, name, start, now, held)
 
     def last_fact(self) -> int:
         """The number of the last fact, 0 if there is none.

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -217,6 +217,7 @@ requests = Table(
     _int("results", None),
     _int("merged_into"),
     _text("reason", None),
+    _time("waiting_since"),
     Index("requests_live", "brid", **_where("complete_at IS NULL")),
     Index("requests_bsid", "bsid"),
     Index("requests_builderid", "builderid", "brid"),
@@ -351,6 +352,38 @@ calls = Table(
     _flag("interrupted"),
     _int("received"),
     _bytes("tails"),
+    _time("started_at"),
+    _time("acquired_at"),
     sqlite_with_rowid=False,
 )
 """The journal. Number 0 of a step is its `StepStarted` fact; `started` and `ended` are the facts of a call."""
+
+lock_events = Table(
+    "lock_events",
+    metadata,
+    _id("number"),
+    _id("position"),
+    Column("at", Double, nullable=False),
+    _text("event"),
+    _text("kind"),
+    _text("name"),
+    _text("worker"),
+    _int("ticket"),
+    _int("hold"),
+    _int("units"),
+    _flag("exclusive"),
+    _int("fence"),
+    _int("size"),
+    _time("seconds"),
+    _int("brid"),
+    _int("buildid"),
+    _int("step"),
+    _int("call"),
+    _text("detail"),
+    Index("lock_events_lock", "name", "number"),
+    Index("lock_events_time", "name", "event", "at"),
+    Index("lock_events_steps", "buildid", **_where("step > 0")),
+    sqlite_with_rowid=False,
+)
+"""What happened at each lock, for its history: `number` is the fact's. `seconds` are those waited until then, or
+(released) held; `size` is a new limit."""

@@ -15,7 +15,7 @@ from litestar.response import Stream
 
 from lockstep.core.answers import Why
 from lockstep.storage.filters import QueryError
-from lockstep.web import actions, logs, rest, rpc, spec, waits
+from lockstep.web import actions, lock_history, logs, rest, rpc, spec, waits
 from lockstep.web.asking import Answer, Asked, Item, chosen, only_fields, parse
 from lockstep.web.door import Door
 from lockstep.web.guard import HTML_LOG_POLICY
@@ -25,6 +25,7 @@ BASE: Final = "/api/v2"
 
 Asking = Request[Any, Any, Any]
 Endpoint = Callable[[Asking], Awaitable[Response[Any]]]
+InBoth = Callable[[Door, Mapping[str, str], Asked], Awaitable[Answer]]
 InState = Callable[[Door, Mapping[str, str], Asked], Answer]
 
 _encode = msgspec.json.Encoder().encode
@@ -71,6 +72,16 @@ def _in_state(door: Door, handler: InState, *extra: str) -> Endpoint:
     async def endpoint(request: Asking) -> Response[Any]:
         asked = query_of(request, *extra)
         return answer(handler(door, params_of(request), asked), asked)
+
+    return endpoint
+
+
+def _in_both(door: Door, handler: InBoth, *extra: str) -> Endpoint:
+    """An endpoint that reads the state and then the store."""
+
+    async def endpoint(request: Asking) -> Response[Any]:
+        asked = query_of(request, *extra)
+        return answer(await handler(door, params_of(request), asked), asked)
 
     return endpoint
 
@@ -226,6 +237,9 @@ def routes(door: Door, hub: Hub) -> list[HTTPRouteHandler]:
         "why/build/{build:str}": _why_build(door, rest.build),
         "locks": _in_state(door, waits.locks, "waiters"),
         "locks/{lock:str}": _in_state(door, waits.locks, "waiters"),
+        "locks/{lock:str}/history": _in_both(door, lock_history.history),
+        "locks/{lock:str}/use": _in_both(door, lock_history.use, "seconds"),
+        "lock_use": _in_both(door, lock_history.use, "seconds"),
         "claims": _in_state(door, waits.claims),
         "events": _events(door, hub),
     }

@@ -52,7 +52,12 @@ class Painter:
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self._jinja.filters.update(
-            when=_when, result=_result, dur=_dur, plural=_plural, quoted=lambda text: quote(str(text), safe="")
+            when=_when,
+            result=_result,
+            dur=_dur,
+            span=span,
+            plural=_plural,
+            quoted=lambda text: quote(str(text), safe=""),
         )
         self._jinja.globals.update(asset=self._asset, ago=self._ago)
 

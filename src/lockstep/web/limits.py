@@ -49,3 +49,9 @@ PAGE_SHARE: Final = 0.1
 
 MAX_FORM_FIELDS: Final = 500
 """Fields of a form that is sent from a page."""
+
+SHOWN_HISTORY: Final = 50
+"""Events of a lock's history that are told of, unless `limit` says otherwise."""
+
+MAX_HISTORY: Final = 10_000
+"""Events of a lock's history that one answer tells of at most."""

@@ -54,6 +54,14 @@ FIELDS: Final[dict[str, str]] = {
     "claim": (
         "ticket:int state:str by:object hold?:int worker?:str since?:float accesses[]:object reason?:str why?:object"
     ),
+    "history": (
+        "number:int position:int at:float event:str lock:str kind:str name:str worker:str by?:object units:int "
+        "exclusive:bool limit?:int waited?:float held?:float hold?:int fence?:int ticket:int detail:str"
+    ),
+    "lock_use": (
+        "lock:str kind:str name:str worker:str since:float until:float grants:int left:int barriers:int wait?:object "
+        "use?:object share?:float complete:bool"
+    ),
     "why": (
         "kind:str sentence:str since?:float ticket:int locks[]:object workers[]:object reserves:str "
         "can_start?:bool barrier:bool kept[]:object"
@@ -70,6 +78,7 @@ ROOTS: Final = (
     "changesources",
     "claims",
     "forceschedulers",
+    "lock_use",
     "locks",
     "masters",
     "projects",
@@ -81,12 +90,16 @@ ROOTS: Final = (
 )
 
 
+_UNCOUNTED: Final = ("why", "history", "lock_use")
+"""Resources whose plural is their name."""
+
+
 def specs() -> list[dict[str, Any]]:
     """Each resource with its fields."""
     return [
         {
             "path": f"{name}s" if not name.endswith("y") else name,
-            "plural": "why" if name == "why" else f"{name}s",
+            "plural": name if name in _UNCOUNTED else f"{name}s",
             "type": name,
             "type_spec": {"type": name, "fields": [_field(each) for each in text.split()]},
         }

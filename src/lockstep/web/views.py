@@ -15,10 +15,10 @@ from lockstep.core.reasons import Reasons
 from lockstep.core.records import Build, Request, Worker
 from lockstep.storage.filters import Filter
 from lockstep.storage.queries import Queries
-from lockstep.web import rest
+from lockstep.web import lock_history, rest
 from lockstep.web.asking import Item, MissingError, equals
 from lockstep.web.door import Door
-from lockstep.web.limits import SHOWN_BUILDS, SHOWN_ROWS, SHOWN_WAITERS
+from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_ROWS, SHOWN_WAITERS
 from lockstep.web.waits import lock_keys
 
 Ids = Mapping[str, str]
@@ -252,7 +252,11 @@ async def locks(door: Door, ids: Ids) -> View:
     shown = [reasons.lock(key, SHOWN_WAITERS if name is not None else 5) for key in keys]
     if name is None:
         shown.sort(key=lambda lock: (not lock.waiting, not lock.holders, lock.name, lock.worker))
-    return View("locks.html", f"Lock {name}" if name else "Locks", {"locks": shown, "one": name})
+    more: dict[str, Any] = {"locks": shown, "one": name, "history": [], "use": []}
+    if name is not None and any(key.kind in ("master", "worker") for key in keys):
+        more["history"] = await asyncio.to_thread(door.reads.lock_history, name, SHOWN_HISTORY)
+        more["use"] = await lock_history.uses(door, name, lock_history.PERIOD)
+    return View("locks.html", f"Lock {name}" if name else "Locks", more)
 
 
 # --- workers and changes

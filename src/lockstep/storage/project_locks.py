@@ -1,0 +1,116 @@
+"""Which rows of `lock_events` follow from the facts: what happened at each lock that somebody configured (L72).
+
+One row for each lock that a fact concerns. Worker slots and build directories have none: theirs is the list of builds.
+A wait has a row where it ends, with its seconds; while it lasts, the lock's queue tells of it. See `project.py`.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from lockstep.core import facts as f
+from lockstep.core.nouns import Access, LockKey, Need
+from lockstep.storage.codec import clean
+from lockstep.storage.projection import LiveHold, LiveWait, Projection
+
+Envelope = f.Numbered
+
+KINDS: Final = ("master", "worker")
+"""The kinds of locks that have a history."""
+
+
+def _add(p: Projection, n: Envelope, position: int, event: str, key: LockKey, **more: Any) -> None:
+    row = {"number": n.number, "position": position, "event": event, "at": n.at}
+    row |= {"kind": key.kind, "name": clean(key.name), "worker": clean(key.worker)}
+    p.changes.insert("lock_events", (n.number, position), row | more)
+
+
+def _who(one: LiveWait | LiveHold) -> dict[str, int]:
+    return {"brid": one.brid, "buildid": one.buildid, "step": one.step, "call": one.call}
+
+
+def _wanted(access: Access) -> dict[str, Any]:
+    return {"units": access.count, "exclusive": access.mode == "exclusive"}
+
+
+def limit_changed(p: Projection, fact: f.LimitChanged, n: Envelope) -> None:
+    """A lock is new, has another limit, or is no longer configured (L6)."""
+    if fact.key.kind in KINDS:
+        _add(p, n, 0, "removed" if fact.removed else "limit", fact.key, size=fact.limit)
+
+
+def granted(p: Projection, fact: f.ClaimGranted | f.HoldPassed, n: Envelope, wait: LiveWait) -> None:
+    """A wait has ended well. The build of a request is told later (`build_started`)."""
+    pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
+    kept = tuple((access, fence) for access, fence in pairs if access.lock.kind in KINDS)
+    held = LiveHold(n.number, n.at, kept, wait.brid, wait.buildid, wait.step, wait.call)
+    p.holds[fact.hold] = held
+    more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - wait.at)}
+    for position, (access, fence) in enumerate(kept):
+        _add(p, n, position, "granted", access.lock, fence=fence, **_wanted(access), **more)
+
+
+def build_started(p: Projection, fact: f.BuildStarted, held: LiveHold) -> None:
+    """The request that was granted its locks is this build now."""
+    held.buildid = fact.buildid
+    for position in range(len(held.kept)):
+        p.changes.update("lock_events", (held.number, position), {"buildid": fact.buildid})
+
+
+def released(p: Projection, fact: f.HoldEnded, n: Envelope, held: LiveHold) -> None:
+    """A hold has ended (L30)."""
+    more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - held.at)}
+    for position, (access, fence) in enumerate(held.kept):
+        _add(p, n, position, "released", access.lock, fence=fence, **_wanted(access), **more)
+
+
+def stolen(p: Projection, fact: f.HoldStolen, n: Envelope) -> None:
+    """Somebody takes a lock away from its holder. The end of the hold has a row of its own."""
+    held = p.holds.get(fact.hold)
+    if held is not None and fact.lock.kind in KINDS:
+        more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - held.at)}
+        detail = clean(f"by {fact.who or 'somebody'}: {fact.reason}")
+        _add(p, n, 0, "stolen", fact.lock, detail=detail, **more)
+
+
+def left(p: Projection, n: Envelope, wait: LiveWait, reason: str = "") -> None:
+    """A wait has ended without a grant (L33): at the locks that it waited for whichever worker it would have been."""
+    more = {**_who(wait), "ticket": wait.ticket, "seconds": max(0.0, n.at - wait.at), "detail": clean(reason)}
+    for position, access in enumerate(_common(_need(p, wait))):
+        _add(p, n, position, "left", access.lock, **_wanted(access), **more)
+
+
+def barrier(p: Projection, fact: f.BarrierRaised, n: Envelope) -> None:
+    """A claim was overtaken too often at these locks (L42)."""
+    wait = p.waits.get(fact.ticket)
+    if wait is not None:
+        more = {**_who(wait), "ticket": fact.ticket, "seconds": max(0.0, n.at - wait.at)}
+        for position, key in enumerate(key for key in fact.locks if key.kind in KINDS):
+            _add(p, n, position, "barrier", key, **more)
+
+
+def pinned(p: Projection, fact: f.ClaimPinned, n: Envelope) -> None:
+    """A barrier reserves on one of its alternatives, or on none any more (L42b)."""
+    wait = p.waits.get(fact.ticket)
+    if wait is None:
+        return
+    alternatives = _need(p, wait).alternatives
+    event, worker = "unpinned", ""
+    if 0 <= fact.alternative < len(alternatives):
+        event, worker = "pinned", alternatives[fact.alternative].worker
+        wait.pinned = tuple(a for a in alternatives[fact.alternative].accesses if a.lock.kind in KINDS)
+    more = {**_who(wait), "ticket": fact.ticket, "seconds": max(0.0, n.at - wait.at), "detail": clean(worker)}
+    for position, access in enumerate(wait.pinned):
+        _add(p, n, position, event, access.lock, **_wanted(access), **more)
+
+
+def _need(p: Projection, wait: LiveWait) -> Need:
+    """What is waited for: what was rendered, or else what the builder needs as configured now."""
+    return wait.need or p.needs.get(wait.builder) or Need(())
+
+
+def _common(need: Need) -> Iterable[Access]:
+    """The accesses that all alternatives have."""
+    if not need.alternatives:
+        return ()
+    everywhere = set.intersection(*(set(each.accesses) for each in need.alternatives))
+    return [a for a in need.alternatives[0].accesses if a in everywhere and a.lock.kind in KINDS]
