@@ -97,10 +97,20 @@ def test_a_step_that_holds_while_it_waits_and_a_build_that_is_waited_for(said: S
         "q",
     )
     assert (
-        '9: could deadlock: step "wait" of builder "p" holds lock "b" (master.cfg:12) while it waits for builder "q"'
+        '9: could deadlock: step "wait" of builder "p" (or "r") holds lock "b" (master.cfg:12) while it waits for'
+        ' builder "q"'
         ' (master.cfg:9), which asks for lock "a" exclusively; builder "q" holds lock "a" exclusively (master.cfg:9)'
         ' while its step "work" (master.cfg:6) asks for lock "b"'
     ) in found
+
+
+def test_builders_that_do_the_same_are_told_together(said: Said) -> None:
+    (found,) = said("""\
+    for n in range(6):
+        builder(f"x{n}", [a.access('exclusive')], work(b))
+    builder("y", [b], work(a))
+    """)
+    assert 'builder "x0" (or "x1", "x2", "x3" and 2 more) holds lock "a" exclusively (master.cfg:9)' in found
 
 
 def test_the_same_on_every_worker_is_told_once(said: Said) -> None:
@@ -112,7 +122,7 @@ def test_the_same_on_every_worker_is_told_once(said: Said) -> None:
     builder("y", [disk], work(cpu))
     """)
     assert 'lock "cpu on w1"' in found
-    assert found.endswith("(1 more like it, on other workers)")
+    assert found.endswith("(1 more like it, with the locks of other workers)")
 
 
 def test_what_is_known_only_at_run_time_is_noted_where_a_lock_is_held_meanwhile(load: Load) -> None:

@@ -12,6 +12,7 @@ from lockstep.core.deadlock import Cycle, Deadlocks, Edge, Link, deadlocks
 from lockstep.core.nouns import LockKey, Need
 from lockstep.core.values import Setup
 
+_NAMED = 3
 HINT = "Lockstep withholds grants at run time so that it does not; locks that are claimed in one list cannot"
 
 
@@ -61,13 +62,13 @@ class Rings:
         if len(cycle.edges) == 1:
             text += "; two such builds block each other"
         if cycle.times > 1:
-            text += f" ({cycle.times - 1} more like it, on other workers)"
+            text += f" ({cycle.times - 1} more like it, with the locks of other workers)"
         return text
 
     def _edge(self, edge: Edge) -> str:
         """Who holds what while asking for what."""
         holder, *below = edge.chain[edge.holder :]
-        who = f'builder "{holder.builder}"'
+        who = f'builder "{holder.builder}"{_or(edge.holders)}'
         if edge.by_step:
             who = f'step "{holder.step}" of {who}'
         elif edge.holder:
@@ -75,7 +76,7 @@ class Rings:
         held = f"{who} holds {lock_words(edge.held)}{self._whole(edge, 0)} ({self._told(edge.claimed)})"
         way = "" if edge.by_step and not below else self._step(holder, edge.by_step)
         for link in below:
-            way += f' waits for builder "{link.builder}"'
+            way += f' waits for builder "{link.builder}"{_or(edge.askers) if link is edge.chain[-1] else ""}'
             way += f" ({self._told(link.place)}), which" if not link.number else f", whose {self._at(link)}"
         return f"{held} while {way} asks for {lock_words(edge.asked)}{self._whole(edge, 1)}"
 
@@ -109,6 +110,14 @@ def lock_words(lock: LockKey) -> str:
     if lock.kind == "builddir":
         return f'the build directory "{lock.name}" on worker "{lock.worker}"'
     return f'lock "{lock}"'
+
+
+def _or(names: tuple[str, ...]) -> str:
+    """Other builders of which the same could be said."""
+    if not names:
+        return ""
+    some = ", ".join(f'"{name}"' for name in names[:_NAMED])
+    return f" (or {some}" + (f" and {len(names) - _NAMED} more)" if len(names) > _NAMED else ")")
 
 
 def _has_lock(need: Need | None) -> bool:

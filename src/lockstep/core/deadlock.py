@@ -6,9 +6,9 @@ read. What is done about them while builds run is the allocator's (L51).
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from lockstep.core.deadlock_waits import WHOLE, Ask, Member, TooManyError, Wait, Waits, meetings
 from lockstep.core.limits import MAX_CYCLES
@@ -18,6 +18,11 @@ from lockstep.core.values import Setup
 Graph = dict[LockKey, dict[LockKey, list[Wait]]]
 """From a lock that is held to those that are asked for meanwhile, with the waits in which it is so."""
 
+
+Sort = tuple[str, str]
+"""What is the same of a lock on all workers."""
+
+_T = TypeVar("_T", Sort, LockKey)
 
 _CHOICES: Final = 20
 """So many waits are tried for each edge of a cycle, to find some that may all be there at once."""
@@ -40,7 +45,8 @@ class Edge(Struct, frozen=True):
     """While the first build of `chain` (or one that waits for the next) holds `held`, the last asks for `asked`.
 
     `holder` is the index of the one that holds it, claimed at `claimed`: by its `locks=` (`by_step` false) or by those
-    of the step at which it is. `whole` tells of each of the two whether it is exclusive.
+    of the step at which it is. `whole` tells of each of the two whether it is exclusive. `holders` are other builders
+    of which the same could be said, `askers` others that the holder could wait for so.
     """
 
     held: LockKey
@@ -50,11 +56,13 @@ class Edge(Struct, frozen=True):
     claimed: str
     by_step: bool
     whole: tuple[bool, bool]
+    holders: tuple[str, ...] = ()
+    askers: tuple[str, ...] = ()
 
 
 class Cycle(Struct, frozen=True):
     """Builds that could wait for each other for ever: each edge asks for what the next one holds, the last for the
-    first's. `times`: so often it is there, counting every worker."""
+    first's. `times`: so often it is there, with locks of other workers and other directories."""
 
     edges: tuple[Edge, ...]
     times: int = 1
@@ -68,10 +76,14 @@ class Part(Struct, frozen=True):
 
 
 class Deadlocks(Struct, frozen=True):
-    """All that could be. `complete` is false if there was too much to look at: then there may be more."""
+    """All that could be. `edges` are those of all cycles, one of each kind.
+
+    `complete` is false if there was too much to look at: then there may be more.
+    """
 
     parts: tuple[Part, ...] = ()
     cycles: tuple[Cycle, ...] = ()
+    edges: tuple[Edge, ...] = ()
     complete: bool = True
 
 
@@ -86,29 +98,28 @@ def cyclic(setup: Setup) -> tuple[Part, ...]:
 
 
 def deadlocks(setup: Setup) -> Deadlocks:
-    """The cyclic parts of a set-up, and the shortest cycle through each of their edges, told once for all workers.
+    """The cyclic parts of a set-up, and the shortest cycle through each of their edges.
 
-    Each kind of build that is somewhere in a cycle is in one that is told.
+    Of cycles through the same locks one is told, with the builders that could take part in it.
     """
     try:
         waits = Waits(setup)
     except TooManyError:
-        return Deadlocks((_everything(setup),), (), complete=False)
+        return Deadlocks((_everything(setup),), complete=False)
     graph = _graph(waits)
     components = _components(graph)
-    parts = tuple(_part(locks, graph) for locks in components)
-    told: dict[tuple[object, ...], Cycle] = {}
-    ways: dict[tuple[object, ...], set[frozenset[LockKey]]] = {}
+    edges = _edges(components, graph)
+    ways: dict[tuple[Sort, ...], dict[tuple[LockKey, ...], tuple[LockKey, ...]]] = {}
     for locks in components:
-        for walk, wait in _walks(locks, graph):
-            found = _cycle(walk, wait, graph, waits)
-            key = _pattern(found)
-            if key not in told and len(told) >= MAX_CYCLES:
-                return Deadlocks(parts, tuple(told.values()), complete=False)
-            told.setdefault(key, found)
-            ways.setdefault(key, set()).add(frozenset(walk))
-    cycles = tuple(Cycle(found.edges, len(ways[key])) for key, found in told.items())
-    return Deadlocks(parts, cycles)
+        for walk in _walks(locks, graph):
+            same = ways.setdefault(_turned([_sort(lock) for lock in walk]), {})
+            same.setdefault(_turned(list(walk)), walk)
+    told = []
+    for walks in sorted(ways.values(), key=lambda walks: len(next(iter(walks))))[:MAX_CYCLES]:
+        found = _round(next(iter(walks.values())), graph, waits)
+        told.append(Cycle(_with_others(found, edges), len(walks)))
+    parts = tuple(_part(locks, graph) for locks in components)
+    return Deadlocks(parts, tuple(told), tuple(edges), complete=len(ways) <= MAX_CYCLES)
 
 
 def _everything(setup: Setup) -> Part:
@@ -175,17 +186,13 @@ def _reached(start: LockKey, graph: Mapping[LockKey, Iterable[LockKey]]) -> set[
 # --- cycles
 
 
-def _walks(locks: tuple[LockKey, ...], graph: Graph) -> Iterator[tuple[tuple[LockKey, ...], Wait]]:
-    """For each edge of a part the shortest way round that begins with it, and each kind of build that goes it."""
+def _walks(locks: tuple[LockKey, ...], graph: Graph) -> Iterator[tuple[LockKey, ...]]:
+    """For each edge of a part the shortest way round that begins with it."""
     members = set(locks)
     for held in locks:
-        for asked, waits in graph[held].items():
+        for asked in graph[held]:
             if asked in members:
-                walk = (held, *_shortest(asked, held, graph, members))
-                kinds: dict[tuple[object, ...], Wait] = {}
-                for wait in waits:
-                    kinds.setdefault(_told(_edge(wait, held, asked)), wait)
-                yield from ((walk, wait) for wait in kinds.values())
+                yield (held, *_shortest(asked, held, graph, members))
 
 
 def _shortest(start: LockKey, end: LockKey, graph: Graph, members: set[LockKey]) -> list[LockKey]:
@@ -204,17 +211,17 @@ def _shortest(start: LockKey, end: LockKey, graph: Graph, members: set[LockKey])
     return way[:0:-1]
 
 
-def _cycle(walk: tuple[LockKey, ...], first: Wait, graph: Graph, waits: Waits) -> Cycle:
+def _round(walk: tuple[LockKey, ...], graph: Graph, waits: Waits) -> list[Edge]:
     """A way round with the builds that go it: if possible such that each may be there with the next."""
     steps = list(zip(walk, (*walk[1:], walk[0]), strict=True))
     if len(steps) == 1:
         steps *= 2
-    choices = [[first], *(graph[held][asked][:_CHOICES] for held, asked in steps[1:])]
+    choices = [graph[held][asked][:_CHOICES] for held, asked in steps]
     chosen = next(_rounds(choices, waits), [each[0] for each in choices])
     edges = [_edge(wait, held, asked) for wait, (held, asked) in zip(chosen, steps, strict=True)]
-    if len(walk) == 1 and _told(edges[0]) == _told(edges[1]):
+    if len(walk) == 1 and _kind(edges[0]) == _kind(edges[1]):
         edges.pop()
-    return Cycle(tuple(edges))
+    return edges
 
 
 def _rounds(choices: list[list[Wait]], waits: Waits, chosen: tuple[Wait, ...] = ()) -> Iterator[list[Wait]]:
@@ -256,13 +263,47 @@ def _link(member: Member) -> Link:
     return Link(member.builder.name, member.worker, stage.number, stage.name, stage.place)
 
 
-def _told(edge: Edge) -> tuple[object, ...]:
+# --- what is told once
+
+
+def _sort(lock: LockKey) -> Sort:
+    """What is the same of a lock on all workers; of slots and of directories, all of them."""
+    return lock.kind, "" if lock.kind in ("slot", "builddir") else lock.name
+
+
+def _kind(edge: Edge) -> tuple[object, ...]:
     """What is the same of an edge on all workers."""
-    locks = [(lock.kind, "" if lock.kind == "slot" else lock.name) for lock in (edge.held, edge.asked)]
-    return (*locks, tuple((link.builder, link.number) for link in edge.chain), edge.holder)
+    return _sort(edge.held), _sort(edge.asked), tuple((link.builder, link.number) for link in edge.chain), edge.holder
 
 
-def _pattern(cycle: Cycle) -> tuple[object, ...]:
-    """What is the same of a cycle on all workers, wherever it begins."""
-    told = [_told(edge) for edge in cycle.edges]
-    return min(tuple(told[n:] + told[:n]) for n in range(len(told)))
+def _edges(components: list[tuple[LockKey, ...]], graph: Graph) -> list[Edge]:
+    """One edge of each kind that is part of a cycle."""
+    found: dict[tuple[object, ...], Edge] = {}
+    for locks in components:
+        members = set(locks)
+        for held in locks:
+            for asked, waits in graph[held].items():
+                for wait in waits if asked in members else ():
+                    edge = _edge(wait, held, asked)
+                    found.setdefault(_kind(edge), edge)
+    return list(found.values())
+
+
+def _with_others(found: list[Edge], edges: list[Edge]) -> tuple[Edge, ...]:
+    """The edges of a cycle, with the builders that hold and ask likewise and are not in it themselves."""
+    known = {link.builder for edge in found for link in edge.chain}
+    result = []
+    for edge in found:
+        alike = [one for one in edges if (_sort(one.held), _sort(one.asked)) == (_sort(edge.held), _sort(edge.asked))]
+        holder = edge.chain[edge.holder].builder
+        holders = dict.fromkeys(one.chain[one.holder].builder for one in alike)
+        askers = dict.fromkeys(one.chain[-1].builder for one in alike if one.chain[one.holder].builder == holder)
+        others = [tuple(name for name in names if name not in known) for names in (holders, askers)]
+        below = edge.holder < len(edge.chain) - 1
+        result.append(structs.replace(edge, holders=others[0], askers=others[1] if below else ()))
+    return tuple(result)
+
+
+def _turned(walk: list[_T]) -> tuple[_T, ...]:
+    """The same way round, whatever it began with."""
+    return min(tuple(walk[n:] + walk[:n]) for n in range(len(walk)))
