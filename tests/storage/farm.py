@@ -16,6 +16,7 @@ from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
 from lockstep.core.records import Build, Step
 from lockstep.core.state import State
 from lockstep.core.values import (
+    BookingWish,
     BuilderSetup,
     Change,
     LockSetup,
@@ -75,6 +76,9 @@ class Farm:
         "do_stop": 0.4,
         "do_cancel": 0.5,
         "do_render": 5,
+        "do_book": 0.3,
+        "do_use": 3,
+        "do_take": 0.1,
     }
 
     # --- configuration
@@ -95,7 +99,7 @@ class Farm:
                 locks.append(LockSetup(folder, 1))
                 accesses = [Access(LockKey("slot", "", worker.name)), Access(folder, "exclusive")]
                 if n == 1:
-                    accesses.append(Access(DATABASE, "exclusive"))
+                    accesses.append(Access(DATABASE, "exclusive", 1, 5.0))
                 if n == 2:
                     accesses.append(Access(DATABASE))
                 ways.append(Alternative(worker.name, tuple(accesses)))
@@ -122,6 +126,36 @@ class Farm:
     def do_remember(self) -> Batch:
         cursor = self.random.choice((None, self.state.last_fact))
         return self.happen(e.Remembered(owner="nightly", memory=self.random.choice((None, [1, "x"])), cursor=cursor))
+
+    # --- bookings
+
+    def do_book(self) -> Batch:
+        wish = BookingWish(
+            accesses=(Access(self.random.choice((DATABASE, CPU)), "exclusive"),),
+            who="Zoë",
+            reason="because",
+            after_current=self.random.random() < 0.3,
+            seconds=self.random.choice((0.0, 1.0, 50.0)),
+            lease=self.random.choice((0.0, 5.0)),
+            key=f"key {self.at}",
+        )
+        return self.happen(e.BookingAsked(wish=wish))
+
+    def do_use(self) -> Batch | None:
+        if not self.state.bookings:
+            return None
+        booking = self.random.choice(list(self.state.bookings.values()))
+        events: list[e.Event] = [
+            e.BookingRenewAsked(ticket=booking.ticket, key=booking.wish.key),
+            e.BookingExtendAsked(ticket=booking.ticket, seconds=5.0),
+            e.BookingReleaseAsked(ticket=booking.ticket, key=booking.wish.key, who="Zoë"),
+            e.TimerFired(timer=f"booking:lease.{booking.ticket}.{booking.renewals}"),
+            e.TimerFired(timer=f"booking:end.{booking.ticket}"),
+        ]
+        return self.happen(self.random.choice(events))
+
+    def do_take(self) -> Batch:
+        return self.happen(e.StealAsked(lock=DATABASE, everybody=True, who="bob", reason="now"))
 
     # --- requests
 
@@ -342,6 +376,7 @@ def remembered(state: State) -> dict[str, Any]:
         "commands": state.commands,
         "workers": state.workers,
         "memories": state.memories,
+        "bookings": state.bookings,
         "locks": {key: lock for key, lock in state.locks.items() if key.kind != "slot"},
         "claims": state.claims,
         "children": state.children,
@@ -359,4 +394,7 @@ def last_grants(facts: list[Numbered]) -> dict[LockKey, tuple[int, Any]]:
         if isinstance(fact, f.ClaimGranted):
             for access, fence, memory in zip(fact.alternative.accesses, fact.fences, fact.memories, strict=True):
                 grants[access.lock] = (fence, memory)
+        elif isinstance(fact, f.HoldPassed):
+            for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
+                grants[access.lock] = (fence, grants[access.lock][1])
     return grants

@@ -37,7 +37,9 @@ def expected(facts: list[f.Numbered]) -> list[tuple[Any, ...]]:
                 since[tickets[fact.brid]] = one.at
             case f.StepStarted() | f.CallStarted():
                 since[fact.ticket] = one.at
-            case f.ClaimGranted():
+            case f.BookingAdded():
+                since[fact.ticket] = one.at
+            case f.ClaimGranted() | f.HoldPassed():
                 grants[fact.hold] = one
                 found += rows(one, fact, "granted", one.at - since[fact.ticket])
             case f.HoldEnded():
@@ -48,7 +50,7 @@ def expected(facts: list[f.Numbered]) -> list[tuple[Any, ...]]:
     return found
 
 
-def rows(one: f.Numbered, grant: f.ClaimGranted, event: str, seconds: float) -> list[tuple[Any, ...]]:
+def rows(one: f.Numbered, grant: f.ClaimGranted | f.HoldPassed, event: str, seconds: float) -> list[tuple[Any, ...]]:
     """A row for each configured lock of a grant."""
     return [
         (one.number, event, access.lock.name, fence, pytest.approx(max(0.0, seconds)))

@@ -96,13 +96,13 @@ class Client:
             raise CliError(REFUSED, f"There is no {what}.")
         return items[0]
 
-    def call(self, path: str, method: str, **params: Any) -> Any:
+    def call(self, path: str, method: str, *, timeout: float = TIMEOUT, **params: Any) -> Any:
         """An action: JSON-RPC at `/api/v2/PATH`; returns its result."""
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        return self._ask("POST", path, asked).get("result")
+        return self._ask("POST", path, asked, timeout).get("result")
 
-    def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        with self._open(method, path, body) as response:
+    def _ask(self, method: str, path: str, body: Any = None, timeout: float = TIMEOUT) -> dict[str, Any]:
+        with self._open(method, path, body, timeout) as response:
             try:
                 answer = json.loads(response.read())
             except ValueError as exc:
@@ -113,7 +113,7 @@ class Client:
             raise self._stranger()
         return answer
 
-    def _open(self, method: str, path: str, body: Any) -> http.client.HTTPResponse:
+    def _open(self, method: str, path: str, body: Any, timeout: float = TIMEOUT) -> http.client.HTTPResponse:
         """Send a request; the answer's body is not read yet. CliError for all but success."""
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         headers = {"Accept": "application/json", "User-Agent": "lockstep"}
@@ -122,7 +122,7 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            connection = kind(self._host, self._port, timeout=TIMEOUT)
+            connection = kind(self._host, self._port, timeout=timeout)
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, f"{self._base}/api/v2/{path}", data, headers)
             response = connection.getresponse()
@@ -187,14 +187,18 @@ patience_option = click.option(
 
 
 def server_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that asks a server: it gets a `Client` as first argument."""
+    """The options of every command that asks a server and prints: it gets a `Client` as first argument."""
+    return address_options(click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(function))
+
+
+def address_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the server is, and who asks: the command gets a `Client` as first argument."""
 
     @wraps(function)
     def with_client(*args: Any, url: str, token: str, **kwargs: Any) -> Any:
         return function(Client(url, token), *args, **kwargs)
 
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines."),
         click.option(
             "--token", envvar="LOCKSTEP_TOKEN", default="", help="For changes from elsewhere [LOCKSTEP_TOKEN]."
         ),

@@ -98,7 +98,7 @@ def _details(lock: dict[str, Any]) -> None:
     click.echo(f"{lock['lock']} ({lock['kind']} lock): {lock['used']}{limit} held")
     for holder in lock["holders"]:
         since = f" since {show.clock(holder['since'])}" if holder["since"] else ""
-        click.echo(f"  held by {_holder(holder)}{since}, fence {holder['fence']}")
+        click.echo(f"  held by {_holder(holder)}{since}, fence {holder['fence']}, hold {holder['hold']}")
     for waiter in lock["waiters"]:
         wants = "exclusive" if waiter["exclusive"] else f"{waiter['units']}"
         click.echo(f"  {waiter['place']}. {waiter['by']['text']} wants {wants}: {waiter['reason']}")

@@ -10,8 +10,9 @@ from lockstep.cli.codes import INTERRUPTED, CliError
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "check", "run", "worker"),
-    "Ask a running server": ("builders", "builds", "requests", "workers", "locks", "why", "log"),
+    "Ask a running server": ("builders", "builds", "requests", "workers", "locks", "why", "log", "fence"),
     "Act on a running server": ("force", "cancel", "reload"),
+    "Locks for people and other programs": ("hold", "release", "extend", "steal", "exec"),
 }
 """The commands, as the help shows them. `X` is `command` in `cli/X.py`."""
 

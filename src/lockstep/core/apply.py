@@ -323,6 +323,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.BookingAdded: bookings.booking_added,
     f.BookingRenewed: bookings.booking_renewed,
     f.BookingExtended: bookings.booking_extended,
+    f.BookingLeaving: bookings.booking_leaving,
     f.HoldPassed: bookings.hold_passed,
     f.HoldStolen: nothing,
     f.BookingEnded: bookings.booking_ended,

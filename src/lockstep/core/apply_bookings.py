@@ -44,6 +44,12 @@ def booking_extended(state: State, fact: f.BookingExtended, _at: float) -> None:
     booking.ends_at = fact.ends_at
 
 
+def booking_leaving(state: State, fact: f.BookingLeaving, _at: float) -> None:
+    booking = state.bookings[fact.ticket]
+    booking.state = move("booking", fact.ticket, booking.state, "must leave")  # type: ignore[assignment]
+    booking.ending, booking.ended_by, booking.ended_why = fact.ending, fact.by, fact.why
+
+
 def booking_ended(state: State, fact: f.BookingEnded, _at: float) -> None:
     booking = state.bookings.pop(fact.ticket)
     move("booking", fact.ticket, booking.state, "ended")

@@ -142,14 +142,25 @@ def renew_asked(draft: Draft, event: e.BookingRenewAsked) -> None:
     booking = _found(draft, event.ticket, event.token)
     if booking is None:
         return
+    error = ""
     if event.key != booking.wish.key:
-        draft.reply(event.token, error=_WRONG_KEY.format(booking.ticket))
+        error = _WRONG_KEY.format(booking.ticket)
+    elif booking.state == "leaving":
+        error = must_end(booking)
+    if error:
+        draft.reply(event.token, error=error)
         return
     if booking.wish.lease:
         draft.effect(x.DisarmTimer(_lease_timer(booking)))
         draft.emit(f.BookingRenewed(ticket=booking.ticket, renewals=booking.renewals + 1))
         watch_lease(draft, booking)
     draft.reply(event.token)
+
+
+def must_end(booking: Booking) -> str:
+    """What a program is told whose locks are taken away."""
+    by = f" by {booking.ended_by}" if booking.ended_by else ""
+    return f"Booking {booking.ticket} must end, it is {booking.ending}{by}: {booking.ended_why}."
 
 
 _WRONG_KEY = (
@@ -163,7 +174,9 @@ def extend_asked(draft: Draft, event: e.BookingExtendAsked) -> None:
     if booking is None:
         return
     error = ""
-    if booking.state != "held":
+    if booking.state == "leaving":
+        error = must_end(booking)
+    elif booking.state != "held":
         error = f"Booking {booking.ticket} waits; its time begins when it has its locks."
     elif not booking.ends_at:
         error = f"Booking {booking.ticket} has no end: it lasts until it is released."
@@ -187,7 +200,7 @@ def release_asked(draft: Draft, event: e.BookingReleaseAsked) -> None:
     if booking.wish.key and event.key != booking.wish.key:
         draft.reply(event.token, error=_WRONG_KEY.format(booking.ticket))
         return
-    end(draft, booking, "released" if booking.state == "held" else "cancelled", event.who)
+    end(draft, booking, "cancelled" if booking.state == "waiting" else "released", event.who)
     draft.reply(event.token)
 
 
@@ -205,11 +218,21 @@ def time_is_up(draft: Draft, timer: str) -> None:
         if booking.ends_at > draft.at + EARLY:
             begun(draft, booking)
         else:
-            end(draft, booking, "expired", why="its time was over")
+            take_away(draft, booking, "expired", why="its time was over")
+
+
+def take_away(draft: Draft, booking: Booking, ending: BookingEnding, by: str = "", why: str = "") -> None:
+    """End a hold against its owner's will: a person's at once; a program must have stopped before another gets it."""
+    if not booking.wish.lease:
+        end(draft, booking, ending, by, why)
+    elif booking.state == "held":
+        draft.emit(f.BookingLeaving(ticket=booking.ticket, ending=ending, by=by, why=why))
 
 
 def end(draft: Draft, booking: Booking, ending: BookingEnding, by: str = "", why: str = "") -> None:
-    """End a booking, waiting or held: the one way (L30)."""
+    """End a booking, waiting or held: the one way (L30). One that is leaving ends as it was told."""
+    if booking.ending is not None:
+        ending, by, why = booking.ending, booking.ended_by, booking.ended_why
     if booking.state == "waiting":
         draft.emit(f.ClaimDropped(ticket=booking.ticket))
     else:
@@ -245,7 +268,7 @@ def _victims(draft: Draft, event: e.StealAsked) -> tuple[list[Hold], str]:
     state = draft.state
     if event.lock is None:
         booking = state.bookings.get(event.ticket)
-        if booking is None or booking.state != "held":
+        if booking is None or booking.state == "waiting":
             return [], f"There is no booking {event.ticket} that holds anything."
         return [state.allocator.holds[booking.hold]], ""
     holds = state.allocator.reasons.holders(event.lock)
@@ -270,7 +293,7 @@ def _rob(draft: Draft, hold: Hold, event: e.StealAsked) -> None:
     by = event.who or "somebody"
     if hold.ticket in state.bookings:
         why = f"lock '{lock}' was taken away: {event.reason}"
-        end(draft, state.bookings[hold.ticket], "stolen", by, why)
+        take_away(draft, state.bookings[hold.ticket], "stolen", by, why)
         return
     for build in [build for build in state.builds.values() if build.ticket == hold.owner]:
         decide_builds.sentence_build(draft, build, f"Lock '{lock}' was taken away by {by}: {event.reason}")

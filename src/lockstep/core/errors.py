@@ -5,6 +5,10 @@ class RefusedError(Exception):
     """What was asked for cannot be done. The message is a sentence for the person who asked."""
 
 
+class AwayError(RefusedError):
+    """The server cannot do anything now: it stops, or has too much to do. Whoever asks again later may be answered."""
+
+
 class WrongFieldsError(RefusedError):
     """Fields of a form are wrong. `fields` says of each what is wrong, by its full name."""
 

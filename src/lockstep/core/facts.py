@@ -14,6 +14,7 @@ from lockstep.core.facts_bookings import (
     BookingAdded,
     BookingEnded,
     BookingExtended,
+    BookingLeaving,
     BookingRenewed,
     HoldPassed,
     HoldStolen,
@@ -25,6 +26,7 @@ __all__ = [
     "BookingAdded",
     "BookingEnded",
     "BookingExtended",
+    "BookingLeaving",
     "BookingRenewed",
     "Fact",
     "HoldPassed",
@@ -436,6 +438,7 @@ AnyFact = (
     | BookingAdded
     | BookingRenewed
     | BookingExtended
+    | BookingLeaving
     | HoldPassed
     | HoldStolen
     | BookingEnded

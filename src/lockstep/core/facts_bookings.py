@@ -36,6 +36,15 @@ class BookingExtended(Fact, frozen=True):
     ends_at: float
 
 
+class BookingLeaving(Fact, frozen=True):
+    """A program must stop and give its locks back: its lease is not renewed any more. Fields as of the end."""
+
+    ticket: int
+    ending: BookingEnding
+    by: str = ""
+    why: str = ""
+
+
 class HoldPassed(Fact, frozen=True):
     """A part of a hold that is about to end goes over to a booking, with no moment in between (`keepAfterFailure`)."""
 

@@ -5,6 +5,7 @@ and the `decide_*` files. LOCKS.md section 1 defines the words.
 """
 
 import enum
+import re
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -42,6 +43,11 @@ class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, o
         if self.kind == "builddir":
             return f"build directory {self.name} on {self.worker}"
         return f"{self.name} on {self.worker}" if self.worker else self.name
+
+
+def fence_variable(lock: str) -> str:
+    """The environment variable that carries a lock's fence: `LOCKSTEP_FENCE_DATABASE` (L62)."""
+    return "LOCKSTEP_FENCE_" + re.sub(r"[^A-Z0-9]", "_", lock.upper())
 
 
 class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):

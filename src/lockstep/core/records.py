@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from lockstep.core.calls import Call
 from lockstep.core.nouns import Access, Need, Result
-from lockstep.core.values import BookingWish, Properties, SourceStamp, StepPlan
+from lockstep.core.values import BookingEnding, BookingWish, Properties, SourceStamp, StepPlan
 
 BuildsetState = Literal["pending", "complete"]
 RequestState = Literal["rendering", "waiting", "building", "complete"]
@@ -19,7 +19,7 @@ StepState = Literal["planned", "waiting", "running", "ended"]
 CallState = Literal["started", "ended"]
 CommandState = Literal["asked", "known", "ended"]
 WorkerState = Literal["absent", "connected", "unreachable"]
-BookingState = Literal["waiting", "held", "ended"]
+BookingState = Literal["waiting", "held", "leaving", "ended"]
 
 
 class Buildset(Struct, kw_only=True):
@@ -171,7 +171,8 @@ class Booking(Struct, kw_only=True):
     """Locks that are held for somebody who is no build, or that somebody waits for. `ticket` is its id.
 
     `since` is -1 for a barrier from the start. `ends_at` is Unix time, 0: it has no end. `renewals` counts them: a
-    timer of a lease that was renewed, heard late, says nothing about this one.
+    timer of a lease that was renewed, heard late, says nothing about this one. One that is `leaving` keeps its locks
+    until its program has stopped or its lease is over; `ending` and what follows say why it must.
     """
 
     ticket: int
@@ -183,6 +184,9 @@ class Booking(Struct, kw_only=True):
     ends_at: float = 0.0
     renewals: int = 0
     state: BookingState = "waiting"
+    ending: BookingEnding | None = None
+    ended_by: str = ""
+    ended_why: str = ""
 
 
 class Counters(Struct, kw_only=True):

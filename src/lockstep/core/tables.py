@@ -63,7 +63,9 @@ BOOKING: Final[Table] = {
     ("waiting", "ended"): "ended",
     ("held", "renewed"): "held",
     ("held", "extended"): "held",
+    ("held", "must leave"): "leaving",
     ("held", "ended"): "ended",
+    ("leaving", "ended"): "ended",
 }
 
 TABLES: Final[dict[str, Table]] = {

@@ -16,7 +16,7 @@ import msgspec
 from lockstep.core import events as e
 from lockstep.core.decide import Outcome, decide
 from lockstep.core.effects import Effect, Reply
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import AwayError, RefusedError
 from lockstep.core.facts import Numbered
 from lockstep.core.state import State
 from lockstep.master import clock
@@ -87,7 +87,7 @@ class Loop:
         if self.closed:
             return
         if len(self._inbox) >= MAX_INBOX:
-            raise RefusedError("The server is overloaded: too many events wait. Try again later.")
+            raise AwayError("The server is overloaded: too many events wait. Try again later.")
         self._inbox.append(event)
         if not self._busy:
             self._drain()
@@ -111,7 +111,7 @@ class Loop:
             self._inbox.clear()
             for future in [*self._replies.values(), *self._settling]:
                 if not future.done():
-                    future.set_exception(RefusedError(f"{STOPPING} {reason}"))
+                    future.set_exception(AwayError(f"{STOPPING} {reason}"))
             self._fatal(reason)
 
     def _take(self, outcome: Outcome) -> None:
@@ -132,7 +132,7 @@ class Loop:
             RefusedError: with the reason, as a sentence.
         """
         if self.closed:
-            raise RefusedError(STOPPING)
+            raise AwayError(STOPPING)
         token = next(self._tokens)
         future = self._loop.create_future()
         self._replies[token] = future
@@ -259,7 +259,7 @@ class Loop:
     async def settle(self) -> None:
         """Wait until everything that was handed in so far is stored. Raises RefusedError if it never will be."""
         if self.closed:
-            raise RefusedError(STOPPING)
+            raise AwayError(STOPPING)
         stored: asyncio.Future[None] = self._loop.create_future()
         self._settling.add(stored)
         stored.add_done_callback(self._settling.discard)

@@ -1,5 +1,6 @@
 """What the web may ask of this server: `web.door.Door`, over the server's parts."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,10 @@ class ServerDoor:
 
     async def ask(self, event: Event) -> Any:
         return await self._server.loop.ask(event)
+
+    @property
+    def stopped(self) -> asyncio.Event:
+        return self._server.stopped
 
     def listen(self, facts: Callable[[Sequence[Numbered]], None]) -> Callable[[], None]:
         listeners = self._server.loop.listeners

@@ -54,6 +54,10 @@ class BookingFold:
     def on_booking_extended(self, fact: f.BookingExtended, _at: float) -> None:
         self.bookings[fact.ticket].ends_at = fact.ends_at
 
+    def on_booking_leaving(self, fact: f.BookingLeaving, _at: float) -> None:
+        row = self.bookings[fact.ticket]
+        row.state, row.ending, row.ended_by, row.ended_why = "leaving", fact.ending, fact.by, fact.why
+
     def on_booking_ended(self, fact: f.BookingEnded, _at: float) -> None:
         del self.bookings[fact.ticket]
 
@@ -113,6 +117,11 @@ class BookingWatch(GrantsWatch):
 
     def on_booking_renewed(self, fact: f.BookingRenewed) -> None:
         demand(fact.ticket in self.bookings, f"booking {fact.ticket} is renewed and has ended")
+
+    def on_booking_leaving(self, fact: f.BookingLeaving) -> None:
+        held = [hold for hold in self.holds.values() if hold.ticket == fact.ticket]
+        demand(bool(held), f"booking {fact.ticket} must leave and holds nothing")
+        demand(self.bookings[fact.ticket].wish.lease > 0, f"booking {fact.ticket} is asked to leave and hears nothing")
 
     def on_booking_ended(self, fact: f.BookingEnded) -> None:
         demand(fact.ticket in self.bookings, f"booking {fact.ticket} ends twice, or never was")

@@ -36,6 +36,7 @@ class Asker:
         self.leaves = leaves
         self.ticket = 0
         self.believes_until = 0.0
+        self.gave_back = False
 
     def ask(self) -> None:
         """Ask until there is an answer; the same wish twice is one booking."""
@@ -69,12 +70,15 @@ class Asker:
         self.people.later(self.wish.lease / 3, self.renew)
 
     def _renewed(self, value: Any, sent: float) -> None:
-        if value is not self.people.REFUSED:
+        if value is self.people.REFUSED:
+            self.people.later(2.0, self.give_back)  # it takes a moment to stop
+        else:
             self.believes_until = max(self.believes_until, sent + self.wish.lease)
 
     def give_back(self) -> None:
         """Give back; again, until it has ended."""
         if self.ticket > 0:
+            self.gave_back = True
             self.people.post(e.BookingReleaseAsked(ticket=self.ticket, key=self.wish.key, who="its owner"), None)
             self.people.later(AGAIN, self.give_back)
 
@@ -118,8 +122,9 @@ class People:
         if asker is None:
             return
         now = self.world.timeline.now
-        sure = fact.ending != "lost" or now >= asker.believes_until
-        demand(sure, f"booking {fact.ticket} is lost, and its owner believes in it until {asker.believes_until:.1f}")
+        sure = not asker.wish.lease or asker.gave_back or now >= asker.believes_until
+        until = f"until {asker.believes_until:.1f}"
+        demand(sure, f"booking {fact.ticket} has ended ({fact.ending}), and its owner believes in it {until}")
         asker.ticket = -1
 
     # --- what they do

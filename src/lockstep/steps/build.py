@@ -6,7 +6,6 @@ it are theirs for the life of the step's process, and lost with it (HOUSE.md sec
 
 import ntpath
 import posixpath
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ import msgspec
 
 from lockstep.config.properties import Properties
 from lockstep.core.calls import SetProperty
-from lockstep.core.nouns import Result
+from lockstep.core.nouns import Result, fence_variable
 from lockstep.core.values import Change, SourceStamp, storable
 from lockstep.steps.context import BuildContext, StepContext
 
@@ -191,8 +190,3 @@ class Build:
         if self._context is None:
             raise RuntimeError("steps can only be added while a step runs")
         self._context.add_steps([step.make() for step in steps], where)
-
-
-def fence_variable(lock: str) -> str:
-    """The environment variable that carries a lock's fence: `LOCKSTEP_FENCE_DATABASE`."""
-    return "LOCKSTEP_FENCE_" + re.sub(r"[^A-Z0-9]", "_", lock.upper())

@@ -253,10 +253,11 @@ def _requests(reader: Reader, saved: Saved) -> None:
 
 def _bookings(reader: Reader, saved: Saved) -> None:
     sql = (
-        "SELECT ticket, wish, since, asked_at, hold, granted_at, ends_at, renewals, state FROM bookings "
+        "SELECT ticket, wish, since, asked_at, hold, granted_at, ends_at, renewals, state, ending, ended_by, ended_why "
+        "FROM bookings "
         "WHERE complete_at IS NULL ORDER BY ticket"
     )
-    for ticket, wish, since, asked_at, hold, granted_at, ends_at, renewals, state in reader.rows(sql):
+    for ticket, wish, since, asked_at, hold, granted_at, ends_at, renewals, state, ending, by, why in reader.rows(sql):
         booking = Booking(
             ticket=ticket,
             wish=codec.wish_of(wish),
@@ -267,6 +268,9 @@ def _bookings(reader: Reader, saved: Saved) -> None:
             ends_at=ends_at or 0.0,
             renewals=renewals,
             state=state,
+            ending=ending or None,
+            ended_by=by,
+            ended_why=why,
         )
         saved.bookings.append(booking)
 

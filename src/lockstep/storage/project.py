@@ -329,6 +329,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.BookingAdded: (bookings.booking_added, "ticket", "booking "),
     f.BookingRenewed: (bookings.booking_renewed, "ticket", "booking "),
     f.BookingExtended: (bookings.booking_extended, "ticket", "booking "),
+    f.BookingLeaving: (bookings.booking_leaving, "ticket", "booking "),
     f.HoldPassed: (bookings.hold_passed, "ticket", "booking "),
     f.HoldStolen: (bookings.hold_stolen, "ticket", "claim "),
     f.BookingEnded: (bookings.booking_ended, "ticket", "booking "),

@@ -57,6 +57,11 @@ def booking_extended(p: Projection, fact: f.BookingExtended, _n: f.Numbered, _bo
     p.changes.update("bookings", fact.ticket, {"ends_at": fact.ends_at})
 
 
+def booking_leaving(p: Projection, fact: f.BookingLeaving, _n: f.Numbered, _body: bytes) -> None:
+    row = {"state": "leaving", "ending": fact.ending, "ended_by": clean(fact.by), "ended_why": clean(fact.why)}
+    p.changes.update("bookings", fact.ticket, row)
+
+
 def booking_ended(p: Projection, fact: f.BookingEnded, n: f.Numbered, _body: bytes) -> None:
     p.bookings.pop(fact.ticket, None)
     row = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from lockstep.storage.codec import from_json
+from lockstep.storage.codec import from_json, wish_of
 from lockstep.storage.filters import Field
 
 MASTER: Final = 1
@@ -105,6 +105,28 @@ def _build(row: Row) -> dict[str, Any]:
         "results": row[9],
         "state_string": row[10],
         "properties": {},
+    }
+
+
+def _booking(row: Row) -> dict[str, Any]:
+    wish = wish_of(row[3])
+    return {
+        "bookingid": row[0],
+        "who": row[1],
+        "reason": row[2],
+        "locks": [{"lock": str(a.lock), "kind": a.lock.kind, "mode": a.mode, "count": a.count} for a in wish.accesses],
+        "priority": wish.priority,
+        "state": row[4],
+        "asked_at": int(row[5]),
+        "granted_at": _date(row[6]),
+        "ends_at": _date(row[7]),
+        "lease": wish.lease or None,
+        "after_current": wish.after_current,
+        "complete": bool(row[8]),
+        "complete_at": _date(row[9]),
+        "ending": row[10] or None,
+        "ended_by": row[11],
+        "ended_why": row[12],
     }
 
 
@@ -264,6 +286,28 @@ _ALL: Final = (
             "complete_at": Field("complete_at", "date"),
             "results": Field("results"),
             "submitted_at": Field("submitted_at", "date"),
+        },
+        grows=True,
+    ),
+    Resource(
+        "bookings",
+        "bookings",
+        "ticket",
+        "ticket, who, reason, wish, state, asked_at, granted_at, ends_at, complete, complete_at, ending, ended_by, "
+        "ended_why",
+        _booking,
+        {
+            "bookingid": Field("ticket"),
+            "who": Field("who", "str"),
+            "reason": Field("reason", "str"),
+            "state": Field("state", "str"),
+            "asked_at": Field("asked_at", "date"),
+            "granted_at": Field("granted_at", "date"),
+            "ends_at": Field("ends_at", "date"),
+            "complete": Field("complete_at", "set"),
+            "complete_at": Field("complete_at", "date"),
+            "ending": Field("ending", "str"),
+            "ended_by": Field("ended_by", "str"),
         },
         grows=True,
     ),

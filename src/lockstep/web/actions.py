@@ -18,36 +18,12 @@ from lockstep.web import rest
 from lockstep.web.asking import Item, MissingError
 from lockstep.web.door import Door, ForceForm
 from lockstep.web.limits import MAX_COUNT
-
-Params = Mapping[str, Any]
+from lockstep.web.params import Params, only, text, whole
 
 
 async def find(door: Door, finder: Callable[[Queries, Mapping[str, str]], Item], ids: Mapping[str, str]) -> Item:
     """Look a thing up in the store. Raises MissingError."""
     return await asyncio.to_thread(finder, door.reads, ids)
-
-
-def _text(params: Params, name: str) -> str:
-    value = params.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise RefusedError(f"'{name}' must be a text.")
-    return value
-
-
-def _whole(params: Params, name: str, default: int | None = None) -> int:
-    value = params.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RefusedError(f"'{name}' must be a whole number." if value is not None else f"'{name}' is missing.")
-    return value
-
-
-def only(params: Params, *names: str) -> None:
-    """Refuse parameters that mean nothing here."""
-    unknown = sorted(set(params) - set(names))
-    if unknown:
-        raise RefusedError(f"There is no parameter '{unknown[0]}'; there are {', '.join(names) or 'none'}.")
 
 
 async def submit(door: Door, submission: Submission) -> list[Any]:
@@ -63,16 +39,16 @@ async def force(door: Door, builder: str, params: Params) -> list[Any]:
     properties = params.get("properties") or {}
     if not isinstance(properties, dict) or not all(isinstance(name, str) for name in properties):
         raise RefusedError("'properties' must be an object: name to value.")
-    count = _whole(params, "count", 1)
+    count = whole(params, "count", 1)
     if not 1 <= count <= MAX_COUNT:
         raise RefusedError(f"'count' must be from 1 to {MAX_COUNT}.")
     submission = door.plain_submission(
         builder,
-        branch=_text(params, "branch") or None,
-        revision=_text(params, "revision") or None,
+        branch=text(params, "branch") or None,
+        revision=text(params, "revision") or None,
         properties=properties,
-        reason=_text(params, "reason"),
-        who=_text(params, "owner"),
+        reason=text(params, "reason"),
+        who=text(params, "owner"),
         count=count,
     )
     return await submit(door, submission)
@@ -108,7 +84,7 @@ async def force_by_form(door: Door, name: str, params: Params) -> list[Any]:
     """What a filled-in force scheduler asks for."""
     form = force_form(door, name)
     builders = _builders_of(door, form, params)
-    who = _text(params, "owner") or _text(params, "username")
+    who = text(params, "owner") or text(params, "username")
     values = {key: value for key, value in params.items() if key not in ("builderid", "builderNames", "owner")}
     submissions = [form.submission(values, builder, who) for builder in builders]
     requests = tuple(wish for submission in submissions for wish in submission.requests)
@@ -120,13 +96,13 @@ async def cancel(door: Door, brid: int, params: Params) -> None:
     only(params, "reason", "owner")
     if brid not in door.state.requests:
         raise RefusedError(f"Build request {brid} is complete; there is nothing to cancel.")
-    await door.ask(e.CancelAsked(brid=brid, reason=_text(params, "reason"), who=_text(params, "owner")))
+    await door.ask(e.CancelAsked(brid=brid, reason=text(params, "reason"), who=text(params, "owner")))
 
 
 async def set_priority(door: Door, brid: int, params: Params) -> None:
     """Give a waiting request another priority."""
     only(params, "priority", "owner")
-    await door.ask(e.PriorityAsked(brid=brid, priority=_whole(params, "priority")))
+    await door.ask(e.PriorityAsked(brid=brid, priority=whole(params, "priority")))
 
 
 async def stop(door: Door, buildid: int, params: Params) -> None:
@@ -134,13 +110,13 @@ async def stop(door: Door, buildid: int, params: Params) -> None:
     only(params, "reason", "owner", "results")
     if buildid not in door.state.builds:
         raise RefusedError(f"Build {buildid} has ended; there is nothing to stop.")
-    await door.ask(e.StopAsked(buildid=buildid, reason=_text(params, "reason"), who=_text(params, "owner")))
+    await door.ask(e.StopAsked(buildid=buildid, reason=text(params, "reason"), who=text(params, "owner")))
 
 
 async def rebuild(door: Door, build: Item, params: Params) -> list[Any]:
     """Ask for a build again: same source stamps, same properties as its request had."""
     only(params, "reason", "owner")
-    submission = await asyncio.to_thread(_again, door.reads, build, _text(params, "reason"), _text(params, "owner"))
+    submission = await asyncio.to_thread(_again, door.reads, build, text(params, "reason"), text(params, "owner"))
     return await submit(door, submission)
 
 
@@ -187,13 +163,13 @@ def _stamp(reads: Queries, item: Item) -> SourceStamp:
 async def pause(door: Door, worker: str, params: Params, *, paused: bool) -> None:
     """Let a worker get no new builds, or let it go on."""
     only(params, "reason", "owner")
-    await door.ask(e.WorkerPauseAsked(worker=worker, paused=paused, reason=_text(params, "reason")))
+    await door.ask(e.WorkerPauseAsked(worker=worker, paused=paused, reason=text(params, "reason")))
 
 
 async def declare_dead(door: Door, worker: str, params: Params) -> None:
     """A person says that nothing runs any more on a worker that is out of reach (L61)."""
     only(params, "owner")
-    await door.ask(e.WorkerDeclaredDead(worker=worker, who=_text(params, "owner")))
+    await door.ask(e.WorkerDeclaredDead(worker=worker, who=text(params, "owner")))
 
 
 async def reload(door: Door, params: Params) -> list[str]:

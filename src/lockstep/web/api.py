@@ -15,7 +15,7 @@ from litestar.response import Stream
 
 from lockstep.core.answers import Why
 from lockstep.storage.filters import QueryError
-from lockstep.web import actions, lock_history, logs, rest, rpc, spec, waits
+from lockstep.web import actions, bookings, lock_history, logs, rest, rpc, spec, waits
 from lockstep.web.asking import Answer, Asked, Item, chosen, only_fields, parse
 from lockstep.web.door import Door
 from lockstep.web.guard import HTML_LOG_POLICY
@@ -240,6 +240,7 @@ def routes(door: Door, hub: Hub) -> list[HTTPRouteHandler]:
         "locks/{lock:str}/history": _in_both(door, lock_history.history),
         "locks/{lock:str}/use": _in_both(door, lock_history.use, "seconds"),
         "lock_use": _in_both(door, lock_history.use, "seconds"),
+        "locks/{lock:str}/fences/{fence:str}": _in_state(door, bookings.fence),
         "claims": _in_state(door, waits.claims),
         "events": _events(door, hub),
     }

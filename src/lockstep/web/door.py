@@ -3,6 +3,7 @@
 Only protocols and values live here. The web reads the state and the store, and writes by events; nothing else.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,6 +60,10 @@ class Door(Protocol):
 
     async def ask(self, event: Event) -> Any:
         """Put an event into the inbox and wait until what follows is stored. Raises `RefusedError`."""
+
+    @property
+    def stopped(self) -> asyncio.Event:
+        """Set when the server stops: whoever waits for something must not hold it up."""
 
     def listen(self, facts: Callable[[Sequence[Numbered]], None]) -> Callable[[], None]:
         """Be told of facts as they are stored (in the event loop). Returns what ends it."""

@@ -17,6 +17,12 @@ STREAM_BACKLOG: Final = 10_000
 MAX_COUNT: Final = 1_000
 """Builds that one `force` asks for."""
 
+MAX_WAIT: Final = 60.0
+"""Seconds that one request waits for locks; then its sender asks again."""
+
+MIN_KEY: Final = 16
+"""Characters of a key with which locks are acquired."""
+
 SHOWN_WAITERS: Final = 200
 """Waiting claims that a lock tells of, unless `limit` says otherwise."""
 

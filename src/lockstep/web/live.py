@@ -34,6 +34,11 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.ClaimDropped,
     f.HoldEnded,
     f.RingBroken,
+    f.BookingAdded,
+    f.BookingExtended,
+    f.HoldPassed,
+    f.HoldStolen,
+    f.BookingEnded,
     f.BuildStarted,
     f.BuildStopping,
     f.BuildEnded,
@@ -53,6 +58,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
 
 _NAMES: Final = {kind.__name__: kind for kind in PUBLIC}
 _HIDDEN: Final = ("rendered", "memories", "fact")
+_HIDDEN_OF_WISHES: Final = ("key", "notify")
 
 
 def sse(data: str, event: str = "", id_: str = "") -> str:
@@ -224,6 +230,8 @@ def fact_event(numbered: Numbered) -> str:
     """A fact as a server-sent event: its kind, its number, and its fields."""
     body = msgspec.to_builtins(numbered.fact)
     told = {name: value for name, value in body.items() if name not in _HIDDEN}
+    if "wish" in told:
+        told["wish"] = {name: value for name, value in told["wish"].items() if name not in _HIDDEN_OF_WISHES}
     kind = type(numbered.fact).__name__
     data = {"number": numbered.number, "at": numbered.at, "event": kind, "fact": told}
     return sse(msgspec.json.encode(data).decode(), kind, str(numbered.number))

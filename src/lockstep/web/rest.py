@@ -58,6 +58,7 @@ def worker(reads: Queries, params: Params) -> Item:
 
 build: Final = _by_id("builds", "build", "build")
 request: Final = _by_id("buildrequests", "build request", "brid")
+booking: Final = _by_id("bookings", "booking", "booking")
 
 
 def build_of_builder(reads: Queries, params: Params) -> Item:
@@ -256,6 +257,8 @@ def _routes() -> dict[str, Handler]:
         "buildsets": _all("buildsets"),
         "buildsets/{buildset:str}": _one("buildsets", _buildset),
         "buildsets/{buildset:str}/properties": _properties_of_buildset,
+        "bookings": _all("bookings"),
+        "bookings/{booking:str}": _one("bookings", booking),
         "builds": _all("builds"),
         "changes": _all("changes"),
         "changes/{change:str}": _one("changes", _change),

@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import AwayError, RefusedError
 from lockstep.storage.filters import QueryError
-from lockstep.web import actions, rest
+from lockstep.web import actions, bookings, rest
 from lockstep.web.asking import MissingError
 from lockstep.web.door import Door
 
@@ -84,6 +84,22 @@ async def _declare_dead(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
     return await actions.declare_dead(door, (await actions.find(door, rest.worker, ids))["name"], params)
 
 
+async def _acquire(door: Door, _ids: Ids, params: Mapping[str, Any]) -> Any:
+    return await bookings.acquire(door, params)
+
+
+def _of_booking(act: Callable[[Door, int, Mapping[str, Any]], Awaitable[Any]]) -> Method:
+    async def call_(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
+        booking = await actions.find(door, rest.booking, ids)
+        return await act(door, booking["bookingid"], params)
+
+    return call_
+
+
+async def _steal(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
+    return await bookings.steal_lock(door, ids["lock"], params)
+
+
 async def _reload(door: Door, _ids: Ids, params: Mapping[str, Any]) -> Any:
     return await actions.reload(door, params)
 
@@ -110,6 +126,15 @@ METHODS: Final[dict[str, dict[str, Method]]] = {
     "schedulers/{scheduler:str}": {
         "enable": _not_here("Schedulers cannot be switched off yet; take it out of the configuration and reload."),
     },
+    "bookings": {"acquire": _acquire},
+    "bookings/{booking:str}": {
+        "wait": _of_booking(bookings.wait),
+        "renew": _of_booking(bookings.renew),
+        "extend": _of_booking(bookings.extend),
+        "release": _of_booking(bookings.release),
+        "steal": _of_booking(bookings.steal_booking),
+    },
+    "locks/{lock:str}": {"steal": _steal},
     "control": {"reload": _reload},
 }
 """Path below `/api/v2` to its methods."""
@@ -125,6 +150,8 @@ async def call(door: Door, path: str, ids: Ids, body: bytes) -> RpcAnswer:
         result = await method(door, ids, params)
     except _CallError as error:
         return _error(id_, error.status, error.code, error.text)
+    except AwayError as error:
+        return _error(id_, 503, INTERNAL_ERROR, str(error))
     except (RefusedError, QueryError) as error:
         return _error(id_, 400, INVALID_PARAMS, str(error))
     except MissingError as error:

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException, NotFoundException
 
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import AwayError, RefusedError
 from lockstep.storage.errors import StoreError
 from lockstep.storage.filters import QueryError
 from lockstep.web import api
@@ -50,6 +50,8 @@ def sentence_of(error: Exception, path: str) -> tuple[int, str]:
     """The status and the sentence for an error."""
     if isinstance(error, MissingError):
         return 404, str(error)
+    if isinstance(error, AwayError):
+        return 503, str(error)
     if isinstance(error, QueryError | RefusedError):
         return 400, str(error)
     if isinstance(error, StoreError):

@@ -51,6 +51,12 @@ FIELDS: Final[dict[str, str]] = {
         "lock:str kind:str name:str worker:str limit?:int used:int max_overtakes:int removed:bool "
         "holders[]:object waiting:int waiters[]:object"
     ),
+    "booking": (
+        "bookingid:int who:str reason:str locks[]:object priority:int state:str asked_at:date granted_at?:date "
+        "ends_at?:date lease?:float after_current:bool complete:bool complete_at?:date ending?:str ended_by:str "
+        "ended_why:str"
+    ),
+    "fence": "lock:str fence:int current:bool exclusive:bool highest:bool last:int by?:str",
     "claim": (
         "ticket:int state:str by:object hold?:int worker?:str since?:float accesses[]:object reason?:str why?:object"
     ),
@@ -70,6 +76,7 @@ FIELDS: Final[dict[str, str]] = {
 """Resource to its fields; `?` may be null, `[]` is a list."""
 
 ROOTS: Final = (
+    "bookings",
     "builders",
     "buildrequests",
     "builds",

@@ -1,0 +1,97 @@
+"""What the commands for bookings share: lengths of time as options, asking for locks, and waiting for them.
+
+Each command is in the file of its name.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import click
+
+from lockstep.cli import show
+from lockstep.cli.client import Client, quoted
+from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
+from lockstep.core.durations import HOW, seconds_of
+from lockstep.master import clock
+
+WAIT: Final = 20.0
+"""Seconds for which the server is asked to wait at once."""
+_PAUSE: Final = 0.5
+"""Seconds between two tries while no server answers."""
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """`2h`, `30m`, `90`: seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds."""
+        seconds = seconds_of(value)
+        if seconds is None:
+            self.fail(f"'{value}' is no length of time; {HOW}.", param, ctx)
+        return seconds
+
+
+def wanted(lock: str, count: int | None) -> dict[str, Any]:
+    """A lock as the API takes it: `count` units of it, or all of it."""
+    return {"lock": lock} if count is None else {"lock": lock, "mode": "counting", "count": count}
+
+
+def until_held(
+    client: Client,
+    booking: dict[str, Any],
+    patience: float,
+    told: Callable[[dict[str, Any]], None],
+    sent: Callable[[], None] = lambda: None,
+    timeout: float | None = None,
+) -> dict[str, Any] | None:
+    """Wait until a booking has its locks, through restarts of the server. None if `timeout` seconds were not enough.
+
+    `told` is called with each answer, `sent` before each question. Raises CliError if it ends, or no server answers.
+    """
+    started = away_since = clock.monotonic()
+    longest = min(WAIT, (booking["lease"] or 3 * WAIT) / 3)
+    while booking["state"] != "held":
+        told(booking)
+        left = longest if timeout is None else min(longest, started + timeout - clock.monotonic())
+        if left <= 0:
+            return None
+        sent()
+        try:
+            path = f"bookings/{booking['bookingid']}"
+            booking = {**booking, **client.call(path, "wait", key=booking["key"], wait=left)}
+            away_since = clock.monotonic()
+        except CliError as exc:
+            if exc.code != UNREACHABLE or clock.monotonic() - away_since > patience:
+                raise
+            time.sleep(_PAUSE)
+    return booking
+
+
+def found(client: Client, what: str, person: str) -> int:
+    """The booking that somebody means: its number, or the only one of a lock, one's own before those of others."""
+    if what.isdigit():
+        return int(what)
+    named = {lock["lock"] for lock in client.all("locks", f"locks/{quoted(what)}")}
+    of_lock = [
+        booking
+        for booking in client.all("bookings", complete="false", limit=10_000)
+        if any(lock["lock"] in named for lock in booking["locks"])
+    ]
+    mine = [booking for booking in of_lock if person and booking["who"] == person]
+    chosen = mine or of_lock
+    if len(chosen) == 1:
+        return int(chosen[0]["bookingid"])
+    if not chosen:
+        raise CliError(REFUSED, f"Nobody has booked lock '{what}'.", "'lockstep locks' says who holds what.")
+    names = ", ".join(f"{booking['bookingid']} ({booking['who'] or 'nobody'})" for booking in chosen)
+    raise CliError(REFUSED, f"Lock '{what}' has several bookings: {names}.", "Say which by its number.")
+
+
+def report(booking: dict[str, Any]) -> str:
+    """A booking that is held, in a line."""
+    locks = ", ".join(f"'{name}' (fence {fence})" for name, fence in booking["fences"].items())
+    until = f" until {show.clock(booking['ends_at'])}" if booking["ends_at"] else ""
+    return f"Booking {booking['bookingid']} holds {locks}{until}."

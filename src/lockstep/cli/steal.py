@@ -1,0 +1,68 @@
+"""`lockstep steal`: takes a lock away from whoever holds it, and says by whom and why."""
+
+from typing import Any
+
+import click
+
+from lockstep.cli import booking, show
+from lockstep.cli.booking import Duration
+from lockstep.cli.client import Client, patience_option, person, quoted, server_options
+from lockstep.cli.codes import INTERRUPTED
+
+
+@click.command("steal", short_help="Take a lock away from its holder.")
+@click.argument("what", metavar="LOCK|BOOKING")
+@click.option("--reason", required=True, help="Why: it is recorded, and whoever loses the lock is told.")
+@click.option(
+    "--hold", "hold", type=click.IntRange(1), help="Which hold, if it has several ('lockstep locks LOCK' says)."
+)
+@click.option("--all", "everybody", is_flag=True, help="From all its holders.")
+@click.option("--for", "seconds", type=Duration(), default=0.0, help="Hold it then for 2h, 30m, 90 (s).")
+@click.option("--count", type=click.IntRange(1), help="Take so many units of it. [default: all of it]")
+@click.option("--no-hold", is_flag=True, help="Only take it away; whoever is next gets it.")
+@patience_option
+@server_options
+def command(
+    client: Client,
+    what: str,
+    reason: str,
+    hold: int | None,
+    everybody: bool,
+    seconds: float,
+    count: int | None,
+    no_hold: bool,
+    patience: float,
+    as_json: bool,
+) -> int:
+    """Take LOCK away from its holder, and hold it yourself as soon as it is free; or end BOOKING (its number).
+
+    A build that loses its lock is stopped, ends in RETRY, and waits again; it says by whom and why. A booking ends as
+    stolen. You are next then, but for who is next for sure already. Nothing is taken before it has certainly stopped
+    to be used.
+
+    \b
+    Examples:
+      lockstep steal board --reason "the customer is here" --for 1h
+      lockstep steal 17 --reason "bob has gone home"
+    """
+    given: dict[str, Any] = {"owner": person(), "reason": reason}
+    if what.isdigit():
+        client.call(f"bookings/{what}", "steal", **given)
+        made: dict[str, Any] = {"bookingid": None}
+    else:
+        units = {} if count is None else {"mode": "counting", "count": count}
+        take = None if no_hold else {"for": seconds, **units}
+        made = client.call(f"locks/{quoted(what)}", "steal", hold=hold or 0, all=everybody, take=take, **given)
+    mine: dict[str, Any] | None = None
+    if made["bookingid"]:
+        waiting = client.call(f"bookings/{made['bookingid']}", "wait")
+        try:
+            mine = booking.until_held(client, {**waiting, "key": None}, patience, lambda _: None)
+        except KeyboardInterrupt:
+            client.call(f"bookings/{made['bookingid']}", "release", owner=person())
+            return INTERRUPTED
+    if as_json:
+        show.as_json(mine or made)
+    else:
+        click.echo(booking.report(mine) if mine else "It is taken away.")
+    return 0

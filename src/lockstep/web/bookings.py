@@ -1,0 +1,285 @@
+"""Locks for people and for programs outside of Lockstep: acquire, wait, renew, extend, release, steal; fences (L62).
+
+Actions as in `actions.py`: they know no HTTP, and raise `RefusedError` or `MissingError`. A key is a secret of whoever
+acquired; the core gets its digest only.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.alloc_facts import Hold
+from lockstep.core.decide_bookings import must_end
+from lockstep.core.errors import RefusedError
+from lockstep.core.nouns import Access, LockKey, fence_variable
+from lockstep.core.reasons import Reasons
+from lockstep.core.records import Booking
+from lockstep.core.state import State, slot_key
+from lockstep.core.values import BookingWish
+from lockstep.web.asking import Answer, Asked, Item, MissingError
+from lockstep.web.door import Door
+from lockstep.web.limits import MAX_WAIT, MIN_KEY
+from lockstep.web.params import flag, number, only, text, whole
+
+Params = Mapping[str, Any]
+
+_ENDED = {
+    "released": "it was released",
+    "expired": "its time is over",
+    "lost": "it was lost",
+    "stolen": "its locks were taken away",
+    "cancelled": "it was given up while it waited",
+}
+
+
+# --- what people call locks
+
+
+def lock_key(state: State, name: str) -> LockKey:
+    """The lock of that name: `NAME`, `NAME@WORKER` for one of a worker, `worker:NAME` for a worker to oneself.
+
+    Raises:
+        MissingError: there is none.
+        RefusedError: it is one for each worker, and no worker is named.
+    """
+    keys = list(state.locks)
+    for key in keys:
+        if key.kind == "master" and key.name == name:
+            return key
+    for key in keys:
+        if name in (str(key), f"{key.name}@{key.worker}") and key.kind == "worker":
+            return key
+    if name.startswith("worker:") and name.removeprefix("worker:") in state.workers:
+        return slot_key(name.removeprefix("worker:"))
+    of_workers = sorted(key for key in keys if key.kind == "worker" and key.name == name)
+    if len(of_workers) == 1:
+        return of_workers[0]
+    if of_workers:
+        names = " or ".join(f"{key.name}@{key.worker}" for key in of_workers[:2])
+        raise RefusedError(f"Lock '{name}' is one for each worker: say which, as in {names}.")
+    near = get_close_matches(name, [called(key) for key in keys if key.kind != "builddir"], n=1, cutoff=0.5)
+    raise MissingError(f"There is no lock '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+
+
+def called(key: LockKey) -> str:
+    """How a lock is named to commands and in the API."""
+    if key.kind == "slot":
+        return f"worker:{key.worker}"
+    return f"{key.name}@{key.worker}" if key.worker else key.name
+
+
+def _accesses(state: State, wanted: Any) -> tuple[Access, ...]:
+    """What `locks` says: names, or objects with `lock`, `mode` and `count`. A name alone means all of it."""
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    if not isinstance(wanted, Sequence) or not wanted:
+        raise RefusedError("'locks' must be a list: of names, or of objects with 'lock', 'mode' and 'count'.")
+    return tuple(_access(state, {"lock": one} if isinstance(one, str) else one) for one in wanted)
+
+
+def _access(state: State, one: Any) -> Access:
+    if not isinstance(one, dict):
+        raise RefusedError("'locks' must be a list: of names, or of objects with 'lock', 'mode' and 'count'.")
+    only(one, "lock", "mode", "count")
+    mode = text(one, "mode") or ("counting" if "count" in one else "exclusive")
+    if mode not in ("counting", "exclusive"):
+        raise RefusedError("'mode' must be 'counting' or 'exclusive'.")
+    count = whole(one, "count", 1)
+    if count < 1:
+        raise RefusedError("'count' must be 1 or more.")
+    return Access(lock_key(state, text(one, "lock")), mode, count)  # type: ignore[arg-type]
+
+
+# --- asking for locks
+
+
+def _wish(door: Door, params: Params, key: str) -> BookingWish:
+    notify = text(params, "notify")
+    if notify and (urlsplit(notify).scheme not in ("http", "https") or not urlsplit(notify).hostname):
+        raise RefusedError("'notify' must be an address that begins with http:// or https://.")
+    return BookingWish(
+        accesses=_accesses(door.state, params.get("locks")),
+        who=text(params, "owner"),
+        reason=text(params, "reason"),
+        priority=whole(params, "priority", 0),
+        after_current=flag(params, "after_current"),
+        seconds=number(params, "for"),
+        lease=number(params, "lease"),
+        key=digest(key),
+        notify=notify,
+    )
+
+
+def digest(key: str) -> str:
+    """What the core knows of a key: enough to compare it. Keys are long and random, so none can be found from it."""
+    return hashlib.sha256(key.encode()).hexdigest() if key else ""
+
+
+async def acquire(door: Door, params: Params) -> Item:
+    """Ask for locks, and wait for them at most `wait` seconds. The key in the answer is needed from then on."""
+    only(params, "locks", "owner", "reason", "priority", "after_current", "for", "lease", "notify", "key", "wait")
+    key = text(params, "key")
+    if key and len(key) < MIN_KEY:
+        raise RefusedError(f"A key has {MIN_KEY} characters or more: nobody may guess it.")
+    wish = _wish(door, params, key)
+    if wish.lease and not key:
+        key = secrets.token_urlsafe(24)
+        wish = _wish(door, params, key)
+    ticket = await door.ask(e.BookingAsked(wish=wish))
+    waits = door.state.bookings[ticket].state == "waiting" if ticket in door.state.bookings else False
+    return {**await _wait(door, ticket, number(params, "wait") if waits else 0.0), "key": key or None}
+
+
+async def wait(door: Door, ticket: int, params: Params) -> Item:
+    """Renew, and wait at most `wait` seconds for something to happen: that the locks are had, or must be given back."""
+    only(params, "key", "wait")
+    await door.ask(e.BookingRenewAsked(ticket=await _live(door, ticket), key=digest(text(params, "key"))))
+    return await _wait(door, ticket, number(params, "wait"))
+
+
+async def renew(door: Door, ticket: int, params: Params) -> Item:
+    """Begin the lease anew."""
+    only(params, "key")
+    return await wait(door, ticket, {"key": text(params, "key")})
+
+
+async def _live(door: Door, ticket: int) -> int:
+    """The ticket of a booking that has not ended. Raises RefusedError saying how it ended, or MissingError."""
+    if ticket in door.state.bookings:
+        return ticket
+    row = await asyncio.to_thread(door.reads.get, "bookings", ticket)
+    if row is None:
+        raise MissingError(f"There is no booking {ticket}.")
+    by = f" by {row['ended_by']}" if row["ended_by"] else ""
+    why = f": {row['ended_why']}" if row["ended_why"] else ""
+    raise RefusedError(f"Booking {ticket} has ended: {_ENDED.get(row['ending'], 'it ended')}{by}{why}.")
+
+
+async def _wait(door: Door, ticket: int, seconds: float) -> Item:
+    """Wait until a booking that waits is held, one that is held must leave, or so many seconds are over."""
+    changed = asyncio.Event()
+
+    def heard(facts: Sequence[f.Numbered]) -> None:
+        for fact in (one.fact for one in facts):
+            if isinstance(fact, f.ClaimGranted | f.BookingLeaving | f.BookingEnded) and fact.ticket == ticket:
+                changed.set()
+
+    stop = door.listen(heard)
+    try:
+        booking = door.state.bookings.get(ticket)
+        if booking is not None and booking.state != "leaving" and seconds > 0:
+            waits = {asyncio.ensure_future(event.wait()) for event in (changed, door.stopped)}
+            await asyncio.wait(waits, timeout=min(seconds, MAX_WAIT), return_when=asyncio.FIRST_COMPLETED)
+            for each in waits:
+                each.cancel()
+    finally:
+        stop()
+    booking = door.state.bookings[await _live(door, ticket)]
+    if booking.state == "leaving":
+        raise RefusedError(must_end(booking))
+    return told(door, booking)
+
+
+def told(door: Door, booking: Booking) -> Item:
+    """A booking that has not ended, for whoever asked for it."""
+    hold = door.state.allocator.holds.get(booking.hold)
+    pairs = zip(hold.alternative.accesses, hold.fences, strict=True) if hold is not None else ()
+    waits = booking.state == "waiting"
+    return {
+        "bookingid": booking.ticket,
+        "state": booking.state,
+        "fences": {called(access.lock): fence for access, fence in pairs},
+        "environment": environment(hold) if hold is not None else {},
+        "lease": booking.wish.lease or None,
+        "ends_at": booking.ends_at or None,
+        "why": Reasons(door.state, door.now()).claim(booking.ticket).sentence if waits else None,
+    }
+
+
+def environment(hold: Hold) -> dict[str, str]:
+    """The environment that carries the fences of a hold, as steps get it: by the lock's name, whichever worker's."""
+    found: dict[str, str] = {}
+    pairs = zip(hold.alternative.accesses, hold.fences, strict=True)
+    for access, fence in sorted(pairs, key=lambda pair: pair[0].lock.worker != ""):
+        if access.lock.kind in ("master", "worker"):
+            short, long = fence_variable(access.lock.name), fence_variable(str(access.lock))
+            found[long if short in found else short] = str(fence)
+    return found
+
+
+async def release(door: Door, ticket: int, params: Params) -> None:
+    """Give locks back, or give up waiting for them."""
+    only(params, "owner", "key")
+    key = digest(text(params, "key"))
+    await door.ask(e.BookingReleaseAsked(ticket=await _live(door, ticket), who=text(params, "owner"), key=key))
+
+
+async def extend(door: Door, ticket: int, params: Params) -> Item:
+    """Let a booking end later."""
+    only(params, "for", "owner")
+    seconds = number(params, "for")
+    until = await door.ask(e.BookingExtendAsked(ticket=await _live(door, ticket), seconds=seconds))
+    return {"bookingid": ticket, "ends_at": until}
+
+
+async def steal_booking(door: Door, ticket: int, params: Params) -> None:
+    """Take all its locks away from a booking."""
+    only(params, "owner", "reason")
+    ticket = await _live(door, ticket)
+    await door.ask(e.StealAsked(ticket=ticket, who=text(params, "owner"), reason=text(params, "reason")))
+
+
+async def steal_lock(door: Door, name: str, params: Params) -> Item:
+    """Take a lock away from who holds it; with `take` somebody else wants it then, after whoever is next for sure."""
+    only(params, "owner", "reason", "hold", "all", "take")
+    key = lock_key(door.state, name)
+    wish = None
+    if params.get("take") is not None:
+        given = params["take"]
+        if not isinstance(given, dict):
+            raise RefusedError("'take' must be an object: for, mode, count.")
+        only(given, "for", "mode", "count")
+        lock = {"lock": name, **{k: v for k, v in given.items() if k in ("mode", "count")}}
+        mine = {"owner": params.get("owner"), "reason": params.get("reason"), "for": given.get("for", 0)}
+        wish = _wish(door, {**mine, "locks": [lock], "after_current": True}, "")
+    ticket = await door.ask(
+        e.StealAsked(
+            lock=key,
+            hold=whole(params, "hold", 0),
+            everybody=flag(params, "all"),
+            wish=wish,
+            who=text(params, "owner"),
+            reason=text(params, "reason"),
+        )
+    )
+    return {"bookingid": ticket or None}
+
+
+# --- fences (L62)
+
+
+def fence(door: Door, ids: Mapping[str, str], _asked: Asked) -> Answer:
+    """Whether a number is the fence of a hold that lives, and whether it is the highest that was given."""
+    key = lock_key(door.state, ids["lock"])
+    if not ids["fence"].isascii() or not ids["fence"].isdigit() or len(ids["fence"]) > 18:
+        raise MissingError(f"'{ids['fence'][:40]}' is no fence: it is a whole number.")
+    number_ = int(ids["fence"])
+    reasons = Reasons(door.state, door.now())
+    holder = next((each for each in reasons.holders(key) if each.fence == number_), None)
+    last = door.state.allocator.reasons.fence(key)
+    item: Item = {
+        "lock": called(key),
+        "fence": number_,
+        "current": holder is not None,
+        "exclusive": holder is not None and holder.exclusive,
+        "highest": number_ == last,
+        "last": last,
+        "by": holder.by.text if holder is not None else None,
+    }
+    return Answer("fences", [item], 1)

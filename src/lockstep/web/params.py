@@ -1,0 +1,52 @@
+"""The parameters of an action, each as what it must be. Raises `RefusedError` with a sentence that names it."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from lockstep.core.errors import RefusedError
+
+Params = Mapping[str, Any]
+
+
+def only(params: Params, *names: str) -> None:
+    """Refuse parameters that mean nothing here."""
+    unknown = sorted(set(params) - set(names))
+    if unknown:
+        raise RefusedError(f"There is no parameter '{unknown[0]}'; there are {', '.join(names) or 'none'}.")
+
+
+def text(params: Params, name: str) -> str:
+    """A text; empty if it is missing."""
+    value = params.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RefusedError(f"'{name}' must be a text.")
+    return value
+
+
+def whole(params: Params, name: str, default: int | None = None) -> int:
+    """A whole number."""
+    value = params.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RefusedError(f"'{name}' must be a whole number." if value is not None else f"'{name}' is missing.")
+    return value
+
+
+def number(params: Params, name: str) -> float:
+    """A number of seconds, 0 or more; 0 if it is missing."""
+    value = params.get(name)
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        raise RefusedError(f"'{name}' must be a number of seconds, 0 or more.")
+    return float(value)
+
+
+def flag(params: Params, name: str) -> bool:
+    """True or false; false if it is missing."""
+    value = params.get(name, False)
+    if not isinstance(value, bool):
+        raise RefusedError(f"'{name}' must be true or false.")
+    return value

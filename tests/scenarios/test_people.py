@@ -1,0 +1,342 @@
+"""People and other programs at a running server: they hold, queue, extend, steal; commands run under a lock."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scene import DEADLINE, PROGRAM, Scene, until
+from scene_agents import Cable
+from timeline import check_lock
+
+from lockstep.core.nouns import Result
+
+Stage = Callable[..., Scene]
+
+CONFIG = """
+    db, cpu = util.MasterLock('database'), util.WorkerLock('cpu')
+    pool = util.MasterLock('pool', maxCount=3)
+    c['workers'] = workers('w1')
+    c['builders'] = [build('b', gate('go'), locks=[db.access('exclusive')]),
+                     build('idle', gate('go'), locks=[cpu.access('counting')])]
+    """
+
+
+class Exec:
+    """A `lockstep exec` that runs beside the test."""
+
+    def __init__(self, scene: Scene, *words: str, url: str = "", **how: Any) -> None:
+        self.folder = scene.folder
+        env = {**scene.env, "LOCKSTEP_URL": url or scene.url, "USER": "robot"}
+        pipe = subprocess.PIPE
+        self.popen = subprocess.Popen(
+            [str(PROGRAM), "exec", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True, **how
+        )
+
+    def end(self) -> tuple[int, str, str]:
+        """Wait for its end: exit code, output, what it says itself."""
+        out, err = self.popen.communicate(timeout=DEADLINE)
+        return self.popen.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Exec]]:
+    """`run(scene, *words)`: an Exec that is ended with the test."""
+    made: list[Exec] = []
+
+    def make(scene: Scene, *words: str, **how: Any) -> Exec:
+        made.append(Exec(scene, *words, **how))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each.popen.poll() is None:
+            each.popen.kill()
+            each.popen.wait(DEADLINE)
+
+
+def alive(path: Path) -> bool:
+    """Whether the process whose id is in a file runs."""
+    try:
+        state = Path("/proc", path.read_text().strip(), "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def holders(scene: Scene, lock: str = "database") -> list[str]:
+    """Who holds a lock."""
+    return [holder["by"]["text"] for holder in scene.lock(lock)["holders"]]
+
+
+# --- a person holds
+
+
+def test_L60_a_person_holds_through_kill_9_of_the_server_and_a_build_waits(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    held = scene.cli("hold", "database", "--for", "2h", "--reason", "measuring")
+    assert held.returncode == 0, held.stderr
+    assert held.stdout.startswith("Booking 1 holds 'database' (fence 1) until ")
+    (brid,) = scene.force("b")
+    scene.until(lambda: scene.why(brid)["kind"] == "lock", "the build to wait for the lock")
+    assert "Waits for lock 'database', held by ann (booking 1: measuring)" in scene.why(brid)["sentence"]
+    scene.kill()
+    scene.start()
+    assert holders(scene) == ["ann (booking 1: measuring)"]
+    before = scene.all("bookings", "bookings/1")[0]["ends_at"]
+    assert scene.cli("extend", "database", "--for", "30m").returncode == 0
+    assert scene.all("bookings", "bookings/1")[0]["ends_at"] == pytest.approx(before + 1800, abs=1)
+    assert scene.cli("release", "database").stdout == "Booking 1 is released.\n"
+    scene.running("b-1-go")
+    scene.open("go")
+    assert scene.ended(brid) == [Result.SUCCESS]
+    (booking,) = scene.all("bookings")
+    assert (booking["state"], booking["ending"], booking["ended_by"]) == ("ended", "released", "ann")
+    check_lock(scene.facts, "database", 1)
+
+
+def test_whoever_waits_is_told_and_ctrl_c_takes_the_wish_back(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    scene.force("b")
+    scene.running("b-1-go")
+    env = {**scene.env, "LOCKSTEP_URL": scene.url}
+    words = [str(PROGRAM), "hold", "database"]
+    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as waiting:
+        assert waiting.stderr is not None
+        assert "Waits for lock 'database', held by b #1" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        assert waiting.wait(DEADLINE) == 130
+    assert scene.fact("BookingEnded").ending == "cancelled"
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as waiting:
+        scene.until(lambda: len(scene.facts.of("BookingAdded")) == 2, "the second wish")
+        scene.stop()
+        scene.start()  # a restart while it waits is nothing
+        scene.open("go")
+        assert waiting.stdout is not None
+        assert "holds 'database' (fence 2)" in waiting.stdout.read()
+        assert waiting.wait(DEADLINE) == 0
+
+
+def test_L61_what_is_wrong_gets_one_sentence(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1")
+    scene.cli("hold", "pool", "--count", "1")
+    scene.cli("hold", "pool", "--count", "1")
+    said = {
+        ("hold", "datbase"): (4, "There is no lock 'datbase'. Did you mean 'database'?"),
+        ("hold", "cpu@w9"): (4, "There is no lock 'cpu@w9'. Did you mean 'cpu@w1'?"),
+        ("hold", "pool", "--count", "4"): (4, "Lock 'pool' has 3 units: 4 can never be had."),
+        ("hold", "pool", "--for", "-1"): (2, "'-1' is no length of time"),
+        ("hold", "pool", "--count", "1", "--exclusive"): (2, "exclude each other"),
+        ("release", "database"): (4, "Nobody has booked lock 'database'."),
+        ("release", "99"): (4, "There is no booking 99."),
+        ("release", "pool"): (4, "Lock 'pool' has several bookings"),
+        ("extend", "1", "--for", "1h"): (4, "Booking 1 has no end"),
+        ("steal", "database", "--reason", "now"): (4, "Nobody holds lock 'database'"),
+        ("steal", "pool", "--reason", "now"): (4, "say which hold, or all"),
+        ("steal", "pool"): (2, "--reason"),
+        ("fence", "check", "datbase", "1"): (4, "There is no lock 'datbase'"),
+        ("exec", "--lock", "nonsense", "--", "true"): (4, "There is no lock 'nonsense'."),
+        ("exec", "--lock", "pool", "--lease", "0.1", "--", "true"): (4, "A lease is from 1"),
+        ("exec", "--", "true"): (2, "--lock"),
+    }
+    before = scene.facts.last
+    for words, (code, text) in said.items():
+        done = scene.cli(*words)
+        assert (done.returncode, text in done.stderr) == (code, True), (words, done)
+    assert scene.facts.last == before
+
+
+def test_somebody_keeps_a_worker_for_himself(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1")
+    assert scene.cli("hold", "worker:w1").returncode == 0
+    (brid,) = scene.force("idle")
+    scene.until(lambda: "booking" in scene.why(brid)["sentence"], "the build to wait for the worker")
+    assert scene.cli("release", "1").returncode == 0
+    scene.running("idle-1-go")
+
+
+def test_a_build_that_is_robbed_says_by_whom_and_runs_again(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    (brid,) = scene.force("b")
+    scene.running("b-1-go")
+    done = scene.cli("steal", "database", "--reason", "the customer is here", "--for", "1h")
+    assert "holds 'database' (fence 2)" in done.stdout, done
+    first = scene.all("builds", "builders/b/builds/1")[0]
+    assert first["results"] == Result.RETRY
+    assert first["state_string"] == "Lock 'database' was taken away by ann: the customer is here"
+    (stolen,) = scene.facts.of("HoldStolen")
+    assert (stolen.who, stolen.reason) == ("ann", "the customer is here")
+    assert scene.cli("release", "database").returncode == 0
+    scene.open("go")
+    assert scene.ended(brid) == [Result.SUCCESS]
+    check_lock(scene.facts, "database", 1)
+
+
+# --- commands under a lock
+
+
+def test_exec_passes_everything_through(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    text = 'cat; echo "fence $LOCKSTEP_FENCE_DATABASE $LOCKSTEP_FENCE_CPU"; echo oops >&2; exit 7'
+    words = ("--lock", "database", "--lock", "cpu", "--", "sh", "-c", text)
+    source = subprocess.run(["printf", "a\\0b\\n"], capture_output=True, check=True).stdout
+    done = subprocess.run(
+        [str(PROGRAM), "exec", *words],
+        env={**scene.env, "LOCKSTEP_URL": scene.url},
+        input=source,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, source + b"fence 1 1\n", b"oops\n")
+    assert scene.fact("BookingEnded").ending == "released"
+    assert run(scene, "--lock", "pool", "--count", "2", "--", "sh", "-c", "kill -USR1 $$").end()[0] == 128 + 10
+    assert run(scene, "--lock", "pool", "--", "/nowhere/at/all").end()[0] == 127
+    assert run(scene, "--lock", "pool", "--", str(scene.folder)).end()[0] == 126
+
+
+def test_L1_exec_and_builds_never_overlap(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG, "w1")
+    guard = textwrap.dedent(
+        """
+        import os, sys, time
+        path = sys.argv[1]
+        os.mkdir(path); open(sys.argv[2], 'a').write(os.environ['LOCKSTEP_FENCE_DATABASE'] + chr(10)); os.rmdir(path)
+        """
+    )
+    (scene.folder / "guard.py").write_text(guard)
+    words = (sys.executable, str(scene.folder / "guard.py"), str(scene.folder / "in"), str(scene.folder / "fences"))
+    running = [run(scene, "--lock", "database", "--", *words) for _ in range(6)]
+    assert [each.end()[0] for each in running] == [0] * 6
+    fences = [int(line) for line in (scene.folder / "fences").read_text().split()]
+    assert fences == sorted(fences)
+    assert len(fences) == 6
+
+
+def test_exec_waits_as_long_as_it_is_told(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    scene.cli("hold", "database", "--reason", "a look")
+    code, _, err = run(scene, "--lock", "database", "--timeout", "1", "--", "true").end()
+    assert (code, "held by" in err, "was not had within 1 s" in err) == (124, True, True)
+    waiting = run(scene, "--lock", "database", "--", "true")
+    scene.until(lambda: len(scene.facts.of("BookingAdded")) == 3, "the second wish")
+    waiting.popen.send_signal(signal.SIGINT)
+    assert waiting.end()[0] == 130
+    scene.until(lambda: len(scene.facts.of("BookingEnded")) == 2, "both to be taken back")
+    assert [each.ending for each in scene.facts.of("BookingEnded")] == ["cancelled", "cancelled"]
+
+
+def tree(scene: Scene, *more: str) -> list[str]:
+    """A command that starts another, which leaves its session; both write their ids, and never end by themselves."""
+    inner = f"echo $$ > {scene.folder}/inner; while :; do sleep 0.1; done"
+    text = f"setsid sh -c '{inner}' & echo $$ > {scene.folder}/outer; {' '.join(more)} while :; do sleep 0.1; done"
+    return ["sh", "-c", text]
+
+
+def test_L61_exec_whose_link_is_cut_ends_its_command_before_the_lock_goes_on(
+    stage: Stage, run: Callable[..., Exec], cables: Callable[[int], Cable]
+) -> None:
+    scene = stage(CONFIG, "w1")
+    cable = cables(scene.port)
+    running = run(scene, "--lock", "database", "--lease", "2", "--", *tree(scene), url=cable.url)
+    inner, outer = scene.folder / "inner", scene.folder / "outer"
+    until(lambda: alive(inner) and alive(outer), "the command")
+    (brid,) = scene.force("b")
+    cable.cut()
+    code, _, err = running.end()
+    assert (code, "the lock is lost" in err) == (125, True), err
+    assert not alive(inner)
+    assert not alive(outer)
+    assert not scene.facts.of("BuildStarted")  # the margin is not over
+    assert scene.fact("BookingEnded").ending == "lost"
+    scene.fact("BuildStarted", brid=brid)
+
+
+def test_L61_a_restart_of_the_server_is_nothing_to_exec(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    go = scene.folder / "go"
+    text = f"touch {go}.began; until [ -e {go} ]; do sleep 0.05; done; echo $LOCKSTEP_FENCE_DATABASE"
+    running = run(scene, "--lock", "database", "--lease", "30", "--", "sh", "-c", text)
+    until(lambda: Path(f"{go}.began").exists(), "the command")
+    scene.kill()
+    scene.start()
+    scene.until(lambda: scene.facts.of("BookingRenewed"), "the lease to be renewed")
+    assert scene.cli("fence", "check", "database", "1").returncode == 0
+    go.touch()
+    assert running.end()[:2] == (0, "1\n")
+    assert scene.fact("BookingEnded").ending == "released"
+    check = scene.cli("fence", "check", "database", "1")
+    assert (check.returncode, check.stdout) == (
+        1,
+        "Fence 1 of lock 'database' is not current; the last one given is 1.\n",
+    )
+
+
+def test_L61_a_lock_that_is_stolen_from_a_command_goes_on_only_when_that_has_ended(
+    stage: Stage, run: Callable[..., Exec]
+) -> None:
+    scene = stage(CONFIG, env={"USER": "ann"})
+    running = run(scene, "--lock", "database", "--", *tree(scene))
+    inner, outer = scene.folder / "inner", scene.folder / "outer"
+    until(lambda: alive(inner) and alive(outer), "the command")
+    assert "belongs to a program" in scene.cli("release", "database").stderr
+    done = scene.cli("steal", "database", "--reason", "it hangs")
+    assert "holds 'database' (fence 2)" in done.stdout, done
+    assert not alive(inner)
+    assert not alive(outer)
+    code, _, err = running.end()
+    assert (code, "stolen by ann: lock 'database' was taken away: it hangs" in err) == (125, True), err
+
+
+def test_kill_9_of_exec_leaves_nothing_running(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    for which in ("guardian", "worker"):
+        running = run(scene, "--lock", "database", "--", *tree(scene))
+        inner, outer = scene.folder / "inner", scene.folder / "outer"
+        until(lambda a=inner, b=outer: alive(a) and alive(b), "the command")
+        pid = running.popen.pid
+        if which == "worker":
+            pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        until(lambda a=inner, b=outer: not alive(a) and not alive(b), "everything to end")
+        running.end()
+        if which == "guardian":
+            scene.until(lambda: scene.facts.of("BookingEnded"), "the lock to be given back")
+
+
+def test_sigterm_ends_the_command_and_gives_the_lock_back(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    running = run(scene, "--lock", "database", "--", *tree(scene, "trap 'exit 9' TERM;"))
+    until(lambda: alive(scene.folder / "outer") and alive(scene.folder / "inner"), "the command")
+    running.popen.send_signal(signal.SIGTERM)
+    assert running.end()[0] == 9
+    assert scene.fact("BookingEnded").ending == "released"
+    assert not alive(scene.folder / "inner")
+
+
+def test_other_programs_acquire_renew_and_release_through_the_api(stage: Stage) -> None:
+    scene = stage(CONFIG)
+    made = scene.call("bookings", "acquire", locks=["database"], lease=30, owner="jenkins", wait=5)
+    assert (made["state"], made["environment"]) == ("held", {"LOCKSTEP_FENCE_DATABASE": "1"})
+    path = f"bookings/{made['bookingid']}"
+    other = scene.call("bookings", "acquire", locks=[{"lock": "database", "mode": "exclusive"}], lease=30)
+    assert (other["state"], "held by jenkins" in other["why"]) == ("waiting", True)
+    with pytest.raises(AssertionError, match="knows its key"):
+        scene.call(path, "release", key=other["key"])
+    again = scene.call("bookings", "acquire", locks=["database"], lease=30, key=made["key"])
+    assert again["bookingid"] == made["bookingid"]
+    scene.call(path, "renew", key=made["key"])
+    scene.call(path, "release", key=made["key"])
+    held = scene.call(f"bookings/{other['bookingid']}", "wait", key=other["key"], wait=30)
+    assert held["fences"] == {"database": 2}
+    fence = scene.all("fences", "locks/database/fences/2")[0]
+    assert (fence["current"], fence["exclusive"], fence["highest"]) == (True, True, True)
+    told = json.dumps([scene.all("bookings"), scene.lock("database")])
+    assert made["key"] not in told
+    assert "key" not in scene.all("bookings")[0]
