@@ -156,6 +156,14 @@ def test_names_stand_in_the_picture_as_they_are(tmp_path: Path) -> None:
     assert "a<&': limit 1" in boxes["all"]
 
 
+def test_builders_that_do_the_same_are_one_box(tmp_path: Path) -> None:
+    boxes, root = pictured(tmp_path, ONE_ORDER + 'builder("three", b, a)\n')
+    assert len(boxes["all"]) == 4
+    assert "one, step work: master.cfg:6; two, step work: master.cfg:6" in boxes["cycle"]
+    assert any(text.text == "one and 1 more" for text in root.iter(f"{SVG}text"))
+    assert arrows(root) == (4, 4)
+
+
 def test_the_picture_of_two_hundred_builders(tmp_path: Path) -> None:
     text = (
         ONE_ORDER.partition('builder("one"')[0]

@@ -57,6 +57,7 @@ class Graph:
         for edge in edges:
             self._cycle(edge)
         self._drop()
+        self._merge()
 
     def red(self, pair: tuple[Key, Key]) -> bool:
         """Whether an arrow is part of a cycle."""
@@ -107,10 +108,10 @@ class Graph:
     # --- boxes
 
     def _lock(self, lock: LockKey) -> Key:
-        """The box of a lock; one for all workers."""
-        key: Key = (lock.kind, lock.name)
+        """The box of a lock: one for all workers, one for all slots, and one for all build directories."""
+        key: Key = (lock.kind, lock.name if lock.kind in ("master", "worker") else "")
         if key not in self.nodes:
-            name = {"slot": "slots of workers", "builddir": f"directory {lock.name}"}.get(lock.kind, lock.name)
+            name = {"slot": "slots of workers", "builddir": "build directories"}.get(lock.kind, lock.name)
             limit = f"limit {self.limits.get(lock, '?')}" if lock.kind == "master" else "of each worker"
             self.nodes[key] = Node("lock", (name, limit), f"{name}: {limit}")
         return key
@@ -147,6 +148,27 @@ class Graph:
                 return
             self.nodes = {key: node for key, node in self.nodes.items() if key not in gone}
             self.arrows = {pair: waits for pair, waits in self.arrows.items() if not gone.intersection(pair)}
+
+    def _merge(self) -> None:
+        """Make one box of steps of several builders that hold the same, ask for the same, and are called the same."""
+        before: dict[Key, list[object]] = {key: [] for key in self.nodes}
+        after: dict[Key, list[object]] = {key: [] for key in self.nodes}
+        for pair, waits in self.arrows.items():
+            before[pair[1]].append((pair[0], waits, pair in self._red))
+            after[pair[0]].append((pair[1], waits, pair in self._red))
+        alike: dict[tuple[object, ...], list[Key]] = {}
+        for key, node in self.nodes.items():
+            if node.kind == "step":
+                sort = (key[0], node.lines[1], frozenset(before[key]), frozenset(after[key]))
+                alike.setdefault(sort, []).append(key)
+        for first, *others in alike.values():
+            node = self.nodes[first]
+            if others:
+                node.lines = (f"{shortened(node.lines[0], _LONGEST - 12)} and {len(others)} more", node.lines[1])
+                node.title += "".join(f"; {self.nodes[key].title}" for key in others)
+            for key in others:
+                del self.nodes[key]
+        self.arrows = {pair: waits for pair, waits in self.arrows.items() if all(key in self.nodes for key in pair)}
 
 
 def _locks(need: Need | None) -> Iterator[LockKey]:
