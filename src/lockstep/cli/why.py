@@ -29,6 +29,8 @@ def command(client: Client, what: str, as_json: bool) -> int:
         return 0
     for why in found:
         click.echo(why["sentence"])
+        if why.get("expected"):
+            click.echo(why["expected"]["sentence"])
         for lock in why.get("locks") or ():
             click.echo(
                 f"  {lock['lock']}: {lock['used']} of {lock['limit']} held, {lock['ahead']} ahead{_passing(lock)}"

@@ -88,11 +88,21 @@ class WorkerReason(Struct, kw_only=True, frozen=True):
     reason: str
 
 
+class Expected(Struct, kw_only=True, frozen=True):
+    """When a claim is expected to be granted, Unix time: the median and an 80 % range; None where nobody can say."""
+
+    sentence: str
+    at: float | None = None
+    earliest: float | None = None
+    latest: float | None = None
+
+
 class Why(Struct, kw_only=True, frozen=True):
     """Why something waits. `since` is when it began to, Unix time.
 
     `can_start` is false if it never can as limits, workers and configuration are (L5), None if it does not wait for
     locks. A `barrier` waits behind what is `kept` free for it; `reserves` says the same in words.
+    Who asks may add when it is `expected` to start.
     """
 
     kind: WhyKind
@@ -105,6 +115,7 @@ class Why(Struct, kw_only=True, frozen=True):
     can_start: bool | None = None
     barrier: bool = False
     kept: tuple[Kept, ...] = ()
+    expected: Expected | None = None
 
 
 class Waiter(Struct, kw_only=True, frozen=True):

@@ -30,7 +30,7 @@ from lockstep.core.state import ClaimRef, State
 
 
 class Reasons:
-    """Questions about a state at one moment. Make a new one for each answer: queues are looked up once.
+    """Questions about a state at one moment. Make a new one for each answer: queues and holders are looked up once.
 
     Args:
         state: after a decision.
@@ -42,6 +42,7 @@ class Reasons:
         self.now = now
         self.answers = state.allocator.reasons
         self._places: dict[LockKey, dict[int, int]] = {}
+        self._held: dict[LockKey, tuple[Holder, ...]] = {}
 
     # --- who
 
@@ -127,7 +128,10 @@ class Reasons:
 
     def holders(self, key: LockKey) -> tuple[Holder, ...]:
         """Who holds a lock, in the order of the grants."""
-        return tuple(self._holder(key, hold) for hold in self.answers.holders(key))
+        found = self._held.get(key)
+        if found is None:
+            found = self._held[key] = tuple(self._holder(key, hold) for hold in self.answers.holders(key))
+        return found
 
     def _holder(self, key: LockKey, hold: Hold) -> Holder:
         position, access = next((i, a) for i, a in enumerate(hold.alternative.accesses) if a.lock == key)

@@ -17,6 +17,7 @@ from lockstep.schedulers.force import ForceScheduler, plain_submission
 from lockstep.storage.batch import LogPart
 from lockstep.storage.queries import Queries
 from lockstep.web.door import ForceForm, Site
+from lockstep.web.forecasting import Forecasts
 
 if TYPE_CHECKING:
     from lockstep.master.server import Server
@@ -28,6 +29,7 @@ class ServerDoor:
 
     def __init__(self, server: "Server") -> None:
         self._server = server
+        self.forecasts = Forecasts(self)
 
     @property
     def site(self) -> Site:

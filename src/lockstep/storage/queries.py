@@ -4,7 +4,7 @@ Any thread may ask; each question uses a connection of its own that cannot write
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 from msgspec import Struct
 
 from lockstep.core.facts import Fact, Numbered
+from lockstep.core.forecast import Course
 from lockstep.storage import codec
 from lockstep.storage import lock_history as past
+from lockstep.storage.courses import courses
 from lockstep.storage.errors import explain
 from lockstep.storage.filters import Filter, QueryError, order_by, where
 from lockstep.storage.limits import MAX_PAGE
@@ -288,6 +290,15 @@ class Queries:
         """
         with self._reader() as reader:
             return past.use(reader, name, start, now, held)
+
+    def courses(self, builderid: int, workers: Mapping[int, str], most: int) -> list[Course]:
+        """How the last builds of a builder went, for forecasts. See `courses.py`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._reader() as reader:
+            return courses(reader, builderid, workers, most)
 
     def last_fact(self) -> int:
         """The number of the last fact, 0 if there is none.

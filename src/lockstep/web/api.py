@@ -130,7 +130,7 @@ def _forms_of_builder(door: Door) -> Endpoint:
 def _why_request(door: Door) -> Endpoint:
     async def endpoint(request: Asking) -> Response[Any]:
         item = await actions.find(door, rest.request, params_of(request))
-        return _told(waits.why_request(door, item["buildrequestid"]), item, "build request")
+        return _told(await waits.why_request(door, item["buildrequestid"]), item, "build request")
 
     return endpoint
 
@@ -138,7 +138,7 @@ def _why_request(door: Door) -> Endpoint:
 def _why_build(door: Door, finder: rest.Finder) -> Endpoint:
     async def endpoint(request: Asking) -> Response[Any]:
         item = await actions.find(door, finder, params_of(request))
-        return _told(waits.why_build(door, item["buildid"]), item, "build")
+        return _told(await waits.why_build(door, item["buildid"]), item, "build")
 
     return endpoint
 
@@ -241,7 +241,7 @@ def routes(door: Door, hub: Hub) -> list[HTTPRouteHandler]:
         "locks/{lock:str}/use": _in_both(door, lock_history.use, "seconds"),
         "lock_use": _in_both(door, lock_history.use, "seconds"),
         "locks/{lock:str}/fences/{fence:str}": _in_state(door, bookings.fence),
-        "claims": _in_state(door, waits.claims),
+        "claims": _in_both(door, waits.claims),
         "events": _events(door, hub),
     }
     for path, finder in rest.BUILD_PATHS.items():

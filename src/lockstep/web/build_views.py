@@ -93,8 +93,9 @@ async def build(door: Door, ids: Ids) -> View:
     """One build with its steps; the last lines of what runs or failed are shown with them."""
     finder = rest.build_of_builder if "number" in ids else rest.build
     item = await asyncio.to_thread(finder, door.reads, ids)
+    expected = await door.forecasts.expected() if item["buildid"] in door.state.builds else {}
     running = door.state.builds.get(item["buildid"])
-    why = why_of(door, running)
+    why = why_of(door, running, expected)
     planned = _planned(running) if running is not None else []
     live = _live_steps(door, running) if running is not None else {}
     stored = await asyncio.to_thread(_Stored.read, door.reads, item)

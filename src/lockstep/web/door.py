@@ -15,6 +15,7 @@ from lockstep.core.facts import Numbered
 from lockstep.core.state import State
 from lockstep.core.values import Submission
 from lockstep.storage.queries import Queries
+from lockstep.web.forecasting import Forecasts
 
 
 class Site(Struct, frozen=True, kw_only=True):
@@ -57,6 +58,10 @@ class Door(Protocol):
     @property
     def reads(self) -> Queries:
         """Questions about what is stored; call them in a thread (`asyncio.to_thread`)."""
+
+    @property
+    def forecasts(self) -> Forecasts:
+        """When what waits is expected to start."""
 
     async def ask(self, event: Event) -> Any:
         """Put an event into the inbox and wait until what follows is stored. Raises `RefusedError`."""

@@ -29,6 +29,9 @@ SHOWN_WAITERS: Final = 200
 MAX_CLAIMS: Final = 1_000
 """Claims that one answer tells of, unless `limit` says otherwise."""
 
+CLAIMS_AT_ONCE: Final = 5
+"""Reasons that are worked out before others have their turn."""
+
 PAGE_PAUSE: Final = 0.25
 """Seconds between two renewals of a live page."""
 
@@ -61,3 +64,33 @@ SHOWN_HISTORY: Final = 50
 
 MAX_HISTORY: Final = 10_000
 """Events of a lock's history that one answer tells of at most."""
+
+FORECAST_RUNS: Final = 21
+"""Futures that a forecast compares."""
+
+FORECAST_SECONDS: Final = 2.0
+"""Seconds that a forecast may run futures; of what it has by then, three at least, it makes its answer."""
+
+FORECAST_CLAIMS: Final = 2_000
+"""Waiting claims that a forecast looks at, the first ones; of those behind them nothing is said."""
+
+FORECAST_ENDS: Final = 20_000
+"""Moments at which something ends that one future looks at."""
+
+FORECAST_HORIZON: Final = 7 * 86400.0
+"""Seconds that a forecast looks ahead."""
+
+FORECAST_BUILDS: Final = 50
+"""Builds of a builder that say how long its next one takes: the last."""
+
+FORECAST_PATIENCE: Final = 3.0
+"""Seconds that a page or answer waits for a forecast; without one it gives the last."""
+
+FORECAST_KEPT: Final = 5.0
+"""Seconds that a forecast is kept at least."""
+
+FORECAST_CHEAP: Final = 0.25
+"""A forecast that took less seconds is made again whenever somebody asks of a claim that has none yet."""
+
+FORECAST_SHARE: Final = 0.05
+"""The part of the time that forecasts which are not cheap may take while somebody looks at them."""

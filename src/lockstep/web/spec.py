@@ -70,7 +70,7 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "why": (
         "kind:str sentence:str since?:float ticket:int locks[]:object workers[]:object reserves:str "
-        "can_start?:bool barrier:bool kept[]:object"
+        "can_start?:bool barrier:bool kept[]:object expected?:object"
     ),
 }
 """Resource to its fields; `?` may be null, `[]` is a list."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from lockstep.core.answers import Why
+from lockstep.core.answers import Expected, Why
 from lockstep.core.reasons import Reasons
 from lockstep.core.records import Build, Request, Worker
 from lockstep.storage.filters import Filter
@@ -19,7 +19,7 @@ from lockstep.web import lock_history, rest
 from lockstep.web.asking import Item, MissingError, equals
 from lockstep.web.door import Door
 from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_ROWS, SHOWN_WAITERS
-from lockstep.web.waits import lock_keys
+from lockstep.web.waits import foreseen, lock_keys
 
 Ids = Mapping[str, str]
 
@@ -51,10 +51,10 @@ def names_of(ids: Mapping[str, int]) -> dict[int, str]:
 # --- what runs and waits
 
 
-def running_row(door: Door, reasons: Reasons, build: Build) -> Item:
+def running_row(door: Door, reasons: Reasons, build: Build, expected: Mapping[int, Expected]) -> Item:
     """A running build as a line."""
     step = door.state.step(build.buildid, build.current)
-    why = reasons.build(build)
+    why = foreseen(reasons.build(build), expected)
     said = door.step_summary(build.buildid, build.current) if step is not None and step.state == "running" else ""
     return {
         "buildid": build.buildid,
@@ -74,7 +74,7 @@ def running_row(door: Door, reasons: Reasons, build: Build) -> Item:
     }
 
 
-def waiting_row(door: Door, reasons: Reasons, request: Request) -> Item:
+def waiting_row(door: Door, reasons: Reasons, request: Request, expected: Mapping[int, Expected]) -> Item:
     """A waiting request as a line."""
     buildset = door.state.buildsets[request.bsid]
     return {
@@ -85,16 +85,20 @@ def waiting_row(door: Door, reasons: Reasons, request: Request) -> Item:
         "submitted_at": request.submitted_at,
         "reason": buildset.reason,
         "put_back": request.put_back,
-        "why": reasons.request(request),
+        "why": foreseen(reasons.request(request), expected),
     }
 
 
-def _running(door: Door, reasons: Reasons, wanted: Callable[[Build], bool] = lambda _: True) -> list[Item]:
+def _running(
+    door: Door, reasons: Reasons, expected: Mapping[int, Expected], wanted: Callable[[Build], bool] = lambda _: True
+) -> list[Item]:
     builds = sorted(door.state.builds.values(), key=lambda build: build.buildid)
-    return [running_row(door, reasons, build) for build in builds if wanted(build)]
+    return [running_row(door, reasons, build, expected) for build in builds if wanted(build)]
 
 
-def _waiting(door: Door, reasons: Reasons, builder: str | None = None) -> tuple[list[Item], int]:
+def _waiting(
+    door: Door, reasons: Reasons, expected: Mapping[int, Expected], builder: str | None = None
+) -> tuple[list[Item], int]:
     """The first waiting requests in their order, and how many there are."""
     found = [
         request
@@ -102,7 +106,7 @@ def _waiting(door: Door, reasons: Reasons, builder: str | None = None) -> tuple[
         if request.state != "building" and builder in (None, request.builder)
     ]
     found.sort(key=lambda request: (-door.state.level(request), request.ticket))
-    return [waiting_row(door, reasons, request) for request in found[:SHOWN_ROWS]], len(found)
+    return [waiting_row(door, reasons, request, expected) for request in found[:SHOWN_ROWS]], len(found)
 
 
 def _ended(reads: Queries, number: int, *filters: Filter) -> list[Item]:
@@ -122,9 +126,10 @@ def build_rows(door: Door, builds: Sequence[Item]) -> list[Item]:
 
 async def now(door: Door, _ids: Ids) -> View:
     """What runs and what waits."""
+    expected = await door.forecasts.expected()
     reasons = Reasons(door.state, door.now())
-    running = _running(door, reasons)
-    waiting, count = _waiting(door, reasons)
+    running = _running(door, reasons, expected)
+    waiting, count = _waiting(door, reasons, expected)
     ended = await asyncio.to_thread(_ended, door.reads, SHOWN_BUILDS)
     away = [worker.name for worker in door.state.workers.values() if worker.configured and worker.state != "connected"]
     shown = {
@@ -178,9 +183,10 @@ async def builder(door: Door, ids: Ids) -> View:
     """One builder, and the forms that force it."""
     item = await asyncio.to_thread(rest.builder, door.reads, ids)
     name = item["name"]
+    expected = await door.forecasts.expected()
     reasons = Reasons(door.state, door.now())
-    waiting, count = _waiting(door, reasons, name)
-    running = _running(door, reasons, lambda build: build.builder == name)
+    waiting, count = _waiting(door, reasons, expected, name)
+    running = _running(door, reasons, expected, lambda build: build.builder == name)
     ended = await asyncio.to_thread(_ended, door.reads, SHOWN_ROWS, equals("builderid", item["builderid"]))
     shown = {
         "builder": item,
@@ -215,9 +221,10 @@ def _locks_of(door: Door, name: str) -> list[str]:
 async def request(door: Door, ids: Ids) -> View:
     """One build request: why it waits, or what became of it."""
     brid = rest.number(ids["brid"])
+    expected = await door.forecasts.expected()
     live = door.state.requests.get(brid or 0)
     reasons = Reasons(door.state, door.now())
-    row = waiting_row(door, reasons, live) if live is not None else None
+    row = waiting_row(door, reasons, live, expected) if live is not None else None
     item, buildset, builds = await asyncio.to_thread(_request, door.reads, ids)
     name = names_of(door.state.builder_ids).get(item["builderid"], "?")
     shown = {
@@ -275,7 +282,7 @@ def _worker(door: Door, reasons: Reasons, each: Worker) -> Item:
     on = sorted(door.state.builds_on.get(each.name, ()))
     return {
         "worker": each,
-        "running": [running_row(door, reasons, door.state.builds[buildid]) for buildid in on],
+        "running": [running_row(door, reasons, door.state.builds[buildid], {}) for buildid in on],
         "builders": sorted(b.name for b in door.state.builders.values() if each.name in b.workers),
     }
 
@@ -286,6 +293,6 @@ async def changes(door: Door, _ids: Ids) -> View:
     return View("changes.html", "Changes", {"changes": page.items, "sources": door.state.setup.sources})
 
 
-def why_of(door: Door, build: Build | None) -> Why | None:
+def why_of(door: Door, build: Build | None, expected: Mapping[int, Expected]) -> Why | None:
     """What a running build waits for or does."""
-    return Reasons(door.state, door.now()).build(build) if build is not None else None
+    return foreseen(Reasons(door.state, door.now()).build(build), expected) if build is not None else None

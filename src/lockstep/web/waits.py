@@ -1,17 +1,18 @@
 """Our own part of the API: locks, claims, and why something waits (L70). It reads the state, in the event loop only."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from lockstep.core.answers import Why
+from lockstep.core.answers import Expected, Why
 from lockstep.core.nouns import Access, LockKey
 from lockstep.core.reasons import Reasons
 from lockstep.storage.filters import QueryError
 from lockstep.web.asking import Answer, Asked, Item, MissingError, chosen
 from lockstep.web.door import Door
-from lockstep.web.limits import MAX_CLAIMS, SHOWN_WAITERS
+from lockstep.web.limits import CLAIMS_AT_ONCE, MAX_CLAIMS, SHOWN_WAITERS
 
 
 def lock_keys(door: Door, *, inner: bool = False) -> list[LockKey]:
@@ -45,8 +46,9 @@ def _shown(asked: Asked) -> int:
     return int(text)
 
 
-def claims(door: Door, _ids: Mapping[str, str], asked: Asked) -> Answer:
+async def claims(door: Door, _ids: Mapping[str, str], asked: Asked) -> Answer:
     """Everything that is held, and everything that waits; those that are told of have their reason."""
+    expected = await door.forecasts.expected()
     reasons = Reasons(door.state, door.now())
     allocator = door.state.allocator
     items = [_held(reasons, hold) for hold in allocator.holds.values()]
@@ -54,9 +56,14 @@ def claims(door: Door, _ids: Mapping[str, str], asked: Asked) -> Answer:
     answer = chosen("claims", items, asked)
     if asked.limit is None:
         answer.items = answer.items[:MAX_CLAIMS]
-    for item in answer.items:
+    fact = door.state.last_fact
+    for number, item in enumerate(answer.items):
         if item["state"] == "waiting":
-            why = reasons.claim(item["ticket"])
+            if number % CLAIMS_AT_ONCE == 0:  # a long queue must not hold up what decides
+                await asyncio.sleep(0)
+            if door.state.last_fact != fact:
+                fact, reasons = door.state.last_fact, Reasons(door.state, door.now())
+            why = foreseen(reasons.claim(item["ticket"]), expected)
             item["reason"], item["why"] = why.sentence, _plain(why)
     return answer
 
@@ -97,16 +104,24 @@ def _waiting(reasons: Reasons, ticket: int) -> Item:
     }
 
 
-def why_request(door: Door, brid: int) -> Why | None:
+async def why_request(door: Door, brid: int) -> Why | None:
     """Why a request has not ended; None if it has."""
+    expected = await door.forecasts.expected()
     request = door.state.requests.get(brid)
-    return Reasons(door.state, door.now()).request(request) if request is not None else None
+    return foreseen(Reasons(door.state, door.now()).request(request), expected) if request is not None else None
 
 
-def why_build(door: Door, buildid: int) -> Why | None:
+async def why_build(door: Door, buildid: int) -> Why | None:
     """What a build waits for or does; None if it has ended."""
+    expected = await door.forecasts.expected()
     build = door.state.builds.get(buildid)
-    return Reasons(door.state, door.now()).build(build) if build is not None else None
+    return foreseen(Reasons(door.state, door.now()).build(build), expected) if build is not None else None
+
+
+def foreseen(why: Why, expected: Mapping[int, Expected]) -> Why:
+    """A reason with when it is expected to end, if it is that of a claim that could start."""
+    found = expected.get(why.ticket) if why.can_start else None
+    return msgspec.structs.replace(why, expected=found) if found is not None else why
 
 
 def told(why: Why) -> Item:
