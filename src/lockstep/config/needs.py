@@ -6,7 +6,7 @@ The locks of worker, builder and factory are one claim. Granting is the core's; 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.locks import BaseLock, LockAccess, LockTable, accesses_for, as_accesses, tidy
@@ -158,7 +158,7 @@ def _on_worker(access: Access, worker: str) -> Access:
     """The same access on that worker."""
     if access.lock.kind != "worker":
         return access
-    return Access(LockKey("worker", access.lock.name, worker), access.mode, access.count)
+    return structs.replace(access, lock=LockKey("worker", access.lock.name, worker))
 
 
 def builddir_key(builder: BuilderConfig, worker: str) -> LockKey:
