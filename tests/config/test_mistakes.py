@@ -199,6 +199,11 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
     [
         ("util.MasterLock('a', maxCount=2**40 + 1)", 'MasterLock "a": maxCount must be at most 1099511627776'),
         ("util.MasterLock('a', maxOvertakes=1001)", 'MasterLock "a": maxOvertakes must be at most 1000, not 1001'),
+        (
+            "util.MasterLock('a').access('exclusive', keepAfterFailure='soon')",
+            'lock "a": keepAfterFailure must be a time',
+        ),
+        ("util.MasterLock('a').access('exclusive', keepAfterFailure=-1)", 'lock "a": keepAfterFailure must be a time'),
         ("util.MasterLock('a').access('counting', 10**30)", 'lock "a": count must be at most 1099511627776'),
         ("util.WorkerLock('a\\0b')", "WorkerLock: the name must have printable characters only"),
         ("util.MasterLock('a' * 201)", "MasterLock: the name must have at most 200 characters, not 201"),

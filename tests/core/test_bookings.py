@@ -171,7 +171,7 @@ def test_wrong_use_of_a_booking_gets_one_sentence_and_changes_nothing() -> None:
         "There is no booking 99": e.BookingReleaseAsked(ticket=99),
         "There is no booking 98": e.BookingRenewAsked(ticket=98),
         "its time begins": e.BookingExtendAsked(ticket=ticket, seconds=5.0),
-        "that holds anything": e.StealAsked(ticket=ticket, reason="now"),
+        "There is no booking 97": e.StealAsked(ticket=97, reason="now"),
         "Say why": e.StealAsked(lock=lock("db"), reason=" "),
         "Nobody holds lock 'free'": e.StealAsked(lock=lock("free"), reason="now"),
         "Hold 77 of lock 'db' is not current": e.StealAsked(lock=lock("db"), hold=77, reason="now"),

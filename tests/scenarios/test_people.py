@@ -1,11 +1,13 @@
 """People and other programs at a running server: they hold, queue, extend, steal; commands run under a lock."""
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,43 @@ def test_L60_a_person_holds_through_kill_9_of_the_server_and_a_build_waits(stage
     check_lock(scene.facts, "database", 1)
 
 
+class Ear(http.server.BaseHTTPRequestHandler):
+    """Keeps what is posted to it, and answers with an error: nobody may care."""
+
+    def do_POST(self) -> None:
+        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))  # type: ignore[attr-defined]
+        self.send_response(500)
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing."""
+
+
+def test_whoever_wants_to_be_told_gets_notices(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    heard: list[dict[str, Any]] = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ear) as server:
+        server.heard = heard  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/hook?secret=7"
+        scene.cli("hold", "database", "--for", "3", "--notify", url, "--reason", "a look")
+        scene.until(lambda: len(heard) == 3, "three notices")
+        server.shutdown()
+    heard.sort(key=lambda each: ["held", "ends soon", "ended"].index(each["event"]))
+    assert [(each["event"], each["who"], each["reason"]) for each in heard] == [
+        ("held", "ann", "a look"),
+        ("ends soon", "ann", "a look"),
+        ("ended", "ann", "a look"),
+    ]
+    assert heard[2]["ending"] == "expired"
+    assert heard[0]["locks"] == [{"lock": "database", "mode": "exclusive", "count": 1}]
+    assert "hook" not in json.dumps([scene.all("bookings"), scene.lock("database")])
+    scene.cli("hold", "database", "--notify", "http://127.0.0.1:1/hook?secret=7")  # nobody is there: no harm
+    scene.until(lambda: "did not reach 127.0.0.1" in scene.log.read_text(), "the log to say so")
+    assert "secret=7" not in scene.log.read_text()
+    assert "must be an address" in scene.cli("hold", "pool", "--notify", "file:///etc/passwd").stderr
+
+
 def test_whoever_waits_is_told_and_ctrl_c_takes_the_wish_back(stage: Stage) -> None:
     scene = stage(CONFIG, "w1", env={"USER": "ann"})
     scene.force("b")
@@ -176,6 +215,37 @@ def test_a_build_that_is_robbed_says_by_whom_and_runs_again(stage: Stage) -> Non
     scene.open("go")
     assert scene.ended(brid) == [Result.SUCCESS]
     check_lock(scene.facts, "database", 1)
+
+
+def test_a_lock_is_kept_after_a_failure_for_whoever_looks(stage: Stage) -> None:
+    scene = stage(
+        """
+        board = util.MasterLock('board')
+        kept = board.access('exclusive', keepAfterFailure='2h')
+        c['workers'] = workers('w1', 'w2')
+        c['builders'] = [build('bad', sh('flash', 'exit 1'), locks=[kept]),
+                         build('step', sh('flash', 'exit 1', locks=[kept]), on='w2'),
+                         build('good', sh('use', 'echo $LOCKSTEP_FENCE_BOARD', locks=[kept]))]
+        """,
+        "w1",
+        "w2",
+        env={"USER": "ann"},
+    )
+    (bad,) = scene.force("bad")
+    scene.ended(bad)
+    (good,) = scene.force("good")
+    reason = "kept after failure of build 1 of 'bad'"
+    assert holders(scene, "board") == [f"nobody (booking {scene.fact('HoldPassed').ticket}: {reason})"]
+    assert scene.cli("fence", "check", "board", "1").returncode == 1  # the failed build's own
+    scene.kill()
+    scene.start()
+    scene.until(lambda: "held by nobody" in scene.why(good)["sentence"], "the build to wait for whoever looks")
+    assert scene.cli("release", "board").returncode == 0
+    assert scene.ended(good) == [Result.SUCCESS]
+    assert scene.output(scene.fact("BuildStarted", brid=good).buildid, "use") == "3\n"
+    scene.ended(*scene.force("step"))
+    assert "kept after failure of step 'flash' of build 1 of 'step'" in holders(scene, "board")[0]
+    check_lock(scene.facts, "board", 1)
 
 
 # --- commands under a lock

@@ -115,6 +115,30 @@ def test_forms_refuse_in_a_sentence(busy: Running, path: str, form: dict[str, st
     assert part in response.text
 
 
+def test_a_locks_page_shows_who_holds_it_by_hand_and_ends_that(ci: Running) -> None:
+    units = [{"lock": "memory", "count": 1}]
+    made = ci.call("bookings", "acquire", locks=units, owner="<ann>", reason="a look", **{"for": 3600})
+    kept = ci.call("bookings", "acquire", locks=units, owner="robot", lease=60)
+    page = ci.http.get("/locks/memory").text
+    assert "&lt;ann&gt; (booking" in page
+    assert ": a look)" in page
+    assert ", until <time" in page
+    assert f'action="/bookings/{made["bookingid"]}/end"' in page
+    assert "robot (booking" in page
+    ci.http.post(f"/bookings/{made['bookingid']}/end")
+    assert ci.one(f"bookings/{made['bookingid']}")["ending"] == "released"
+    assert ci.call(f"bookings/{kept['bookingid']}", "wait", key=kept["key"])["state"] == "held"
+    path = f"/bookings/{kept['bookingid']}/end"
+    assert "Take away" in ci.http.get("/locks/memory").text
+    refused = ci.http.post(path)
+    assert (refused.status_code, "Say why" in refused.text) == (400, True)
+    ci.http.post(path, data={"reason": "it is late"})
+    error = ci.call(f"bookings/{kept['bookingid']}", "renew", status=400, key=kept["key"])
+    assert error.endswith("must end, it is stolen by somebody: lock 'memory' was taken away: it is late.")
+    ci.call(f"bookings/{kept['bookingid']}", "release", key=kept["key"])
+    assert not [each for each in ci.one("locks/memory")["holders"] if each["by"]["booking"]]
+
+
 def test_a_live_page_is_sent_again_when_it_changes_and_ends_with_its_build(ci: Running) -> None:
     ci.close_gate("talker")
     brid = ci.force("talker")

@@ -20,7 +20,8 @@ from lockstep.config.errors import (
     named,
 )
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
-from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_UNITS
+from lockstep.core.durations import HOW, seconds_of
+from lockstep.core.limits import MAX_BOOKING_SECONDS, MAX_LOCK_NAME, MAX_OVERTAKES, MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import LockSetup
 
@@ -47,10 +48,14 @@ class BaseLock:
         check_keywords(what, unknown, self._keywords, place=self.place)
         announce(self)
 
-    def access(self, mode: str, count: int = 1, **unknown: Any) -> "LockAccess":
-        """Use this lock: `counting` takes `count` units and shares it, `exclusive` takes it whole."""
-        check_keywords("access()", unknown, ("mode", "count"))
-        return LockAccess(self, mode, count)
+    def access(self, mode: str, count: int = 1, keepAfterFailure: Any = None, **unknown: Any) -> "LockAccess":
+        """Use this lock: `counting` takes `count` units and shares it, `exclusive` takes it whole.
+
+        `keepAfterFailure` ('2h', or seconds): if whoever holds it ends in FAILURE or EXCEPTION, it stays held for so
+        long, for somebody to look; `lockstep release` ends that.
+        """
+        check_keywords("access()", unknown, ("mode", "count", "keepAfterFailure"))
+        return LockAccess(self, mode, count, keepAfterFailure)
 
     def limit(self, worker: str) -> int:
         """How many units there are (on that worker)."""
@@ -142,15 +147,18 @@ class SlaveLock(WorkerLock):
 class LockAccess:
     """One use of a lock: `LockAccess(lock, mode, count)` is `lock.access(mode, count)` (L4)."""
 
-    def __init__(self, lockid: BaseLock, mode: str, count: int = 1, **unknown: Any) -> None:
+    def __init__(
+        self, lockid: BaseLock, mode: str, count: int = 1, keepAfterFailure: Any = None, **unknown: Any
+    ) -> None:
         """Check mode and count. Raises `ConfigErrors` where there is no lock, and reports the rest."""
         self.place = here()
-        check_keywords("LockAccess", unknown, ("lockid", "mode", "count"), place=self.place)
+        check_keywords("LockAccess", unknown, ("lockid", "mode", "count", "keepAfterFailure"), place=self.place)
         if not isinstance(lockid, BaseLock):
             fail(f"LockAccess needs a lock (MasterLock or WorkerLock), not {lockid!r}", place=self.place)
         self.lockid = lockid
         self.mode = mode
         self.count = count
+        self.keepAfterFailure = _keep(keepAfterFailure, f'lock "{lockid.name}": keepAfterFailure', self.place)
         if mode not in _MODES:
             hint = 'modes are "counting" and "exclusive"'
             mistake(f'lock "{lockid.name}": unknown mode {mode!r} of access', hint, self.place)
@@ -174,21 +182,23 @@ class LockAccess:
     def on(self, worker: str) -> Access:
         """The core's access, for a build on that worker."""
         mode = "exclusive" if self.mode == "exclusive" else "counting"
-        return Access(self.lockid.key(worker), mode, self.count)  # type: ignore[arg-type]
+        return Access(self.lockid.key(worker), mode, self.count, self.keepAfterFailure)  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:
-        """Same lock, mode and count."""
-        if not isinstance(other, LockAccess):
-            return False
-        return (self.lockid, self.mode, self.count) == (other.lockid, other.mode, other.count)
+        """Same lock, mode, count and time that it is kept."""
+        return isinstance(other, LockAccess) and self._told() == other._told()
+
+    def _told(self) -> tuple[BaseLock, str, int, float]:
+        return (self.lockid, self.mode, self.count, self.keepAfterFailure)
 
     def __hash__(self) -> int:
         """As equality has it."""
-        return hash((self.lockid, self.mode, self.count))
+        return hash(self._told())
 
     def __repr__(self) -> str:
         """As it is written in a configuration."""
-        return f"{self.lockid!r}.access({self.mode!r}, {self.count})"
+        kept = f", keepAfterFailure={self.keepAfterFailure:g}" if self.keepAfterFailure else ""
+        return f"{self.lockid!r}.access({self.mode!r}, {self.count}{kept})"
 
 
 def _limit(value: Any, what: str, place: Place, most: int = MAX_UNITS) -> int:
@@ -200,6 +210,15 @@ def _limit(value: Any, what: str, place: Place, most: int = MAX_UNITS) -> int:
     else:
         return value
     return 1
+
+
+def _keep(value: Any, what: str, place: Place) -> float:
+    """For how many seconds a lock is kept; 0 after reporting a wrong value."""
+    seconds = 0.0 if value is None else seconds_of(value)
+    if seconds is None or seconds > MAX_BOOKING_SECONDS or (value is not None and not seconds):
+        mistake(f"{what} must be a time above 0 and at most {MAX_BOOKING_SECONDS:g} s, not {value!r}", HOW, place)
+        return 0.0
+    return seconds
 
 
 def as_accesses(locks: Any, what: str = "locks=", place: Place | None = None) -> list[LockAccess]:

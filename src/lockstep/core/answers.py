@@ -37,7 +37,10 @@ def booking_party(ticket: int, who: str, reason: str) -> Party:
 
 
 class Holder(Struct, kw_only=True, frozen=True):
-    """A hold of one lock. `since` is Unix time; None if it is not known, being older than the store's schema."""
+    """A hold of one lock. `since` is Unix time; None if it is not known, being older than the store's schema.
+
+    `until` is when a booking ends, None if it has no end; `leased`: a program has it, which must have stopped before.
+    """
 
     by: Party
     hold: int
@@ -45,6 +48,8 @@ class Holder(Struct, kw_only=True, frozen=True):
     exclusive: bool
     fence: int
     since: float | None
+    until: float | None = None
+    leased: bool = False
 
 
 class Kept(Struct, kw_only=True, frozen=True):

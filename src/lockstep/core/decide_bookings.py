@@ -258,6 +258,9 @@ def steal_asked(draft: Draft, event: e.StealAsked) -> None:
         draft.reply(event.token, error=error)
         return
     ticket = add(draft, event.wish) if event.wish is not None else 0
+    waiting = draft.state.bookings.get(event.ticket)
+    if waiting is not None and waiting.state == "waiting":
+        end(draft, waiting, "cancelled", event.who, event.reason)
     for hold in victims:
         _rob(draft, hold, event)
     draft.reply(event.token, ticket)
@@ -268,9 +271,9 @@ def _victims(draft: Draft, event: e.StealAsked) -> tuple[list[Hold], str]:
     state = draft.state
     if event.lock is None:
         booking = state.bookings.get(event.ticket)
-        if booking is None or booking.state == "waiting":
-            return [], f"There is no booking {event.ticket} that holds anything."
-        return [state.allocator.holds[booking.hold]], ""
+        if booking is None:
+            return [], f"There is no booking {event.ticket}, or it has ended."
+        return [] if booking.state == "waiting" else [state.allocator.holds[booking.hold]], ""
     holds = state.allocator.reasons.holders(event.lock)
     if event.hold:
         holds = [hold for hold in holds if hold.id == event.hold]

@@ -134,6 +134,7 @@ class Reasons:
         return found
 
     def _holder(self, key: LockKey, hold: Hold) -> Holder:
+        booking = self.state.bookings.get(hold.ticket)
         position, access = next((i, a) for i, a in enumerate(hold.alternative.accesses) if a.lock == key)
         return Holder(
             by=self.party(hold.ticket),
@@ -142,6 +143,8 @@ class Reasons:
             exclusive=access.mode == "exclusive",
             fence=hold.fences[position],
             since=self.held_since(hold),
+            until=(booking.ends_at or None) if booking is not None else None,
+            leased=booking is not None and bool(booking.wish.lease),
         )
 
     def lock(self, key: LockKey, shown: int | None = None) -> LockView:

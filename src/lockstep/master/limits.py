@@ -61,3 +61,12 @@ HOOK_TIMEOUT: Final = 60.0
 
 SECRET_TIMEOUT: Final = 30.0
 """Seconds that providers may take to answer with the secrets of one command."""
+
+MAX_NOTICES: Final = 50
+"""Notices about bookings that are on their way at once; more are not sent."""
+
+NOTICE_TIMEOUT: Final = 10.0
+"""Seconds that the sending of a notice may take."""
+
+NOTICE_SOON: Final = 600.0
+"""So many seconds before its end a booking is said to end soon; of a shorter one, the last tenth."""

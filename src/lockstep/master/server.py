@@ -25,6 +25,7 @@ from lockstep.master.house import House
 from lockstep.master.listening import Listening
 from lockstep.master.local_workers import LocalWorkers
 from lockstep.master.loop import Loop
+from lockstep.master.notices import Notices
 from lockstep.master.polling import Polling
 from lockstep.master.scheduling import Scheduling
 from lockstep.storage.queries import Queries
@@ -97,6 +98,7 @@ class Server:
         await self.listening.start(self._addresses)
         self.port = self.listening.port
         self.house.spawn(self.agents.ask_for_life())
+        self.notices = Notices(self.house)
         self.scheduling = Scheduling(self.house)
         self.polling = Polling(self.house)
         await self.scheduling.start()

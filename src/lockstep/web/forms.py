@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from lockstep.core.errors import WrongFieldsError
-from lockstep.web import actions, rest, views
+from lockstep.web import actions, bookings, rest, views
 from lockstep.web.door import Door
 
 Form = list[tuple[str, str]]
@@ -86,6 +86,18 @@ async def _rebuild(door: Door, ids: Mapping[str, str], form: Form) -> str:
     return await _requested(door, await actions.rebuild(door, build, _texts(form, "reason")))
 
 
+async def _end_booking(door: Door, ids: Mapping[str, str], form: Form) -> str:
+    """Release a booking; what a program wants or has is taken away from it."""
+    ticket = (await actions.find(door, rest.booking, ids))["bookingid"]
+    booking = door.state.bookings.get(ticket)
+    if booking is None or not booking.wish.key:
+        await bookings.release(door, ticket, {})
+    else:
+        reason = "cancelled on a page" if booking.state == "waiting" else ""
+        await bookings.steal_booking(door, ticket, {"reason": reason, **_texts(form, "reason")})
+    return ""
+
+
 def _pause(*, paused: bool) -> Act:
     async def act(door: Door, ids: Mapping[str, str], form: Form) -> str:
         worker = await actions.find(door, rest.worker, ids)
@@ -128,6 +140,7 @@ FORMS: Final[dict[str, Act]] = {
     "/requests/{brid:str}/priority": _priority,
     "/builds/{build:str}/stop": _stop,
     "/builds/{build:str}/rebuild": _rebuild,
+    "/bookings/{booking:str}/end": _end_booking,
     "/workers/{worker:str}/pause": _pause(paused=True),
     "/workers/{worker:str}/unpause": _pause(paused=False),
     "/workers/{worker:str}/dead": _dead,
