@@ -80,6 +80,10 @@ class Loop:
         self._performer = performer
         self._take(first)
 
+    def load(self) -> tuple[int, int]:
+        """How many events wait to be decided, and how many batches are being stored."""
+        return len(self._inbox), len(self._flights)
+
     # --- events
 
     def post(self, event: e.Event) -> None:

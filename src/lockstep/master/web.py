@@ -54,6 +54,15 @@ class ServerDoor:
     def reads(self) -> Queries:
         return self._server.reads
 
+    def load(self) -> Sequence[tuple[str, str, float, str]]:
+        waiting, flying = self._server.loop.load()
+        commits = self._server.writer.commits
+        return (
+            ("inbox_events", "Events that wait to be decided.", waiting, "gauge"),
+            ("batches_flying", "Batches of facts that are being stored.", flying, "gauge"),
+            ("commits", "Transactions of the store.", commits, "counter"),
+        )
+
     async def ask(self, event: Event) -> Any:
         return await self._server.loop.ask(event)
 

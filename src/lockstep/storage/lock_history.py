@@ -50,9 +50,16 @@ def history(reader: Reader, name: str, limit: int, offset: int) -> list[Item]:
 
 
 def after(reader: Reader, number: int, limit: int) -> list[tuple[Any, ...]]:
-    """What happened after that fact: number, event, kind, name, worker and seconds, the oldest first."""
+    """What happened after that fact: number, event, kind, name, worker and seconds, the oldest first.
+
+    What one fact has said is never torn apart, so it may be fewer.
+    """
     sql = "SELECT number, event, kind, name, worker, seconds FROM lock_events WHERE number > ? ORDER BY number"
-    return reader.rows(f"{sql} LIMIT {limit}", (number,))
+    rows = reader.rows(f"{sql} LIMIT {limit}", (number,))
+    if len(rows) == limit:
+        whole = [row for row in rows if row[0] != rows[-1][0]]
+        return whole or reader.rows(sql.replace("> ?", "= ?"), (rows[-1][0],))
+    return rows
 
 
 def _item(row: tuple[Any, ...]) -> Item:

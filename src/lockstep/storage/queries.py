@@ -291,6 +291,15 @@ class Queries:
         with self._reader() as reader:
             return past.use(reader, name, start, now, held)
 
+    def lock_events_after(self, number: int, limit: int) -> list[tuple[Any, ...]]:
+        """What happened at locks after a fact: number, event, the lock's kind, name and worker, seconds.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._reader() as reader:
+            return past.after(reader, number, limit)
+
     def courses(self, builderid: int, workers: Mapping[int, str], most: int) -> list[Course]:
         """How the last builds of a builder went, for forecasts. See `courses.py`.
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from lockstep.web.door import Door
 from lockstep.web.guard import Guard, Receive, Rights, Scope, Send
 from lockstep.web.live import Hub
+from lockstep.web.metrics import Metrics
 
 
 class WebApp:
@@ -17,6 +18,7 @@ class WebApp:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._hub = Hub(door)
+        self._metrics = Metrics(door)
         self._guard: Guard | None = None
         self._making = asyncio.Lock()
 
@@ -31,7 +33,7 @@ class WebApp:
         """Load everything that serving needs."""
         async with self._making:
             if self._guard is None:
-                self._guard = await asyncio.to_thread(_make, self._door, self._hub)
+                self._guard = await asyncio.to_thread(_make, self._door, self._hub, self._metrics)
 
     def close(self) -> None:
         """The server stops: end all event streams."""
@@ -51,11 +53,11 @@ def with_whole_names(scope: Scope) -> Scope:
     return {**scope, "path": path}
 
 
-def _make(door: Door, hub: Hub) -> Guard:
+def _make(door: Door, hub: Hub, metrics: Metrics) -> Guard:
     from lockstep.web.site import make_site
 
     rights = Rights(door)
-    return Guard(door, rights, make_site(door, hub, rights))
+    return Guard(door, rights, make_site(door, hub, rights, metrics))
 
 
 def create_app(door: Door) -> WebApp:

@@ -63,6 +63,9 @@ class Door(Protocol):
     def forecasts(self) -> Forecasts:
         """When what waits is expected to start."""
 
+    def load(self) -> Sequence[tuple[str, str, float, str]]:
+        """How busy the server is, for metrics: name, what it says, value, `gauge` or `counter`."""
+
     async def ask(self, event: Event) -> Any:
         """Put an event into the inbox and wait until what follows is stored. Raises `RefusedError`."""
 

@@ -94,3 +94,9 @@ FORECAST_CHEAP: Final = 0.25
 
 FORECAST_SHARE: Final = 0.05
 """The part of the time that forecasts which are not cheap may take while somebody looks at them."""
+
+METRICS_LOCKS: Final = 500
+"""Locks that metrics tell apart; all others are told of together."""
+
+METRICS_EVENTS: Final = 10_000
+"""Events of locks that metrics read at once."""

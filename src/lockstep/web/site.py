@@ -3,8 +3,9 @@
 import logging
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
 
 from lockstep.core.errors import AwayError, RefusedError
 from lockstep.storage.errors import StoreError
@@ -16,12 +17,13 @@ from lockstep.web.drawing import Painter, load_assets
 from lockstep.web.guard import App, Rights
 from lockstep.web.limits import MAX_BODY
 from lockstep.web.live import Hub
+from lockstep.web.metrics import Metrics
 from lockstep.web.pages import Pages
 
 log = logging.getLogger(__name__)
 
 
-def make_site(door: Door, hub: Hub, rights: Rights) -> App:
+def make_site(door: Door, hub: Hub, rights: Rights, metrics: Metrics) -> App:
     """All routes of a server."""
     painter = Painter(door, load_assets())
     if not painter.alive:
@@ -37,13 +39,22 @@ def make_site(door: Door, hub: Hub, rights: Rights) -> App:
         return api.reply({"error": text}, status) if path.startswith("/api/") else pages.failed(request, status, text)
 
     site: Any = Litestar(
-        [*api.routes(door, hub), *pages.routes()],
+        [*api.routes(door, hub), *pages.routes(), _metrics(metrics)],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
         exception_handlers={Exception: failed},
     )
     return site  # type: ignore[no-any-return]
+
+
+def _metrics(metrics: Metrics) -> HTTPRouteHandler:
+    @get("/metrics", status_code=200)
+    async def handle() -> Response[bytes]:
+        text, kind = await metrics.text()
+        return Response(text, media_type=kind, headers=api.NO_STORE)
+
+    return handle
 
 
 def sentence_of(error: Exception, path: str) -> tuple[int, str]:
