@@ -5,6 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from lockstep.core.allocation import Allocator
+from lockstep.core.forecast import Going, Phase
+from lockstep.core.nouns import Access, Alternative, Claim, LockKey, Need
+from lockstep.web.forecasting import Place, Question, forecast
+
 from .serving import Running, running
 
 
@@ -45,12 +50,12 @@ def test_L70_forecasts_begin_when_builders_have_a_history(ci: Running) -> None:
     second = ci.force("wanter")
     expected = [ci.one(f"buildrequests/{brid}/why")["expected"] for brid in (wanter, second)]
     for told in expected:
-        assert re.fullmatch(r"Expected to start in about .+ \(.+ to .+\)\.", told["sentence"])
+        assert re.fullmatch(r"Expected to start (at any moment|in about .+ \(.+ to .+\))\.", told["sentence"])
         assert told["earliest"] <= told["at"] <= told["latest"]
     assert expected[0]["at"] < expected[1]["at"]
     waiting = ci.get("claims", state="waiting")["claims"]
     assert all(claim["why"]["expected"]["at"] for claim in waiting)
-    assert "Expected to start in about" in ci.http.get("/").text
+    assert "Expected to start" in ci.http.get("/").text
     assert 'id="expected"' in ci.http.get(f"/requests/{second}").text
     end(ci, holder, wanter, second)
 
@@ -71,3 +76,28 @@ def test_what_cannot_start_has_no_forecast(ci: Running) -> None:
     why = ci.one(f"buildrequests/{brid}/why")
     assert (why["can_start"], why["expected"]) == (False, None)
     ci.call(f"buildrequests/{brid}", "cancel")
+
+
+def test_L70_the_sentence_gives_the_median_and_the_range() -> None:
+    """Of one build whose earlier ones took 10, 12, … 50 minutes, another waits for its end."""
+    allocator = Allocator()
+    db = LockKey("master", "db")
+    allocator.set_lock(db, 1)
+    for ticket in (1, 2, 3):
+        allocator.submit(Claim(ticket, Need((Alternative("", (Access(db),)),)), ticket))
+    (grant,) = allocator.decide()
+    place = Place("slow", 0, 0.0, Going(1, grant.hold))
+    asked = Question(1000.0, allocator.snapshot(), (place,), (), {2: "slow", 3: "new"}, {}, {}, {})
+    courses = [(Phase(60.0 * minutes),) for minutes in range(10, 51)]
+    found = forecast(asked, {"slow": courses}, lambda: 0.0)
+    told = re.fullmatch(r"Expected to start in about (\d+) min \((\d+) min to (\d+) min\)\.", found[2].sentence)
+    assert told is not None
+    low, middle, high = int(told[2]), int(told[1]), int(told[3])
+    assert 10 <= low < 20 < middle < 40 < high <= 50
+    assert found[2].at == pytest.approx(1000 + 60 * middle, abs=60)
+    assert found[3].at == pytest.approx(1000 + 120 * middle, abs=1200)
+    assert forecast(asked, {"slow": courses}, lambda: 0.0) == found
+    clock = iter(range(0, 1000, 10))
+    few = forecast(asked, {"slow": courses}, lambda: float(next(clock)))  # time is over at once: three futures
+    assert few[2].earliest <= few[2].at <= few[2].latest
+    assert "no build of new and slow has ended" in forecast(asked, {}, lambda: 0.0)[2].sentence

@@ -29,6 +29,7 @@ from lockstep.web.limits import (
     FORECAST_RUNS,
     FORECAST_SECONDS,
     FORECAST_SHARE,
+    FORECAST_SOON,
 )
 
 
@@ -144,6 +145,8 @@ def _expected(asked: Question, ticket: int, found: Sequence[Mapping[int, float]]
     if middle < FORECAST_HORIZON:
         until = f"{span(high)}" if high < FORECAST_HORIZON else "much later"
         sentence = f"Expected to start in about {span(middle)} ({span(low)} to {until})."
+        if high < FORECAST_SOON:
+            sentence = "Expected to start at any moment."
         last = asked.at + high if high < FORECAST_HORIZON else None
         return Expected(sentence=sentence, at=asked.at + middle, earliest=asked.at + low, latest=last)
     if unknown:

@@ -83,6 +83,9 @@ FORECAST_HORIZON: Final = 7 * 86400.0
 FORECAST_BUILDS: Final = 50
 """Builds of a builder that say how long its next one takes: the last."""
 
+FORECAST_SOON: Final = 5.0
+"""Seconds that are no more than a moment, when something is expected to start."""
+
 FORECAST_PATIENCE: Final = 3.0
 """Seconds that a page or answer waits for a forecast; without one it gives the last."""
 
