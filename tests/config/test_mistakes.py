@@ -200,6 +200,13 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
         ("util.MasterLock('a', maxCount=2**40 + 1)", 'MasterLock "a": maxCount must be at most 1099511627776'),
         ("util.MasterLock('a', maxOvertakes=1001)", 'MasterLock "a": maxOvertakes must be at most 1000, not 1001'),
         (
+            "util.MasterLock('a', lease=0.1)",
+            'MasterLock "a": lease must be a number of seconds from 1 to 86400, or None',
+        ),
+        ("util.WorkerLock('a', lease=True)", 'WorkerLock "a": lease must be a number of seconds'),
+        ("worker.Worker('a', 'b', lease='long')", 'Worker "a": lease must be a number of seconds'),
+        ("worker.Worker('a', 'b', lease=None, assumeDeadAfter=9)", 'Worker "a": lease=None waits for ever'),
+        (
             "util.MasterLock('a').access('exclusive', keepAfterFailure='soon')",
             'lock "a": keepAfterFailure must be a time',
         ),

@@ -410,3 +410,30 @@ def test_other_programs_acquire_renew_and_release_through_the_api(stage: Stage) 
     told = json.dumps([scene.all("bookings"), scene.lock("database")])
     assert made["key"] not in told
     assert "key" not in scene.all("bookings")[0]
+
+
+def test_L61_what_a_lock_waits_for_without_end_a_person_ends(stage: Stage) -> None:
+    scene = stage(
+        """
+        db = util.MasterLock('database', lease=None)
+        c['workers'] = workers('w1', 'w2')
+        c['builders'] = [build('b', gate('go'), locks=[db.access('exclusive')]),
+                         build('plain', gate('go'), on='w2')]
+        """
+    )
+    for name in ("w1", "w2"):
+        scene.agent(name, lease=1.0)
+    (brid,) = scene.force("b")
+    (plain,) = scene.force("plain")
+    scene.running("b-1-go")
+    scene.running("plain-1-go")
+    for name in ("w1", "w2"):
+        scene.agents[name].kill()
+    scene.fact("RequestPutBack", brid=plain)  # its lease and the margin are over
+    assert not scene.facts.of("RequestPutBack", brid=brid)
+    assert "out of reach" in scene.why(brid)["sentence"]
+    done = scene.cli("workers", "--dead", "w1")
+    assert (done.returncode, done.stdout) == (0, "Worker 'w1' is given up.\n")
+    scene.fact("RequestPutBack", brid=brid)
+    again = scene.cli("workers", "--dead", "w1")
+    assert (again.returncode, "not out of reach" in again.stderr) == (4, True)

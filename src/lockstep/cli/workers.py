@@ -3,18 +3,27 @@
 import click
 
 from lockstep.cli import show
-from lockstep.cli.client import Client, server_options
+from lockstep.cli.client import Client, person, quoted, server_options
 
 
 @click.command("workers", short_help="List the workers.")
+@click.option("--dead", metavar="NAME", help="Say that nothing runs any more on this worker, which is out of reach.")
 @server_options
-def command(client: Client, as_json: bool) -> int:
+def command(client: Client, dead: str | None, as_json: bool) -> int:
     """List the workers: whether each is connected, and what runs there.
 
+    With --dead NAME you take the responsibility that nothing of a lost worker runs on: its builds are put back, and its
+    locks are given on at once.
+
     \b
-    Example:
+    Examples:
       lockstep workers
+      lockstep workers --dead bot-7
     """
+    if dead is not None:
+        client.call(f"workers/{quoted(dead)}", "declare_dead", owner=person())
+        click.echo(f"Worker '{dead}' is given up.")
+        return 0
     workers = client.all("workers", order="name")
     if as_json:
         show.as_json(workers)

@@ -58,6 +58,7 @@ class Config:
             workers=tuple(worker.setup() for worker in self.workers.values()),
             builders=builders,
             locks=self.needs.lock_setups(self.builders.values()),
+            leases=self.needs.leases(self.builders.values()),
             schedulers=tuple(self._scheduler_setup(scheduler) for scheduler in self.schedulers.values()),
             sources=tuple(self.change_sources),
         )

@@ -21,21 +21,56 @@ from lockstep.config.errors import (
 )
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
 from lockstep.core.durations import HOW, seconds_of
-from lockstep.core.limits import MAX_BOOKING_SECONDS, MAX_LOCK_NAME, MAX_OVERTAKES, MAX_UNITS
+from lockstep.core.limits import (
+    MAX_BOOKING_SECONDS,
+    MAX_LEASE,
+    MAX_LOCK_NAME,
+    MAX_OVERTAKES,
+    MAX_UNITS,
+    MIN_LEASE,
+)
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
-from lockstep.core.values import LockSetup
+from lockstep.core.values import FOR_EVER, LockSetup
 
 _MODES = ("counting", "exclusive")
+AS_ANNOUNCED = "as the worker says"
+"""The default of `lease=`."""
+
+
+def patience_of(lease: Any, what: str, place: Place) -> float:
+    """A `lease=` as the core has it: seconds, FOR_EVER for None, 0 if it is not given or wrong."""
+    if lease is None:
+        return FOR_EVER
+    if lease == AS_ANNOUNCED:
+        return 0.0
+    if isinstance(lease, int | float) and not isinstance(lease, bool) and MIN_LEASE <= lease <= MAX_LEASE:
+        return float(lease)
+    hint = "None keeps what is held until the worker is back, or a person says that it is dead"
+    mistake(
+        f"{what} must be a number of seconds from {MIN_LEASE:g} to {MAX_LEASE:g}, or None, not {lease!r}", hint, place
+    )
+    return 0.0
 
 
 class BaseLock:
     """What both kinds of lock share: a name, a limit, and the place where it was made. Known by kind and name (L7)."""
 
     kind: str = ""
-    _keywords: tuple[str, ...] = ("name", "maxCount", "maxOvertakes")
+    _keywords: tuple[str, ...] = ("name", "maxCount", "maxOvertakes", "lease")
 
-    def __init__(self, name: str, maxCount: int = 1, maxOvertakes: int = DEFAULT_MAX_OVERTAKES, **unknown: Any) -> None:
-        """Make a lock of that name with `maxCount` units. `maxOvertakes=0` serves in strict order (L42)."""
+    def __init__(
+        self,
+        name: str,
+        maxCount: int = 1,
+        maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
+        lease: Any = AS_ANNOUNCED,
+        **unknown: Any,
+    ) -> None:
+        """Make a lock of that name with `maxCount` units. `maxOvertakes=0` serves in strict order (L42).
+
+        `lease`: so many seconds at least a hold of it waits for a worker that is out of reach; None: until that is
+        back, or a person says that nothing runs there (L61).
+        """
         self.place = here()
         what = type(self).__name__
         self.name = named(name, what, self.place)
@@ -45,6 +80,7 @@ class BaseLock:
             self.name = NO_NAME
         self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
         self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
+        self.patience = patience_of(lease, f'{what} "{self.name}": lease', self.place)
         check_keywords(what, unknown, self._keywords, place=self.place)
         announce(self)
 
@@ -96,7 +132,7 @@ class WorkerLock(BaseLock):
     """One lock per worker; `maxCountForWorker` gives some workers a limit of their own."""
 
     kind = "worker"
-    _keywords = ("name", "maxCount", "maxCountForWorker", "maxOvertakes")
+    _keywords = ("name", "maxCount", "maxCountForWorker", "maxOvertakes", "lease")
 
     def __init__(
         self,
@@ -104,10 +140,11 @@ class WorkerLock(BaseLock):
         maxCount: int = 1,
         maxCountForWorker: Any = None,
         maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
+        lease: Any = AS_ANNOUNCED,
         **unknown: Any,
     ) -> None:
         """Make a lock of which each worker has one of its own."""
-        super().__init__(name, maxCount, maxOvertakes, **unknown)
+        super().__init__(name, maxCount, maxOvertakes, lease, **unknown)
         self.maxCountForWorker: dict[str, int] = {}
         if maxCountForWorker is None:
             return
@@ -130,7 +167,7 @@ class WorkerLock(BaseLock):
 class SlaveLock(WorkerLock):
     """The old name of `WorkerLock`."""
 
-    _keywords = ("name", "maxCount", "maxCountForSlave", "maxOvertakes")
+    _keywords = ("name", "maxCount", "maxCountForSlave", "maxOvertakes", "lease")
 
     def __init__(
         self,
@@ -138,10 +175,11 @@ class SlaveLock(WorkerLock):
         maxCount: int = 1,
         maxCountForSlave: Any = None,
         maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
+        lease: Any = AS_ANNOUNCED,
         **unknown: Any,
     ) -> None:
         """Make a `WorkerLock` in the old spelling."""
-        super().__init__(name, maxCount, maxCountForSlave, maxOvertakes, **unknown)
+        super().__init__(name, maxCount, maxCountForSlave, maxOvertakes, lease, **unknown)
 
 
 class LockAccess:
@@ -286,6 +324,11 @@ class LockTable:
         limit = min(one.limit(worker) for one in same)
         return LockSetup(lock.key(worker), limit, min(one.maxOvertakes for one in same))
 
+    def lease(self, key: LockKey) -> float:
+        """The longest lease that objects of this lock have, 0 if none has one."""
+        found = [one.patience for one in self._locks.get((key.kind, key.name), ())]
+        return FOR_EVER if FOR_EVER in found else max(found, default=0.0)
+
     def tells(self, lock: BaseLock) -> bool:
         """Whether the limits of this object are news: a lock that is not here, or other limits than any here."""
         return not any(_limits(lock) == _limits(other) for other in self._locks.get((lock.kind, lock.name), ()))
@@ -311,4 +354,4 @@ class LockTable:
 def _limits(lock: BaseLock) -> tuple[Any, ...]:
     """All that two objects of one lock may disagree about."""
     per_worker = sorted(lock.maxCountForWorker.items()) if isinstance(lock, WorkerLock) else []
-    return (lock.maxCount, per_worker, lock.maxOvertakes)
+    return (lock.maxCount, per_worker, lock.maxOvertakes, lock.patience)

@@ -14,7 +14,7 @@ from lockstep.config.rendering import Properties, has_renderables, render
 from lockstep.config.workers import Worker
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
-from lockstep.core.values import LockSetup
+from lockstep.core.values import LockLease, LockSetup
 
 DYNAMIC = ("canStartBuild", "nextWorker")
 """Hooks of a builder that choose among its workers (L24a): with one, the core gets no need at configuration time."""
@@ -142,6 +142,11 @@ class Needs:
                 key = builddir_key(builder, name)
                 setups[key] = LockSetup(key, 1)
         return tuple(setups.values())
+
+    def leases(self, builders: Iterable[BuilderConfig]) -> tuple[LockLease, ...]:
+        """The leases of those locks that have one (L61)."""
+        found = ((lock.key, self.table.lease(lock.key)) for lock in self.lock_setups(builders))
+        return tuple(LockLease(key, seconds) for key, seconds in found if seconds)
 
 
 def unrendered(locks: Any) -> list[Any]:

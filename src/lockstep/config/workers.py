@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lockstep.config.errors import check_keywords, here, mistake, named, note, plain
+from lockstep.config.locks import AS_ANNOUNCED, patience_of
 from lockstep.config.properties import Properties, is_renderable, render_now
 from lockstep.config.secrets import substitute
 from lockstep.core.limits import MAX_UNITS
-from lockstep.core.values import WorkerSetup
+from lockstep.core.values import FOR_EVER, WorkerSetup
 
 DEFAULT_LEASE = 60.0
 _KEYWORDS = (
@@ -34,7 +35,8 @@ class Worker:
     """A worker that connects to the server with its name and password.
 
     `max_builds` None: as many builds at once as there are. `locks` are claimed by every build that runs there (L22).
-    `lease` (seconds) and `assumeDeadAfter`: see L61; None for the defaults.
+    `lease`: so many seconds at least it is waited for when it is out of reach, never less than it announces itself;
+    None: until it is back, or a person says that it is dead. `assumeDeadAfter`: see L61.
     """
 
     local = False
@@ -52,7 +54,7 @@ class Worker:
         locks: Any = None,
         keepalive_interval: Any = None,
         machine_name: Any = None,
-        lease: float | None = None,
+        lease: Any = AS_ANNOUNCED,
         assumeDeadAfter: float | None = None,
         **unknown: Any,
     ) -> None:
@@ -70,8 +72,11 @@ class Worker:
             text = f"{what}: max_builds must be a whole number from 1 to {MAX_UNITS}, not {max_builds!r}"
             mistake(text, place=self.place)
             self.max_builds = None
-        self.lease = _seconds(lease, f"{what}: lease", self.place)
+        self.patience = patience_of(lease, f"{what}: lease", self.place)
+        self.lease = self.patience if self.patience > 0 else DEFAULT_LEASE
         self.assumeDeadAfter = _seconds(assumeDeadAfter, f"{what}: assumeDeadAfter", self.place)
+        if self.patience == FOR_EVER and self.assumeDeadAfter is not None:
+            mistake(f"{what}: lease=None waits for ever, and assumeDeadAfter does not", "leave one out", self.place)
         self.properties = _dictionary(properties, f"{what}: properties", self.place)
         self.defaultProperties = _dictionary(defaultProperties, f"{what}: defaultProperties", self.place)
         self._without_effect(what, notify_on_missing, missing_timeout, keepalive_interval)
@@ -100,8 +105,7 @@ class Worker:
 
     def setup(self) -> WorkerSetup:
         """What the core knows of it."""
-        lease = DEFAULT_LEASE if self.lease is None else self.lease
-        return WorkerSetup(name=self.name, max_builds=self.max_builds, lease=lease)
+        return WorkerSetup(name=self.name, max_builds=self.max_builds, lease=self.lease, patience=self.patience)
 
     def __repr__(self) -> str:
         """The name; never the password."""

@@ -12,6 +12,8 @@ from lockstep.core.draft import Draft
 from lockstep.core.limits import LEASE_MARGIN
 from lockstep.core.nouns import Result
 from lockstep.core.records import Worker
+from lockstep.core.state import State
+from lockstep.core.values import FOR_EVER
 
 
 def connected(draft: Draft, event: e.WorkerConnected) -> None:
@@ -59,9 +61,22 @@ def disconnected(draft: Draft, event: e.WorkerDisconnected) -> None:
 
 
 def watch_lease(draft: Draft, worker: Worker) -> None:
-    """Give an unreachable worker up when it has certainly stopped its commands (L61)."""
-    if worker.lease > 0:
-        draft.effect(x.ArmTimer(decide_builds.lease_timer(worker), worker.lease + LEASE_MARGIN))
+    """Give an unreachable worker up when it has certainly stopped its commands, and is not waited for (L61)."""
+    seconds = patience(draft.state, worker)
+    if worker.lease > 0 and seconds != FOR_EVER:
+        draft.effect(x.ArmTimer(decide_builds.lease_timer(worker), seconds + LEASE_MARGIN))
+
+
+def patience(state: State, worker: Worker) -> float:
+    """How long an unreachable worker is waited for, or FOR_EVER: the longest of what it announced, what it was given,
+    and what the locks were given that its builds hold or need (L61).
+    """
+    owners = {state.builds[buildid].ticket for buildid in state.builds_on.get(worker.name, ())}
+    held = {a.lock for h in state.allocator.holds.values() if h.owner in owners for a in h.alternative.accesses}
+    found = [worker.lease]
+    found += [each.patience for each in state.setup.workers if each.name == worker.name]
+    found += [each.seconds for each in state.setup.leases if each.key in held]
+    return FOR_EVER if FOR_EVER in found else max(found)
 
 
 def pause_asked(draft: Draft, event: e.WorkerPauseAsked) -> None:
@@ -92,7 +107,7 @@ def timer_fired(draft: Draft, event: e.TimerFired) -> None:
         session, _, name = rest.partition(":")
         worker = draft.state.workers.get(name)
         if worker is not None and worker.state == "unreachable" and str(worker.session) == session:
-            _give_up(draft, worker, f"out of touch for longer than its lease of {worker.lease:g} s")
+            _give_up(draft, worker, f"out of touch for longer than {patience(draft.state, worker):g} s")
     elif kind == "sleep":
         buildid, number, call = (int(part) for part in rest.split("."))
         step = draft.state.step(buildid, number)

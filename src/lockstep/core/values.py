@@ -4,7 +4,7 @@ Only frozen records live here. The nouns of locks are in `nouns.py`, what a step
 """
 
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
@@ -137,12 +137,28 @@ class LockSetup(Struct, frozen=True):
     max_overtakes: int = DEFAULT_MAX_OVERTAKES
 
 
+class LockLease(Struct, frozen=True):
+    """So many seconds at least, or `FOR_EVER`, a hold of this lock waits for a worker that is out of reach (L61)."""
+
+    key: LockKey
+    seconds: float
+
+
+FOR_EVER: Final = -1.0
+"""A lease that ends when the worker is back, or when a person says that nothing runs there."""
+
+
 class WorkerSetup(Struct, frozen=True, kw_only=True):
-    """A configured worker. `max_builds` None means no limit (L23). `lease` in seconds (L61)."""
+    """A configured worker. `max_builds` None means no limit (L23).
+
+    `lease` is what an agent is told that the server starts itself; `patience` is how long at least this worker is
+    waited for when it is out of reach, or `FOR_EVER`: never less than it has announced (L61).
+    """
 
     name: str
     max_builds: int | None = None
     lease: float = 60.0
+    patience: float = 0.0
 
 
 class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -229,6 +245,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerSetup, ...] = ()
     builders: tuple[BuilderSetup, ...] = ()
     locks: tuple[LockSetup, ...] = ()
+    leases: tuple[LockLease, ...] = ()
     schedulers: tuple[SchedulerSetup, ...] = ()
     sources: tuple[str, ...] = ()
     master_name: str = "lockstep"

@@ -15,7 +15,7 @@ from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
-from lockstep.core.values import BookingWish
+from lockstep.core.values import FOR_EVER, BookingWish
 from lockstep.sim.faults import demand
 from lockstep.sim.scenario import Act, Builder, Scenario
 
@@ -205,8 +205,12 @@ def with_people(scenario: Scenario, heal: float) -> Scenario:
         if r.random() < 0.3:
             kept = tuple(structs.replace(a, keep=r.uniform(5, 90)) for a in script.accesses)
             scripts[name] = structs.replace(script, accesses=kept)
+    machines = tuple(
+        structs.replace(each, setup=structs.replace(each.setup, patience=r.choice((0.0, 0.0, 5.0, 90.0, FOR_EVER))))
+        for each in scenario.machines
+    )
     acts.sort(key=lambda act: act.at)
-    return structs.replace(scenario, builders=tuple(builders), acts=tuple(acts), scripts=scripts)
+    return structs.replace(scenario, builders=tuple(builders), acts=tuple(acts), scripts=scripts, machines=machines)
 
 
 def _keeping(r: Random, builder: Builder) -> Builder:

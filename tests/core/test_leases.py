@@ -1,0 +1,54 @@
+"""How long a worker that is out of reach is waited for (L61): what it announced, what it and its locks were given."""
+
+import pytest
+from msgspec.structs import replace
+
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core.limits import LEASE_MARGIN
+from lockstep.core.recovery import resume
+from lockstep.core.values import FOR_EVER, LockLease, WorkerSetup
+
+from .driving import Hand, builder, lock, plan, setup, whole
+
+
+@pytest.mark.parametrize(
+    ("announced", "worker", "leases", "waits"),
+    [
+        (30.0, 0.0, {}, 30.0),
+        (30.0, 5.0, {}, 30.0),  # never less than the worker needs to stop what it runs
+        (30.0, 90.0, {}, 90.0),
+        (30.0, 0.0, {"db": 120.0}, 120.0),
+        (30.0, 200.0, {"db": 120.0}, 200.0),
+        (30.0, 0.0, {"step": 120.0}, 120.0),
+        (30.0, 0.0, {"other": 120.0}, 30.0),
+        (30.0, FOR_EVER, {}, None),
+        (30.0, 90.0, {"db": FOR_EVER}, None),
+        (0.0, 90.0, {"db": 120.0}, None),  # one that announces nothing may go on for ever
+    ],
+)
+def test_L61_the_longest_lease_counts(
+    announced: float, worker: float, leases: dict[str, float], waits: float | None
+) -> None:
+    first = setup(
+        builder("b", whole("db")),
+        builder("c", whole("other"), workers=("w2",)),
+        limits={"db": 1, "step": 1, "other": 1},
+        workers=(WorkerSetup(name="w1", patience=worker), WorkerSetup(name="w2")),
+    )
+    told = tuple(LockLease(lock(name), seconds) for name, seconds in leases.items())
+    hand = Hand(replace(first, leases=told), connect=())
+    hand.connect("w1", lease=announced)
+    hand.connect("w2")
+    hand.force("b")
+    hand.force("c")
+    hand.put(e.BuildPlanned(buildid=1, plans=(plan("use"),), properties={}))
+    hand.put(e.StepPrepared(buildid=1, number=1, name="use", accesses=(whole("step"),)))
+    hand.lose("w1")
+    armed = {effect.timer: effect.seconds for effect in hand.last.effects if isinstance(effect, x.ArmTimer)}
+    assert armed == ({} if waits is None else {"lease:1:w1": waits + LEASE_MARGIN})
+    effects = resume(hand.state, hand.now).effects
+    again = {effect.timer: effect.seconds for effect in effects if isinstance(effect, x.ArmTimer)}
+    assert again.get("lease:1:w1") == armed.get("lease:1:w1")
+    hand.put(e.WorkerDeclaredDead(worker="w1", who="ann"))
+    assert hand.state.builds_on.keys() == {"w2"}
