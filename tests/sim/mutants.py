@@ -11,6 +11,7 @@ from unittest.mock import patch
 from lockstep.core import (
     apply,
     decide,
+    decide_bookings,
     decide_builds,
     decide_calls,
     decide_requests,
@@ -330,6 +331,59 @@ def merged_without_its_place() -> Any:
     return patch.object(decide_requests, "_merge", merge)
 
 
+def program_robbed_at_once() -> Any:
+    """A lock is taken away from a program that still believes that it has it."""
+    return patch.object(decide_bookings, "take_away", decide_bookings.end)
+
+
+def late_lease_timer_believed() -> Any:
+    """A timer of a lease that was renewed meanwhile, heard late, ends the booking."""
+
+    right = decide_bookings.time_is_up
+
+    def time_is_up(draft: Any, timer: str) -> None:
+        what, _, rest = timer.partition(".")
+        booking = draft.state.bookings.get(int(rest.partition(".")[0]))
+        renewed = booking is not None and rest != f"{booking.ticket}.99999"  # that was never armed
+        right(draft, f"lease.{booking.ticket}.{booking.renewals}" if what == "lease" and renewed else timer)
+
+    return patch.object(decide_bookings, "time_is_up", time_is_up)
+
+
+def booking_lease_too_short() -> Any:
+    """A booking is lost before its owner must have noticed."""
+    return patch.object(decide_bookings, "LEASE_MARGIN", -4.0)
+
+
+def robbed_build_goes_on() -> Any:
+    """A build whose lock was taken away is not stopped."""
+    builds = _With(decide_builds, sentence_build=lambda *_: None)
+    return patch.object(decide_bookings, "decide_builds", builds)
+
+
+def kept_lock_has_an_old_fence() -> Any:
+    """What is kept after a failure has the fence of the build that failed."""
+    return patch.object(
+        decide_bookings, "f", _With(decide_bookings.f, HoldPassed=lambda **kw: f.HoldPassed(**kw | _less(kw)))
+    )
+
+
+def _less(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"fences": tuple(fence - 1 for fence in fields["fences"])}
+
+
+class _With:
+    """A module with something else in it."""
+
+    def __init__(self, module: Any, **other: Any) -> None:
+        self.__dict__ = {**vars(module), **other}
+
+
+def booking_forgotten_after_restart() -> Any:
+    """A new process does not know who has booked."""
+    return patch.object(recovery.decide_bookings, "resume", lambda *_: None)
+
+
 MUTANTS: tuple[Mutant, ...] = (
     rank_changes_nobody_who_waits,
     ranks_forgotten_after_restart,
@@ -358,6 +412,12 @@ MUTANTS: tuple[Mutant, ...] = (
     result_lost_in_a_crash,
     sleep_never_ends_after_a_crash,
     lost_command_counts_as_success,
+    program_robbed_at_once,
+    late_lease_timer_believed,
+    booking_lease_too_short,
+    robbed_build_goes_on,
+    kept_lock_has_an_old_fence,
+    booking_forgotten_after_restart,
 )
 
 
