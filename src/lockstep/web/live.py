@@ -36,6 +36,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.RingBroken,
     f.BookingAdded,
     f.BookingExtended,
+    f.BookingLeaving,
     f.HoldPassed,
     f.HoldStolen,
     f.BookingEnded,
