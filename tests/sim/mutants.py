@@ -15,6 +15,7 @@ from lockstep.core import (
     decide_builds,
     decide_calls,
     decide_requests,
+    decide_waits,
     decide_workers,
     effects,
     recovery,
@@ -384,7 +385,35 @@ def booking_forgotten_after_restart() -> Any:
     return patch.object(recovery.decide_bookings, "resume", lambda *_: None)
 
 
+def too_many_wait() -> Any:
+    """Whoever is too many waits on."""
+    return patch.object(decide_waits, "_thin_out", lambda *_: False)
+
+
+def skips_only_where_it_is_asked() -> Any:
+    """Who does not want to wait for a lock waits, if it was free when it asked."""
+    return patch.object(decide_waits, "_may_be_busier", lambda _, new: any(map(_asks, new)))
+
+
+def _asks(one: f.Numbered) -> bool:
+    return isinstance(one.fact, f.RequestAdded | f.StepStarted)
+
+
+def patience_begins_anew_with_each_process() -> Any:
+    """A new process does not know who gives up when."""
+    return patch.object(recovery, "decide_waits", _With(decide_waits, watch=lambda *_: None))
+
+
+def wait_timer_believed() -> Any:
+    """A claim never gives up."""
+    return patch.object(decide_waits, "time_is_up", lambda *_: None)
+
+
 MUTANTS: tuple[Mutant, ...] = (
+    too_many_wait,
+    skips_only_where_it_is_asked,
+    patience_begins_anew_with_each_process,
+    wait_timer_believed,
     rank_changes_nobody_who_waits,
     ranks_forgotten_after_restart,
     merged_without_its_place,

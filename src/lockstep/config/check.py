@@ -131,6 +131,8 @@ def _limits(lock: BaseLock) -> str:
     text = f"maxCount={lock.maxCount}"
     if isinstance(lock, WorkerLock) and lock.maxCountForWorker:
         text += f", maxCountForWorker={lock.maxCountForWorker}"
+    if lock.maxWaiting is not None:
+        text += f", maxWaiting={lock.maxWaiting}, whenFull={lock.whenFull!r}"
     return text
 
 

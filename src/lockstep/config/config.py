@@ -59,6 +59,7 @@ class Config:
             builders=builders,
             locks=self.needs.lock_setups(self.builders.values()),
             leases=self.needs.leases(self.builders.values()),
+            queues=self.table.queues(),
             schedulers=tuple(self._scheduler_setup(scheduler) for scheduler in self.schedulers.values()),
             sources=tuple(self.change_sources),
         )

@@ -19,6 +19,16 @@ from lockstep.config.errors import (
     mistake,
     named,
 )
+from lockstep.config.patience import (
+    ACCESS_KEYWORDS,
+    CANCEL_NEWEST,
+    CANCEL_OLDEST,
+    FIFO,
+    QUEUE_KEYWORDS,
+    check_order,
+    most_waiting,
+    patience,
+)
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
 from lockstep.core.durations import HOW, seconds_of
 from lockstep.core.limits import (
@@ -29,8 +39,8 @@ from lockstep.core.limits import (
     MAX_UNITS,
     MIN_LEASE,
 )
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
-from lockstep.core.values import FOR_EVER, LockSetup
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Patience
+from lockstep.core.values import FOR_EVER, LockSetup, QueueRule
 
 _MODES = ("counting", "exclusive")
 AS_ANNOUNCED = "as the worker says"
@@ -56,7 +66,7 @@ class BaseLock:
     """What both kinds of lock share: a name, a limit, and the place where it was made. Known by kind and name (L7)."""
 
     kind: str = ""
-    _keywords: tuple[str, ...] = ("name", "maxCount", "maxOvertakes", "lease")
+    _keywords: tuple[str, ...] = ("name", "maxCount", *QUEUE_KEYWORDS)
 
     def __init__(
         self,
@@ -64,12 +74,16 @@ class BaseLock:
         maxCount: int = 1,
         maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
         lease: Any = AS_ANNOUNCED,
+        maxWaiting: int | None = None,
+        whenFull: str | None = None,
+        order: str = FIFO,
         **unknown: Any,
     ) -> None:
         """Make a lock of that name with `maxCount` units. `maxOvertakes=0` serves in strict order (L42).
 
         `lease`: so many seconds at least a hold of it waits for a worker that is out of reach; None: until that is
-        back, or a person says that nothing runs there (L61).
+        back, or a person says that nothing runs there (L61). At most `maxWaiting` requests wait for it; `whenFull` says
+        who is cancelled then: `cancelOldest` keeps the latest.
         """
         self.place = here()
         what = type(self).__name__
@@ -80,18 +94,32 @@ class BaseLock:
             self.name = NO_NAME
         self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
         self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
-        self.patience = patience_of(lease, f'{what} "{self.name}": lease', self.place)
+        self.lease = patience_of(lease, f'{what} "{self.name}": lease', self.place)
+        self.maxWaiting = most_waiting(maxWaiting, whenFull, f'{what} "{self.name}"', self.place)
+        self.whenFull = whenFull if self.maxWaiting is not None and whenFull else CANCEL_OLDEST
+        check_order(order, f'{what} "{self.name}"', self.place)
         check_keywords(what, unknown, self._keywords, place=self.place)
         announce(self)
 
-    def access(self, mode: str, count: int = 1, keepAfterFailure: Any = None, **unknown: Any) -> "LockAccess":
+    def access(
+        self,
+        mode: str,
+        count: int = 1,
+        keepAfterFailure: Any = None,
+        waitTimeout: Any = None,
+        onTimeout: Any = None,
+        skipIfBusy: bool = False,
+        **unknown: Any,
+    ) -> "LockAccess":
         """Use this lock: `counting` takes `count` units and shares it, `exclusive` takes it whole.
 
         `keepAfterFailure` ('2h', or seconds): if whoever holds it ends in FAILURE or EXCEPTION, it stays held for so
-        long, for somebody to look; `lockstep release` ends that.
+        long, for somebody to look; `lockstep release` ends that. `waitTimeout` ('30m'): whoever has waited for so long
+        gives up, and ends with `onTimeout`: 'failure', 'warnings' or 'skipped'. `skipIfBusy`: who would have to wait
+        for it ends SKIPPED.
         """
-        check_keywords("access()", unknown, ("mode", "count", "keepAfterFailure"))
-        return LockAccess(self, mode, count, keepAfterFailure)
+        check_keywords("access()", unknown, ACCESS_KEYWORDS)
+        return LockAccess(self, mode, count, keepAfterFailure, waitTimeout, onTimeout, skipIfBusy)
 
     def limit(self, worker: str) -> int:
         """How many units there are (on that worker)."""
@@ -132,7 +160,7 @@ class WorkerLock(BaseLock):
     """One lock per worker; `maxCountForWorker` gives some workers a limit of their own."""
 
     kind = "worker"
-    _keywords = ("name", "maxCount", "maxCountForWorker", "maxOvertakes", "lease")
+    _keywords = ("name", "maxCount", "maxCountForWorker", *QUEUE_KEYWORDS)
 
     def __init__(
         self,
@@ -141,10 +169,13 @@ class WorkerLock(BaseLock):
         maxCountForWorker: Any = None,
         maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
         lease: Any = AS_ANNOUNCED,
+        maxWaiting: int | None = None,
+        whenFull: str | None = None,
+        order: str = FIFO,
         **unknown: Any,
     ) -> None:
-        """Make a lock of which each worker has one of its own."""
-        super().__init__(name, maxCount, maxOvertakes, lease, **unknown)
+        """Make a lock of which each worker has one of its own. `maxWaiting` is for all workers together."""
+        super().__init__(name, maxCount, maxOvertakes, lease, maxWaiting, whenFull, order, **unknown)
         self.maxCountForWorker: dict[str, int] = {}
         if maxCountForWorker is None:
             return
@@ -167,7 +198,7 @@ class WorkerLock(BaseLock):
 class SlaveLock(WorkerLock):
     """The old name of `WorkerLock`."""
 
-    _keywords = ("name", "maxCount", "maxCountForSlave", "maxOvertakes", "lease")
+    _keywords = ("name", "maxCount", "maxCountForSlave", *QUEUE_KEYWORDS)
 
     def __init__(
         self,
@@ -186,17 +217,26 @@ class LockAccess:
     """One use of a lock: `LockAccess(lock, mode, count)` is `lock.access(mode, count)` (L4)."""
 
     def __init__(
-        self, lockid: BaseLock, mode: str, count: int = 1, keepAfterFailure: Any = None, **unknown: Any
+        self,
+        lockid: BaseLock,
+        mode: str,
+        count: int = 1,
+        keepAfterFailure: Any = None,
+        waitTimeout: Any = None,
+        onTimeout: Any = None,
+        skipIfBusy: bool = False,
+        **unknown: Any,
     ) -> None:
         """Check mode and count. Raises `ConfigErrors` where there is no lock, and reports the rest."""
         self.place = here()
-        check_keywords("LockAccess", unknown, ("lockid", "mode", "count", "keepAfterFailure"), place=self.place)
+        check_keywords("LockAccess", unknown, ("lockid", *ACCESS_KEYWORDS), place=self.place)
         if not isinstance(lockid, BaseLock):
             fail(f"LockAccess needs a lock (MasterLock or WorkerLock), not {lockid!r}", place=self.place)
         self.lockid = lockid
         self.mode = mode
         self.count = count
         self.keepAfterFailure = _keep(keepAfterFailure, f'lock "{lockid.name}": keepAfterFailure', self.place)
+        self.patience = patience(waitTimeout, onTimeout, skipIfBusy, f'lock "{lockid.name}"', self.place)
         if mode not in _MODES:
             hint = 'modes are "counting" and "exclusive"'
             mistake(f'lock "{lockid.name}": unknown mode {mode!r} of access', hint, self.place)
@@ -220,14 +260,15 @@ class LockAccess:
     def on(self, worker: str) -> Access:
         """The core's access, for a build on that worker."""
         mode = "exclusive" if self.mode == "exclusive" else "counting"
-        return Access(self.lockid.key(worker), mode, self.count, self.keepAfterFailure)  # type: ignore[arg-type]
+        key, kept = self.lockid.key(worker), self.keepAfterFailure
+        return Access(key, mode, self.count, kept, self.patience)  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:
-        """Same lock, mode, count and time that it is kept."""
+        """Same lock, mode, count, time that it is kept, and time that it is waited for."""
         return isinstance(other, LockAccess) and self._told() == other._told()
 
-    def _told(self) -> tuple[BaseLock, str, int, float]:
-        return (self.lockid, self.mode, self.count, self.keepAfterFailure)
+    def _told(self) -> tuple[BaseLock, str, int, float, Patience | None]:
+        return (self.lockid, self.mode, self.count, self.keepAfterFailure, self.patience)
 
     def __hash__(self) -> int:
         """As equality has it."""
@@ -296,8 +337,13 @@ def accesses_for(worker: str, locks: Any, what: str = "locks=", place: Place | N
 
     Counts of 0 are dropped, the same lock twice is added. Raises `ConfigErrors` if it cannot be (exclusive and again).
     """
+    found = [access.on(worker) for access in as_accesses(locks, what, place)]
+    for lock in {access.lock for access in found if access.patience is not None and access.count}:
+        if sum(access.lock == lock for access in found if access.count) > 1:
+            text = f'{what}: lock "{lock}" is there twice, and once with waitTimeout= or skipIfBusy='
+            raise ConfigErrors([Mistake(place or here(), text, "name it once")])
     try:
-        return normalize(access.on(worker) for access in as_accesses(locks, what, place))
+        return normalize(found)
     except ExclusiveTwiceError as exc:
         text = f'{what}: lock "{exc.lock}" is there twice, and once exclusive'
         hint = "exclusive takes the whole lock: name it once"
@@ -324,9 +370,21 @@ class LockTable:
         limit = min(one.limit(worker) for one in same)
         return LockSetup(lock.key(worker), limit, min(one.maxOvertakes for one in same))
 
+    def queues(self) -> tuple[QueueRule, ...]:
+        """How many may wait for each lock that says it; of two numbers the smaller one holds."""
+        strictest = {}
+        for sort, same in self._locks.items():
+            said = [lock for lock in same if lock.maxWaiting is not None]
+            if said:
+                strictest[sort] = min(said, key=lambda lock: (lock.maxWaiting, lock.whenFull))
+        return tuple(
+            QueueRule(kind, name, lock.maxWaiting or 0, lock.whenFull == CANCEL_NEWEST)  # type: ignore[arg-type]
+            for (kind, name), lock in strictest.items()
+        )
+
     def lease(self, key: LockKey) -> float:
         """The longest lease that objects of this lock have, 0 if none has one."""
-        found = [one.patience for one in self._locks.get((key.kind, key.name), ())]
+        found = [one.lease for one in self._locks.get((key.kind, key.name), ())]
         return FOR_EVER if FOR_EVER in found else max(found, default=0.0)
 
     def tells(self, lock: BaseLock) -> bool:
@@ -354,4 +412,4 @@ class LockTable:
 def _limits(lock: BaseLock) -> tuple[Any, ...]:
     """All that two objects of one lock may disagree about."""
     per_worker = sorted(lock.maxCountForWorker.items()) if isinstance(lock, WorkerLock) else []
-    return (lock.maxCount, per_worker, lock.maxOvertakes, lock.patience)
+    return (lock.maxCount, per_worker, lock.maxOvertakes, lock.lease, lock.maxWaiting, lock.whenFull)

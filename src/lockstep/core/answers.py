@@ -107,7 +107,7 @@ class Why(Struct, kw_only=True, frozen=True):
 
     `can_start` is false if it never can as limits, workers and configuration are (L5), None if it does not wait for
     locks. A `barrier` waits behind what is `kept` free for it; `reserves` says the same in words.
-    Who asks may add when it is `expected` to start.
+    Who asks may add when it is `expected` to start. `gives_up_at` is when its `waitTimeout` is over, Unix time.
     """
 
     kind: WhyKind
@@ -121,6 +121,7 @@ class Why(Struct, kw_only=True, frozen=True):
     barrier: bool = False
     kept: tuple[Kept, ...] = ()
     expected: Expected | None = None
+    gives_up_at: float | None = None
 
 
 class Waiter(Struct, kw_only=True, frozen=True):
@@ -138,7 +139,10 @@ class Waiter(Struct, kw_only=True, frozen=True):
 
 
 class LockView(Struct, kw_only=True, frozen=True):
-    """A lock as it is now: who holds it, and who waits for it in the order of L40. `limit` None: there is none."""
+    """A lock as it is now: who holds it, and who waits for it in the order of L40. `limit` None: there is none.
+
+    At most `max_waiting` requests may wait for it (None: any number); `when_full` says who is cancelled then.
+    """
 
     lock: str
     kind: str
@@ -151,6 +155,8 @@ class LockView(Struct, kw_only=True, frozen=True):
     holders: tuple[Holder, ...]
     waiting: int
     waiters: tuple[Waiter, ...]
+    max_waiting: int | None = None
+    when_full: Literal["cancelOldest", "cancelNewest"] | None = None
 
 
 def span(seconds: float) -> str:

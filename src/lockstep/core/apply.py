@@ -32,6 +32,7 @@ def setup_changed(state: State, fact: f.SetupChanged, _at: float) -> None:
         after = builder.need if builder else None
         if request.state == "waiting" and request.need is None and before.get(request.builder) != after:
             state.claim_other(request.ticket, state.request_claim(request).need)
+    state.rule_anew()
 
 
 def _configure_workers(state: State) -> None:
@@ -227,6 +228,7 @@ def buildset_ended(state: State, fact: f.BuildsetEnded, _at: float) -> None:
 
 
 def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
+    state.ruled.leaves(fact.ticket)
     kind, subject, number, call = state.claims[fact.ticket]
     if kind == "request":
         request = state.requests[subject]
@@ -258,6 +260,7 @@ def hold_ended(state: State, fact: f.HoldEnded, _at: float) -> None:
 
 def claim_dropped(state: State, fact: f.ClaimDropped, _at: float) -> None:
     state.allocator.cancel(fact.ticket)
+    state.ruled.leaves(fact.ticket)
 
 
 def nothing(_state: State, _fact: f.Fact, _at: float) -> None:

@@ -76,6 +76,10 @@ def _claimed(draft: Draft, build: Build, call: c.Acquire) -> tuple[tuple[Access,
         accesses = normalize(call.accesses)
     except AccessError as error:
         return (), str(error)
+    impatient = next((access for access in accesses if access.patience is not None), None)
+    if impatient is not None:
+        how = "waitTimeout= and skipIfBusy= are for what stands in locks="
+        return (), f"Lock '{impatient.lock}' is claimed by a running step, which waits as long as it takes: {how}."
     return accesses, decide_builds.waits_for_itself(draft, build, accesses)
 
 

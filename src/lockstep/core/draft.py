@@ -21,6 +21,8 @@ class Draft:
         self.effects: list[Effect] = []
         self.put_back: list[tuple[int, str]] = []
         """Requests that go back to the queue, and why: after those have been served whom their builds kept waiting."""
+        self.looked = 0
+        """So many of the facts were held against the rules of locks' queues (`decide_waits.py`)."""
 
     def emit(self, fact: Fact) -> None:
         """Let a fact hold: apply it to the state and record it."""

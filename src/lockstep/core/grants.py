@@ -5,7 +5,7 @@ The allocator decides about locks; here its grants become builds, running steps 
 
 from collections.abc import Sequence
 
-from lockstep.core import decide_bookings, decide_builds
+from lockstep.core import decide_bookings, decide_builds, decide_waits
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
@@ -15,7 +15,7 @@ from lockstep.core.records import Build
 
 
 def settle(draft: Draft) -> None:
-    """Grant until nothing moves (L43).
+    """Grant until nothing moves (L43), and end the waits that no longer may be.
 
     Who goes back to the queue joins it after those have been served whom its build kept waiting: with its old ticket it
     could come before them, and close the same ring again (L52).
@@ -23,7 +23,7 @@ def settle(draft: Draft) -> None:
     while True:
         while decisions := draft.state.allocator.decide():
             record(draft, decisions)
-        if not draft.put_back:
+        if not draft.put_back and not decide_waits.enforce(draft):
             return
         for brid, reason in draft.put_back:
             if brid in draft.state.requests:

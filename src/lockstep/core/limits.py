@@ -29,6 +29,12 @@ MIN_LEASE: Final = 1.0
 MAX_LEASE: Final = 86400.0
 """Seconds of a booking's lease."""
 
+MAX_WAIT_SECONDS: Final = 366 * 86400.0
+"""The longest `waitTimeout` of a lock."""
+
+MAX_WAITING: Final = 1_000_000
+"""The greatest `maxWaiting` of a lock."""
+
 MAX_LOCK_NAME: Final = 200
 """Characters of a lock's name."""
 

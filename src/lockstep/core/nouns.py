@@ -50,6 +50,17 @@ def fence_variable(lock: str) -> str:
     return "LOCKSTEP_FENCE_" + re.sub(r"[^A-Z0-9]", "_", lock.upper())
 
 
+class Patience(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
+    """How long a claim waits for a lock: `seconds` (0: as long as it takes), then it ends with `result`.
+
+    `skip`: it does not wait for this lock at all, and ends SKIPPED (`skipIfBusy`).
+    """
+
+    result: "Result"
+    seconds: float = 0.0
+    skip: bool = False
+
+
 class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     """One use of one lock: `count` units of it, or (exclusive) the whole of it.
 
@@ -60,6 +71,7 @@ class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     mode: Mode = "counting"
     count: int = 1
     keep: float = 0.0
+    patience: Patience | None = None
 
 
 class Alternative(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):

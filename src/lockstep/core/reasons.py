@@ -151,6 +151,7 @@ class Reasons:
         """A lock as it is now, with the first `shown` of its waiters (None: all)."""
         queue = self.answers.queue(key)
         setup, limit = self.state.locks.get(key), self.answers.limit(key)
+        rule = self.state.ruled.rules.get((key.kind, key.name))
         worker = self.state.workers.get(key.worker) if key.kind == "slot" else None  # its slot is configured with it
         return LockView(
             lock=str(key),
@@ -160,6 +161,8 @@ class Reasons:
             limit=limit if limit != UNLIMITED else None,
             used=self.answers.used(key),
             max_overtakes=self.answers.max_overtakes(key),
+            max_waiting=rule.most if rule is not None else None,
+            when_full=("cancelNewest" if rule.newest else "cancelOldest") if rule is not None else None,
             removed=setup is None and (worker is None or not worker.configured),
             holders=self.holders(key),
             waiting=len(queue),
@@ -194,9 +197,12 @@ class Reasons:
         claim = self.state.allocator.waiting.get(ticket)
         if claim is None:
             return Why(kind="preparing", sentence="It is being prepared.", since=self.since(ticket), ticket=ticket)
-        kept = self._kept(claim)
+        kept, why, until = self._kept(claim), self._why(claim), self.state.gives_up_at(ticket)
+        if until is not None:
+            sentence = f"{why.sentence} It gives up in {span(until - self.now)}."
+            why = msgspec.structs.replace(why, sentence=sentence, gives_up_at=until)
         return msgspec.structs.replace(
-            self._why(claim),
+            why,
             can_start=self.answers.servable(ticket),
             barrier=self.answers.pin(ticket) >= 0,
             kept=kept,
@@ -258,7 +264,7 @@ class Reasons:
 
     def _short(self, claim: Claim, obstacles: list[Obstacle]) -> Why:
         shortages = self._shortages(claim, obstacles)
-        told = listed([self._lacks(each) for each in shortages], "more locks")
+        told = self.lacking(claim, obstacles)
         held = any(each.why == "held" for each in shortages)
         return Why(
             kind="lock" if held else "reserved",
@@ -267,6 +273,10 @@ class Reasons:
             ticket=claim.ticket,
             locks=shortages,
         )
+
+    def lacking(self, claim: Claim, obstacles: Sequence[Obstacle]) -> str:
+        """What these obstacles keep from a claim, and who has it."""
+        return listed([self._lacks(each) for each in self._shortages(claim, obstacles)], "more locks")
 
     def _lacks(self, short: Shortage) -> str:
         """`lock 'db', held by tests #3 for 2 min`."""

@@ -5,7 +5,7 @@ Pure, so that the simulation proves the code that serves. Recovery is finished b
 
 from collections.abc import Iterator
 
-from lockstep.core import decide_bookings, grants
+from lockstep.core import decide_bookings, decide_waits, grants
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState
@@ -56,6 +56,7 @@ def state_of(saved: Saved) -> State:
     }
     _index(state)
     state.allocator = Allocator.restore(_snapshot(state, saved))
+    state.rule_anew()
     return state
 
 
@@ -188,6 +189,8 @@ def resume(state: State, at: float) -> Outcome:
             draft.effect(x.RenderNeed(request.brid))
     for booking in state.bookings.values():
         decide_bookings.resume(draft, booking)
+    for ticket in sorted(state.allocator.waiting):
+        decide_waits.watch(draft, ticket)
     for build in list(state.builds.values()):
         if build.buildid in state.builds:
             _resume_build(draft, build)

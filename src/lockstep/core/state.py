@@ -10,6 +10,7 @@ from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
 from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
 from lockstep.core.values import BuilderSetup, LockSetup, Rank, Setup, SourceStamp
+from lockstep.core.waiting import Ruled, terms_of
 
 NO_NEED = Need(())
 """The need of a request whose builder is not configured any more: it can never be served, and says so."""
@@ -70,6 +71,7 @@ class State:
         self.builds_on: dict[str, set[int]] = {}
         self.commands_of: dict[int, set[str]] = {}
         self.allocator = Allocator()
+        self.ruled = Ruled()
 
     # --- questions
 
@@ -146,6 +148,7 @@ class State:
         """A claim begins to wait. Locks that a reload has removed are there for it, with their last limit (L6)."""
         back = self._bring_back(claim.need) if self.removed_locks else ()
         self.allocator.submit(claim)
+        self._rule(claim.ticket, claim.need)
         for key in back:
             self.allocator.forget_lock(key)
 
@@ -153,8 +156,30 @@ class State:
         """A waiting claim has other alternatives."""
         back = self._bring_back(need) if self.removed_locks else ()
         self.allocator.replace(ticket, need)
+        self._rule(ticket, need)
         for key in back:
             self.allocator.forget_lock(key)
+
+    def _rule(self, ticket: int, need: Need) -> None:
+        self.ruled.waits(ticket, need, counted=self.claims[ticket][0] == "request")
+
+    def rule_anew(self) -> None:
+        """The rules of locks' queues are others, or all of the state is new: find out whom they speak of."""
+        self.ruled.configure(self.setup.queues)
+        for claim in self.allocator.waiting.values():
+            self._rule(claim.ticket, claim.need)
+
+    def gives_up_at(self, ticket: int) -> float | None:
+        """When a waiting claim gives up (`waitTimeout`), Unix time; None if it waits as long as it takes."""
+        claim = self.allocator.waiting.get(ticket)
+        seconds = terms_of(claim.need).seconds if claim is not None else 0.0
+        if not seconds:
+            return None
+        kind, subject, number, _ = self.claims[ticket]
+        step = self.step(subject, number) if kind == "step" else None
+        if step is not None:
+            return step.started_at + seconds
+        return self.requests[subject].waiting_since + seconds if kind == "request" else None
 
     def _bring_back(self, need: Need) -> list[LockKey]:
         back = [key for key in locks_of(need) if key in self.removed_locks]

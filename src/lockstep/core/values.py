@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct, field
 
 from lockstep.core.limits import MAX_WHOLE
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, LockKind, Need
 
 Properties = dict[str, tuple[Any, str]]
 """Property name to (plain value, where it came from). Values are what JSON can say."""
@@ -144,6 +144,18 @@ class LockLease(Struct, frozen=True):
     seconds: float
 
 
+class QueueRule(Struct, frozen=True):
+    """At most so many requests wait for the locks of this kind and name (`maxWaiting`, `whenFull`).
+
+    `newest`: if there are more, those that came last are cancelled; else those that came first.
+    """
+
+    kind: LockKind
+    name: str
+    most: int
+    newest: bool = False
+
+
 FOR_EVER: Final = -1.0
 """A lease that ends when the worker is back, or when a person says that nothing runs there."""
 
@@ -246,6 +258,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     builders: tuple[BuilderSetup, ...] = ()
     locks: tuple[LockSetup, ...] = ()
     leases: tuple[LockLease, ...] = ()
+    queues: tuple[QueueRule, ...] = ()
     schedulers: tuple[SchedulerSetup, ...] = ()
     sources: tuple[str, ...] = ()
     master_name: str = "lockstep"

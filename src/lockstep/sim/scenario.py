@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from lockstep.core.nouns import Access, Alternative, Need
-from lockstep.core.values import BuilderSetup, LockSetup, Setup, StepPlan, WorkerSetup
+from lockstep.core.values import BuilderSetup, LockSetup, QueueRule, Setup, StepPlan, WorkerSetup
 
 
 class Command(Struct, frozen=True, tag=True):
@@ -119,6 +119,7 @@ class Scenario(Struct, frozen=True):
     acts: tuple[Act, ...]
     faults: Faults
     heal: float
+    queues: tuple[QueueRule, ...] = ()
 
     def setup(self, limits: dict[str, int] | None = None, without: str = "") -> Setup:
         """The configuration, with other limits for some locks (by name), and without one builder or worker or lock."""
@@ -137,6 +138,7 @@ class Scenario(Struct, frozen=True):
             workers=tuple(machine.setup for machine in self.machines if machine.setup.name != without),
             builders=tuple(builders),
             locks=locks,
+            queues=self.queues,
         )
 
     def need(self, name: str, without: str = "") -> Need:

@@ -15,6 +15,7 @@ from lockstep.sim.faults import Ledger, demand
 from lockstep.sim.fold_bookings import BookingWatch
 from lockstep.sim.fold_builds import rule_for
 from lockstep.sim.grants_watch import Held, Wait
+from lockstep.sim.impatience import ImpatienceWatch
 
 Where = tuple[str, int, int, int]
 
@@ -25,6 +26,7 @@ class Watch(BookingWatch):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         self.ledger = ledger
+        self.impatience = ImpatienceWatch(self)
         self.needs: dict[str, Need | None] = {}
         self.configured: set[str] = set()
         self.slots: dict[str, tuple[bool, bool, int]] = {}
@@ -44,14 +46,16 @@ class Watch(BookingWatch):
         self.commands: dict[str, int] = {}
         self.command_of: dict[tuple[int, int, int], str] = {}
 
-    def see(self, facts: Iterable[f.Numbered], state: State | None) -> None:
-        """A decision's facts, and (if given) the state after them."""
+    def see(self, facts: Iterable[f.Numbered], state: State | None, now: float = 0.0) -> None:
+        """A decision's facts, and (if given) the state after them, at that time."""
         for one in facts:
             rule = getattr(self, rule_for(one.fact), None)
             if rule is not None:
                 rule(one.fact)
+            self.impatience.see(one)
         self._owners_live()
         if state is not None:
+            self.impatience.check(now)
             self._agrees(state)
             self.nothing_idle(state)
 

@@ -157,7 +157,7 @@ class World:
                 here = one.fact.worker in master.greeted
                 demand(here, f"build {one.fact.buildid} is given to {one.fact.worker}, who has not come yet (L60)")
         try:
-            self.watch.see(outcome.facts, master.state)
+            self.watch.see(outcome.facts, master.state, master.wall())
         except Violation as error:
             raise Violation(f"after {event}: {error}") from None
         if self.random.random() < LOOK_AGAIN:

@@ -49,7 +49,7 @@ FIELDS: Final[dict[str, str]] = {
     "project": "projectid:int name:str slug:str description?:str",
     "lock": (
         "lock:str kind:str name:str worker:str limit?:int used:int max_overtakes:int removed:bool "
-        "holders[]:object waiting:int waiters[]:object"
+        "holders[]:object waiting:int waiters[]:object max_waiting?:int when_full?:str"
     ),
     "booking": (
         "bookingid:int who:str reason:str locks[]:object priority:int state:str asked_at:date granted_at?:date "
@@ -70,7 +70,7 @@ FIELDS: Final[dict[str, str]] = {
     ),
     "why": (
         "kind:str sentence:str since?:float ticket:int locks[]:object workers[]:object reserves:str "
-        "can_start?:bool barrier:bool kept[]:object expected?:object"
+        "can_start?:bool barrier:bool kept[]:object expected?:object gives_up_at?:date"
     ),
 }
 """Resource to its fields; `?` may be null, `[]` is a list."""

@@ -1,0 +1,61 @@
+"""Rules of a lock's queue at a running server: keep only the latest, do not wait long, do not wait at all."""
+
+from collections.abc import Callable
+from typing import Any
+
+from scene import Scene
+from timeline import check_lock
+
+from lockstep.core.nouns import Result
+
+Stage = Callable[..., Scene]
+
+CONFIG = """
+    live = util.MasterLock('live', maxWaiting=1, whenFull='cancelOldest')
+    soon = live.access('exclusive', waitTimeout='3s', onTimeout='skipped')
+    never = live.access('exclusive', skipIfBusy=True)
+    c['workers'] = workers('w1', 'w2')
+    c['collapseRequests'] = False
+    c['builders'] = [build('deploy', gate('go'), locks=[live.access('exclusive')]),
+                     build('nightly', sh('look', 'true'), locks=[never], on='w2'),
+                     build('steps', sh('one', 'true', locks=[soon]), sh('two', 'true', locks=[never]), on='w2')]
+    """
+
+
+def request(scene: Scene, brid: int) -> dict[str, Any]:
+    (found,) = scene.all("buildrequests", f"buildrequests/{brid}")
+    return found
+
+
+def test_only_the_latest_deployment_waits(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", "w2")
+    (first,) = scene.force("deploy")
+    scene.running("deploy-1-go")
+    (old,), (new,) = scene.force("deploy"), scene.force("deploy")
+    assert scene.ended(old) == [Result.CANCELLED]
+    reason = scene.fact("RequestEnded", brid=old).reason
+    assert reason == f"at most 1 may wait for lock 'live' (maxWaiting), and request {new} came after it"
+    (lock,) = scene.all("locks", "locks")
+    assert (lock["max_waiting"], lock["when_full"], lock["waiting"]) == (1, "cancelOldest", 1)
+    scene.open("go")
+    assert scene.ended(first, new) == [Result.SUCCESS, Result.SUCCESS]
+    check_lock(scene.facts, "live", 1)
+
+
+def test_who_does_not_want_to_wait_is_skipped_across_a_crash(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", "w2")
+    scene.force("deploy")
+    scene.running("deploy-1-go")
+    (nightly,) = scene.force("nightly")
+    assert scene.ended(nightly) == [Result.SKIPPED]
+    assert "(skipIfBusy) for lock 'live', held by deploy #1" in scene.fact("RequestEnded", brid=nightly).reason
+    (steps,) = scene.force("steps")
+    scene.until(lambda: "It gives up in " in scene.why(steps)["sentence"], "the step to wait")
+    scene.kill()
+    scene.start()
+    assert scene.ended(steps) == [Result.SUCCESS]
+    one, two = scene.facts.of("StepEnded")[:2]
+    assert (one.result, two.result) == (Result.SKIPPED, Result.SKIPPED)
+    assert one.summary.startswith("gave up after 3 s (waitTimeout). Waits for lock 'live', held by deploy #1")
+    assert two.summary.startswith("not run, because it does not wait (skipIfBusy) for lock 'live', held by deploy #1")
+    scene.open("go")
