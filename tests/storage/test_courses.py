@@ -59,3 +59,28 @@ def test_L70_courses_are_steps_without_waits_and_with_their_locks(tmp_path: Path
     assert reads.courses(999, workers, 10) == []
     reads.close()
     store.close()
+
+
+def test_the_requests_of_some_time_come_back_with_what_their_builds_took(url: str) -> None:
+    store = Store.open(url)
+    farm = Clock(0)
+    farm.random.random = lambda: 0.0  # type: ignore[method-assign]
+    store.append([farm.do_configure(), farm.happen(e.WorkerConnected(worker="w0"))])
+    farm.build(store, Result.SUCCESS)
+    farm.build(store, Result.RETRY)
+    reads = Queries(url)
+    first, other, again, *_ = found = reads.requests_since(None, 100)
+    assert [request.builder for request in (first, other, again)] == ["b0", "b1", "b0"]
+    assert first.build is not None
+    assert [(step.name, step.seconds) for step in first.build.steps] == [("one", 10.0), ("two", 20.0)]
+    assert set(first.build.steps[1].accesses) == {
+        Access(DATABASE),
+        Access(LockKey("worker", "cpu", OWN_WORKER), "counting", 2),
+    }
+    assert (first.alike, first.parent, first.build.rest) == (again.alike, None, 0.0)
+    assert again.build is None
+    assert again.at - first.at == 35
+    assert reads.requests_since(None, 2) == found[-2:]
+    assert [request.brid for request in reads.requests_since(11 / 86400, 100)] == [r.brid for r in found[2:]]
+    reads.close()
+    store.close()

@@ -231,9 +231,9 @@ def _arrow(
 
 def _box(node: Node, x: float, y: float) -> str:
     radius = 3 if node.kind == "lock" else 14
-    first, second = (_text(line) for line in node.lines)
+    first, second = (xml_text(line) for line in node.lines)
     return (
-        f'<g class="{node.kind}{" cycle" if node.cycle else ""}"><title>{_text(node.title, len(node.title))}</title>'
+        f'<g class="{node.kind}{" cycle" if node.cycle else ""}"><title>{xml_text(node.title, len(node.title))}</title>'
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{node.width:.0f}" height="{_HEIGHT}" rx="{radius}"/>'
         f'<text x="{x + 12:.0f}" y="{y + 16:.0f}">{first}</text>'
         f'<text class="small" x="{x + 12:.0f}" y="{y + 31:.0f}">{second}</text></g>'
@@ -246,7 +246,9 @@ def _heading(graph: Graph, name: str) -> str:
         told = "Nobody asks for a lock while holding another."
     more = "Dashed: waits for a build. Red: could deadlock, unless grants are withheld." if graph.nodes else ""
     lines = ((name, 30, "title"), (told, 50, "small"), (more, 66, "small"))
-    return "".join(f'<text class="{style}" x="{_MARGIN}" y="{y}">{_text(text, 200)}</text>' for text, y, style in lines)
+    return "".join(
+        f'<text class="{style}" x="{_MARGIN}" y="{y}">{xml_text(text, 200)}</text>' for text, y, style in lines
+    )
 
 
 def _document(parts: list[str], width: float, height: float, heading: str) -> str:
@@ -267,7 +269,7 @@ def shortened(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _text(text: str, longest: int = _LONGEST) -> str:
+def xml_text(text: str, longest: int = _LONGEST) -> str:
     """A text as XML takes it: no control characters, no halves of surrogate pairs."""
     clean = "".join(one if one.isprintable() else "\ufffd" for one in shortened(text, longest))
     return escape(clean)

@@ -5,7 +5,7 @@ How it is made is in `load.py`. The master keeps one; a reload makes another.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from lockstep.config.rings import Rings
 from lockstep.config.stages import Stages
 from lockstep.config.workers import Worker
 from lockstep.core import values
+from lockstep.core.nouns import LockKey
 from lockstep.core.values import BuilderSetup, SchedulerSetup, Setup, SourceStamp
 
 
@@ -78,6 +79,11 @@ class Config:
     def notes(self) -> tuple[Mistake, ...]:
         """What has no effect, and what cannot be looked at before builds run."""
         return (*self.said[1], *self.rings.notes())
+
+    def supposing(self, limits: Mapping[LockKey, int]) -> "Config":
+        """The same configuration with other limits for some locks: what would be if."""
+        table = self.table.supposing(limits)
+        return replace(self, table=table, needs=Needs(self.workers, table, self.needs.subscribed))
 
     def setup(self) -> Setup:
         """What the core is told: workers, builders with their needs, locks with their limits, schedulers, sources."""

@@ -356,8 +356,15 @@ class LockTable:
     def __init__(self, locks: Iterable[BaseLock] = ()) -> None:
         """Start with these locks, in the order in which they were made."""
         self._locks: dict[tuple[str, str], list[BaseLock]] = {}
+        self._supposed: dict[LockKey, int] = {}
         for lock in locks:
             self.add(lock)
+
+    def supposing(self, limits: Mapping[LockKey, int]) -> "LockTable":
+        """The same locks with other limits for some: what would be if (`rehearse`)."""
+        table = LockTable()
+        table._locks, table._supposed = self._locks, dict(limits)
+        return table
 
     def add(self, lock: BaseLock) -> None:
         """Take one more lock object; one with the same limits as another adds nothing."""
@@ -367,8 +374,9 @@ class LockTable:
     def setup(self, lock: BaseLock, worker: str) -> LockSetup:
         """The lock of that name on that worker as the core must know it, this object counted in."""
         same = [*self._locks.get((lock.kind, lock.name), ()), lock]
-        limit = min(one.limit(worker) for one in same)
-        return LockSetup(lock.key(worker), limit, min(one.maxOvertakes for one in same))
+        key = lock.key(worker)
+        limit = self._supposed.get(key, min(one.limit(worker) for one in same))
+        return LockSetup(key, limit, min(one.maxOvertakes for one in same))
 
     def queues(self) -> tuple[QueueRule, ...]:
         """How many may wait for each lock that says it; of two numbers the smaller one holds."""
@@ -398,7 +406,7 @@ class LockTable:
     def limit_of(self, key: LockKey) -> int | None:
         """The limit that holds for a lock that the core knows by `key`; None for one that is not in the table."""
         same = self._locks.get((key.kind, key.name))
-        return min(one.limit(key.worker) for one in same) if same else None
+        return self._supposed.get(key, min(one.limit(key.worker) for one in same)) if same else None
 
     def all(self) -> list[BaseLock]:
         """One object of each lock."""

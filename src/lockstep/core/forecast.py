@@ -171,7 +171,7 @@ class _Run:
     def _claim(self, build: _Build, accesses: Sequence[Access]) -> None:
         """A phase claims its locks, as a step does. Of locks that are not there it claims nothing."""
         locks = self._allocator.board.locks
-        there = tuple(each for each in (_own(access, build.worker) for access in accesses) if each.lock in locks)
+        there = tuple(each for each in (on_worker(access, build.worker) for access in accesses) if each.lock in locks)
         if not there:
             self._run_phase(build)
             return
@@ -187,11 +187,10 @@ class _Run:
             self._allocator.release(hold)
 
 
-def _own(access: Access, worker: str) -> Access:
+def on_worker(access: Access, worker: str) -> Access:
+    """The access as it is on that worker, if it is of whichever its build runs on."""
     key = access.lock
-    return (
-        access if key.worker != OWN_WORKER else Access(LockKey(key.kind, key.name, worker), access.mode, access.count)
-    )
+    return access if key.worker != OWN_WORKER else replace(access, lock=LockKey(key.kind, key.name, worker))
 
 
 def remaining(course: Course, place: int, elapsed: float) -> Course:

@@ -11,7 +11,8 @@ from lockstep.core.forecast import OWN_WORKER, Course, Phase
 from lockstep.core.nouns import Access, LockKey, Result
 from lockstep.storage.reading import Reader
 
-_ENDED = (int(Result.SUCCESS), int(Result.WARNINGS), int(Result.FAILURE))
+ENDED = (int(Result.SUCCESS), int(Result.WARNINGS), int(Result.FAILURE))
+"""Results of builds that went all the way."""
 
 _BUILDS = (
     "SELECT buildid, workerid, started_at, complete_at, results FROM builds WHERE builderid = ? "
@@ -36,19 +37,25 @@ def courses(reader: Reader, builderid: int, workers: Mapping[int, str], most: in
     builds = {
         buildid: (workers.get(workerid, ""), ended - started)
         for buildid, workerid, started, ended, results in reader.rows(f"{_BUILDS} LIMIT {most}", (builderid,))
-        if results in _ENDED
+        if results in ENDED
     }
     ids = list(builds)
-    locks: dict[tuple[int, int], list[Access]] = defaultdict(list)
-    for buildid, step, kind, name, worker, units, exclusive in reader.rows_in(_LOCKS, ids):
-        own = OWN_WORKER if worker and worker == builds[buildid][0] else worker
-        mode: Any = "exclusive" if exclusive else "counting"
-        locks[buildid, step].append(Access(LockKey(kind, name, own), mode, units))
+    locks = step_locks(reader, {buildid: worker for buildid, (worker, _) in builds.items()})
     steps: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
     for buildid, number, started, acquired, ended in reader.rows_in(_STEPS, ids):
         if ended is not None:
             steps[buildid].append((number, ended - started, ended - acquired if acquired is not None else 0.0))
     return [_course(buildid, total, sorted(steps[buildid]), locks) for buildid, (_, total) in builds.items()]
+
+
+def step_locks(reader: Reader, on: Mapping[int, str]) -> dict[tuple[int, int], list[Access]]:
+    """What steps of these builds claimed (build id to its worker), by build id and number of the step."""
+    locks: dict[tuple[int, int], list[Access]] = defaultdict(list)
+    for buildid, step, kind, name, worker, units, exclusive in reader.rows_in(_LOCKS, list(on)):
+        own = OWN_WORKER if worker and worker == on[buildid] else worker
+        mode: Any = "exclusive" if exclusive else "counting"
+        locks[buildid, step].append(Access(LockKey(kind, name, own), mode, units))
+    return locks
 
 
 def _course(

@@ -197,6 +197,20 @@ def make_ready(connection: Any, database: Database, engine: Engine) -> None:
         migrate(database)
 
 
+def must_be_current(connection: Any, database: Database) -> None:
+    """Refuse a store that is no Lockstep store, or not of this version: who only reads does not migrate.
+
+    Raises:
+        StoreError: with a sentence that says which.
+    """
+    number = schema_number(connection, database)
+    if number is None:
+        raise StoreError(f"store {database.place} is empty")
+    if number != schema.SCHEMA:
+        told = "start its server once with this version" if number < schema.SCHEMA else "use the newer Lockstep"
+        raise StoreError(f"store {database.place} has schema {number}, this Lockstep knows {schema.SCHEMA}; {told}")
+
+
 def _create(connection: Any, database: Database, engine: Engine) -> None:
     """A new store straight from the tables, in one transaction: what the migrations would make, without Alembic."""
     from sqlalchemy.schema import CreateIndex, CreateTable

@@ -20,7 +20,8 @@ from lockstep.storage.errors import explain
 from lockstep.storage.filters import Filter, QueryError, order_by, where
 from lockstep.storage.limits import MAX_PAGE
 from lockstep.storage.logs import lines_of
-from lockstep.storage.opening import Database
+from lockstep.storage.opening import Database, must_be_current
+from lockstep.storage.past import PastRequest, latest, requests_since
 from lockstep.storage.reading import Reader
 from lockstep.storage.resources import MASTER, RESOURCES, Resource
 
@@ -308,6 +309,17 @@ class Queries:
         """
         with self._reader() as reader:
             return courses(reader, builderid, workers, most)
+
+    def requests_since(self, days: float | None, most: int) -> list[PastRequest]:
+        """The requests of the last days that there were any (None: of all), for rehearsals. See `past.py`.
+
+        Raises:
+            StoreError: the store cannot be read, or another version of Lockstep wrote it.
+        """
+        with self._reader() as reader:
+            must_be_current(reader.connection, self._database)
+            since = 0.0 if days is None else latest(reader) - days * 86400
+            return requests_since(reader, since, most)
 
     def last_fact(self) -> int:
         """The number of the last fact, 0 if there is none.

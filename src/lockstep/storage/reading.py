@@ -11,17 +11,17 @@ class Reader:
     """Runs SELECTs. `mark` is the database's sign for a parameter; SQL is written with `?`."""
 
     def __init__(self, connection: Any, mark: str) -> None:
-        self._connection = connection
+        self.connection = connection
         self._mark = mark
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows. Every `?` in `sql` is a parameter."""
         if not values:
-            plain: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+            plain: list[tuple[Any, ...]] = self.connection.execute(sql).fetchall()
             return plain
         if self._mark != "?":
             sql = sql.replace("%", "%%").replace("?", self._mark)
-        result: list[tuple[Any, ...]] = self._connection.execute(sql, tuple(values)).fetchall()
+        result: list[tuple[Any, ...]] = self.connection.execute(sql, tuple(values)).fetchall()
         return result
 
     def rows_in(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
