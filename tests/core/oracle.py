@@ -3,7 +3,7 @@
 Written from LOCKS.md, beside the quick one and not after it: it shares only the values that go in and come out.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -11,6 +11,8 @@ from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Hold, Pi
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
 Bars = list[tuple[Claim, Access]]
+Users = Sequence[tuple[float, Access]]
+WHOLE = 1 << 60
 
 
 class Oracle:
@@ -21,6 +23,7 @@ class Oracle:
         self.overtakes: dict[LockKey, int] = {}
         self.removed: set[LockKey] = set()
         self.grants: dict[LockKey, list[tuple[Granted, int]]] = {}
+        self.fences: dict[LockKey, int] = {}
         self.holds: dict[int, Hold] = {}
         self.waiting: dict[int, Claim] = {}
         self.pins: dict[int, Alternative] = {}
@@ -96,7 +99,7 @@ class Oracle:
         return False
 
     def grant(self, claim: Claim, index: int, alternative: Alternative, out: list[Decision]) -> None:
-        fences = tuple(len(self.grants.get(access.lock, ())) + 1 for access in alternative.accesses)
+        fences = tuple(self.fence(claim.owner, access) for access in alternative.accesses)
         barrier = claim.ticket in self.pins
         fact = Granted(
             claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, self.clock
@@ -110,6 +113,18 @@ class Oracle:
         del self.waiting[claim.ticket]
         self.pins.pop(claim.ticket, None)
         out.append(fact)
+
+    def fence(self, owner: int, access: Access) -> int:
+        if self.anew(owner, access):
+            self.fences[access.lock] = self.fences.get(access.lock, 0) + 1
+            return self.fences[access.lock]
+        lent = [
+            (self.ancestors(owner).index(hold.owner), hold.id, fence)
+            for hold in self.holds.values()
+            for held, fence in zip(hold.alternative.accesses, hold.fences, strict=True)
+            if held.lock == access.lock and hold.owner in self.ancestors(owner)
+        ]
+        return min(lent)[2]
 
     def heads(self) -> Iterable[Claim]:
         first: dict[object, Claim] = {}
@@ -141,15 +156,47 @@ class Oracle:
                 if access.lock == key:
                     yield hold.owner, access
 
-    def room(self, access: Access, others: Iterable[Access]) -> bool:
-        others = list(others)
+    def has_room(self, owner: int, access: Access, among: set[int] | None = None) -> bool:
+        limit = self.limit(access.lock)
+        users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         if access.mode == "exclusive":
-            return not others and self.limit(access.lock) >= 1
-        whole = any(other.mode == "exclusive" for other in others)
-        return not whole and sum(other.count for other in others) + access.count <= self.limit(access.lock)
+            return limit >= 1 and not [user for user, _ in users if user not in self.ancestors(owner)]
+        more = [*users, (owner + 0.5, access)]
+        for lender in self.ancestors(owner):
+            whole = any(user == lender and held.mode == "exclusive" for user, held in users)
+            lent = self.lent(owner, lender, more)
+            if whole and lent > limit and lent > self.lent(owner, lender, users):
+                return False
+        total, before = self.taken(owner, more), self.taken(owner, users)
+        return access.count <= limit and (total == before or total <= limit)
 
-    def has_room(self, access: Access) -> bool:
-        return self.room(access, [other for _, other in self.users(access.lock)])
+    # --- what families take (L53): a build with the builds that it waits for; `owner` has one more child, owner + 0.5
+
+    def ancestors(self, owner: float) -> list[int]:
+        above = self.parents.get(int(owner))
+        return [above, *self.ancestors(above)] if above else []
+
+    def taken(self, owner: int, users: Users) -> int:
+        if not self.parents:
+            return sum(WHOLE if held.mode == "exclusive" else held.count for _, held in users)
+        owners = {each for user, _ in users for each in (user, *self.ancestors(user))}
+        return sum(self.family(owner, each, users) for each in owners if not self.ancestors(each))
+
+    def family(self, owner: int, top: float, users: Users) -> int:
+        own = sum(WHOLE if held.mode == "exclusive" else held.count for user, held in users if user == top)
+        if top not in self.parents.values():
+            return own
+        return max(own, self.lent(owner, top, users))
+
+    def lent(self, owner: int, lender: float, users: Users) -> int:
+        children: list[float] = [child for child, parent in self.parents.items() if parent == lender]
+        if self.parents.get(owner) == lender:
+            children.append(owner + 0.5)
+        return sum(self.family(owner, child, users) for child in children)
+
+    def anew(self, owner: int, access: Access) -> int:
+        users = list(self.users(access.lock))
+        return self.taken(owner, [*users, (owner + 0.5, access)]) - self.taken(owner, users)
 
     def servable(self, alternative: Alternative) -> bool:
         return all(access.count <= self.limit(access.lock) for access in alternative.accesses)
@@ -157,16 +204,19 @@ class Oracle:
     # --- fairness
 
     def fits(self, claim: Claim, access: Access, bars: Bars) -> bool:
-        in_the_way = [other for _, other in self.users(access.lock)]
-        if not self.room(access, in_the_way):
+        if not self.has_room(claim.owner, access):
             return False
+        anew = self.anew(claim.owner, access)
+        in_the_way = []
         for barrier, reserved in bars:
             later = claim.ticket in self.pins and self.place(barrier) > self.place(claim)
             if reserved.lock != access.lock or barrier is claim or later:
                 continue
             if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
-                in_the_way.append(reserved)
-        return self.room(access, in_the_way)
+                in_the_way.append(WHOLE if reserved.mode == "exclusive" else reserved.count)
+        taken = self.taken(claim.owner, list(self.users(access.lock)))
+        alone = access.mode == "exclusive" and not in_the_way
+        return not anew or alone or taken + anew + sum(in_the_way) <= self.limit(access.lock)
 
     def overtaken(self, claim: Claim, key: LockKey) -> int:
         since = claim.since or claim.ticket
@@ -194,7 +244,7 @@ class Oracle:
         for ticket, claim in sorted(heads.items()):
             if ticket not in self.pins:
                 best = [
-                    (self.pins_on(alternative.worker), self.not_free(alternative), index)
+                    (self.pins_on(alternative.worker), self.not_free(claim.owner, alternative), index)
                     for index, alternative in enumerate(claim.need.alternatives)
                     if self.servable(alternative) and self.due_in(claim, alternative)
                 ]
@@ -207,8 +257,8 @@ class Oracle:
     def pins_on(self, worker: str) -> int:
         return sum(pin.worker == worker for pin in self.pins.values()) if worker else 0
 
-    def not_free(self, alternative: Alternative) -> int:
-        return sum(not self.has_room(access) for access in alternative.accesses)
+    def not_free(self, owner: int, alternative: Alternative) -> int:
+        return sum(not self.has_room(owner, access) for access in alternative.accesses)
 
     def reserved(self) -> Bars:
         bars: Bars = []
@@ -239,13 +289,16 @@ class Oracle:
             pin = self.pins.get(claim.ticket)
             for alternative in (pin,) if pin else claim.need.alternatives:
                 for access in alternative.accesses:
-                    if not self.has_room(access):
-                        found |= {holder for holder, _ in self.users(access.lock)}
+                    if not self.has_room(owner, access):
+                        found |= self.strangers(owner, access.lock)
                     for ticket in self.pins:
                         before = not pin or self.place(self.waiting[ticket]) < self.place(claim)
                         if ticket != claim.ticket and before and self.is_barrier_at(ticket, access.lock):
                             found.add(self.waiting[ticket].owner)
         return found
+
+    def strangers(self, owner: int, key: LockKey) -> set[int]:
+        return {holder for holder, _ in self.users(key)} - set(self.ancestors(owner))
 
     def is_barrier_at(self, ticket: int, key: LockKey) -> bool:
         named = any(access.lock == key for access in self.pins[ticket].accesses)
@@ -261,7 +314,8 @@ class Oracle:
         for owner in sorted(stuck):
             ring = self.follow(owner, after)
             if owner in ring and all(owner in self.follow(other, after) for other in ring):
-                doomed = [member for member in ring if self.may_retry(member)]
+                held = {holder for member in ring for holder in self.lacked_from(member, stuck)}
+                doomed = [member for member in ring & held if self.may_retry(member)]
                 if doomed:
                     self.end(max(doomed), out)
                     return True
@@ -274,19 +328,22 @@ class Oracle:
 
     def could_be_served(self, claim: Claim, stuck: set[int]) -> bool:
         ways = [alternative for alternative in claim.need.alternatives if self.servable(alternative)]
-        return not ways or any(all(self.free_without(access, stuck) for access in way.accesses) for way in ways)
-
-    def free_without(self, access: Access, stuck: set[int]) -> bool:
-        return self.room(access, [other for owner, other in self.users(access.lock) if owner in stuck])
+        return not ways or any(
+            all(self.has_room(claim.owner, access, stuck) for access in way.accesses) for way in ways
+        )
 
     def blockers(self, owner: int, stuck: set[int]) -> set[int]:
-        found = {child for child, parent in self.parents.items() if parent == owner and child in stuck}
+        children = {child for child, parent in self.parents.items() if parent == owner and child in stuck}
+        return children | self.lacked_from(owner, stuck)
+
+    def lacked_from(self, owner: int, stuck: set[int]) -> set[int]:
+        found: set[int] = set()
         for claim in self.waiting.values():
             if claim.owner == owner and not self.could_be_served(claim, stuck):
                 for way in filter(self.servable, claim.need.alternatives):
                     for access in way.accesses:
-                        if not self.free_without(access, stuck):
-                            found |= {holder for holder, _ in self.users(access.lock) if holder in stuck}
+                        if not self.has_room(owner, access, stuck):
+                            found |= self.strangers(owner, access.lock) & stuck
         return found
 
     def follow(self, start: int, after: dict[int, set[int]]) -> set[int]:

@@ -343,19 +343,26 @@ def test_L52_a_sentenced_build_goes_back_whatever_ends_it_but_a_person(event: e.
 
 def test_L52_a_child_that_a_ring_frees_is_cancelled_with_its_parent() -> None:
     """The decision that sentences the parent may have granted the child already: it must be stopped all the same."""
-    builders = (builder("old", whole("x")), builder("parent", whole("y")), builder("child", whole("y")))
+    builders = (
+        builder("old", whole("x")),
+        builder("parent", whole("y")),
+        builder("child", whole("x")),
+        builder("free"),
+    )
     hand = Hand(setup(*builders, limits={"x": 1, "y": 1}))
     old, parent = hand.started("old"), hand.started("parent")
+    hand.prepared(old, 1, whole("y"))
     hand.prepared(parent, 1)
-    wait = c.StartBuilds((submission("child"),), wait=True)
-    hand.call(parent, wait)
-    # The child needs what its parent has: a ring of the two.
+    hand.call(parent, c.StartBuilds((submission("child", "free"),), wait=True))
+    # One child needs what the old one has, who needs what their parent has.
     assert hand.new(f.RingBroken)
+    assert hand.new(f.BuildStarted), "the other child"
     assert hand.errands(x.InterruptStep)
     hand.finished(parent, 1)
     assert hand.result(parent) is RETRY
-    assert not [request for request in hand.state.requests.values() if request.builder == "child"]
-    hand.prepared(old, 1, whole("y"))
+    assert hand.step(old).state == "running"
+    (free,) = [build for build in hand.state.builds.values() if build.builder == "free"]
+    assert free.stop_result is Result.CANCELLED
     hand.put(e.FullPass())
     assert not hand.last.facts
 

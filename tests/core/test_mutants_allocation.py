@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lockstep.core.alloc_barriers import Barriers
-from lockstep.core.alloc_items import NO_BARRIER, WHOLE, ClaimClass
+from lockstep.core.alloc_families import Families
+from lockstep.core.alloc_items import NO_BARRIER, WHOLE, ClaimClass, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_waits import Waits
@@ -56,6 +57,31 @@ def oldest(self: Waits, ring: Any) -> int:
     return min((link.owner for link in ring if self.may_retry(link.owner)), default=0)
 
 
+def any_of_the_ring(self: Waits, ring: Any) -> int:
+    return max((link.owner for link in ring if self.may_retry(link.owner)), default=0)
+
+
+def ends_with_the_lender(self: Families, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
+    for lock, _ in accesses:
+        del lock.holds[hold]
+        lock.used = sum(units for each, units in lock.holds.items() if self.board.holds[each].owner != owner)
+        if not any(self.board.holds[each].owner in self.board.parent_of for each in lock.holds):
+            lock.used = self.recount(lock)
+
+
+def as_if_the_lender_had_none(self: Families, owner: int, lock: Lock, units: int, gone: Any = ()) -> int:
+    return units
+
+
+def fence_of_its_own(self: Families, owner: int, lock: Lock, anew: int) -> int:
+    return REAL_FENCE(self, owner, lock, 1)
+
+
+def without_siblings(self: Families, owner: int, lock: Lock, gone: Any) -> int:
+    return 0
+
+
+REAL_FENCE = Families.fence
 REAL_RELEASE = Allocator.release
 REAL_RANK = Barriers.plain_rank
 
@@ -86,6 +112,19 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "the pin is the first alternative": (Barriers, "choose", pin_to_the_first),
     "there are no barriers": (Barriers, "choose", lambda self, c: -1),
     "the oldest of a ring is sentenced": (Waits, "youngest", oldest),
+    "the youngest of a ring is sentenced, whether it has anything or not": (Waits, "youngest", any_of_the_ring),
+    "lending without the end of the lender": (Families, "_held_below", lambda self, owner: {}),
+    "lending without the end of the borrower": (Families, "give_back", ends_with_the_lender),
+    "nothing is lent": (Families, "lender", lambda self, owner, lock: 0),
+    "what is lent is taken anew": (Families, "anew", as_if_the_lender_had_none),
+    "siblings do not count": (Families, "_lent", without_siblings),
+    "a loan has a fence of its own": (
+        Families,
+        "fence",
+        lambda self, owner, lock, anew: REAL_FENCE(self, owner, lock, 1),
+    ),
+    "a stranger is a lender": (Families, "strangers", nobody),
+    "who could borrow is not looked at again": (Queues, "offer_family", lambda self, owner: None),
     "rings are not found": (Waits, "find_ring", lambda self, suspects: ()),
 }
 

@@ -39,6 +39,7 @@ class World:
         self.extra: dict[int, int] = {}
         self.busy: set[int] = set()
         self.children: dict[int, int] = {}
+        self.kin: dict[int, set[int]] = {}
 
     def number(self) -> int:
         self.counter += 1
@@ -128,10 +129,16 @@ class World:
         if steps and self.random.random() < 0.5:
             hold = self.random.choice(steps)
             owner = self.extra.pop(hold)
-            self.busy.discard(owner)
+            self.rest(owner)
             return [("release", (hold,))]
         free = [owner for owner in self.builds if owner not in self.busy]
         return self.end_build(self.random.choice(free)) if free else []
+
+    def rest(self, owner: int) -> None:
+        """A build goes on, unless it waits for a child or for a second claim."""
+        asks = any(claim.owner == owner for claim in self.waiting.values())
+        if owner not in self.children.values() and not asks and owner not in self.extra.values():
+            self.busy.discard(owner)
 
     def end_build(self, owner: int) -> list[Event]:
         hold, _ = self.builds.pop(owner)
@@ -143,8 +150,7 @@ class World:
         parent = self.children.pop(owner, 0)
         if parent:
             events.append(("forget_parent", (owner,)))
-            if parent not in self.children.values():
-                self.busy.discard(parent)
+            self.rest(parent)
         if self.has["retries"] and self.random.random() < 0.4:
             old = self.claims[owner]
             events += self.submitted(
@@ -159,16 +165,17 @@ class World:
         claim = self.waiting.pop(ticket)
         events: list[Event] = [("cancel", (ticket,))]
         if claim.owner != ticket:
-            self.busy.discard(claim.owner)
+            self.rest(claim.owner)
         elif claim.owner in self.children:
             parent = self.children.pop(claim.owner)
             events.append(("forget_parent", (claim.owner,)))
-            if parent not in self.children.values():
-                self.busy.discard(parent)
+            self.rest(parent)
         return events
 
     def step(self) -> list[Event]:
         free = [owner for owner in self.builds if owner not in self.busy]
+        if self.random.random() < 0.2:  # a step that does two things at once
+            free = [owner for owner in self.builds if owner in self.children.values()]
         if not free:
             return []
         owner = self.random.choice(free)
@@ -182,10 +189,17 @@ class World:
             return []
         owner = self.random.choice(free)
         self.busy.add(owner)
-        events = []
+        events: list[Event] = []
+        others = [each for each in self.builds if each not in self.children and not self.above(owner, each)]
+        if others and self.random.random() < 0.2:
+            child = self.random.choice(others)
+            self.children[child] = owner
+            self.kin.setdefault(child, set()).add(owner)
+            return [("child_waits", (owner, child))]
         for _ in range(self.random.choice((1, 1, 2))):
             ticket = self.number()
             self.children[ticket] = owner
+            self.kin.setdefault(ticket, set()).add(owner)
             claim = Claim(ticket, self.random.choice(self.needs), ticket, self.level(), ticket, parent=owner)
             if self.random.random() < 0.2:
                 events += self.submitted(Claim(ticket, claim.need, ticket, claim.level, ticket))
@@ -193,6 +207,10 @@ class World:
             else:
                 events += self.submitted(claim)
         return events
+
+    def above(self, owner: int, other: int) -> bool:
+        """Whether `other` is this build or one that waits for it."""
+        return owner == other or (owner in self.children and self.above(self.children[owner], other))
 
     def change_limit(self) -> list[Event]:
         keys = self.locks + [LockKey("slot", "", worker) for worker in self.workers]

@@ -5,7 +5,7 @@ when, is `allocation.py`; who waits for whom is `alloc_waits.py`.
 """
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final, cast
 
@@ -26,12 +26,15 @@ class Barriers:
     def __init__(self, board: Board, waits: Waits) -> None:
         self.board = board
         self.waits = waits
+        self.families = waits.families
         self.weighed_always: dict[ClaimClass, None] = {}
 
     # --- what fits (L1, L2, L41)
 
     def refusal(self, c: ClaimClass, lock: Lock, units: int) -> int:
         """Whether the access fits for the class's first claim, or what refuses it: holds, or only reservations."""
+        if c.special and c.owner in self.board.parent_of and self.families.lender(c.owner, lock):
+            return self.refusal_of_loan(c, lock, units)
         used = lock.used
         if units < WHOLE:
             if used + units > lock.limit:
@@ -46,6 +49,25 @@ class Barriers:
         if c.pin < 0 and not c.special:
             return BARRED
         return FITS if self.fits_beside(c, lock, units) else BARRED
+
+    def refusal_of_loan(self, c: ClaimClass, lock: Lock, units: int) -> int:
+        """The same for a child whose ancestors hold of the lock (L53): any change may let it in, not only room.
+
+        What it takes anew must fit beside reservations. What is lent was taken before: it passes nobody but its
+        siblings, and those are not many.
+        """
+        if not self.families.has_room(c.owner, lock, units):
+            return BARRED
+        anew = self.families.anew(c.owner, lock, units)
+        if not anew or self.fits_beside(c, lock, WHOLE if units == WHOLE else anew):
+            return FITS
+        return BARRED
+
+    def has_room(self, c: ClaimClass, lock: Lock, units: int) -> bool:
+        """Whether the access fits for the class's first claim beside what is held."""
+        if c.special and c.owner in self.board.parent_of:
+            return self.families.has_room(c.owner, lock, units)
+        return lock.has_room(units)
 
     def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits beside those reservations that concern a barrier, a step or a child."""
@@ -195,7 +217,7 @@ class Barriers:
                 continue
             taken = 0
             for lock, units, _ in accesses:
-                taken += not lock.has_room(units)
+                taken += not self.has_room(c, lock, units)
             if (best < 0 or (pins, taken) < least) and self.may_reserve(c, index):
                 best, least = index, (pins, taken)
         return best
@@ -223,10 +245,10 @@ class Barriers:
         board.to_weigh[c] = None
         self.stir()
 
-    def drop_pin(self, c: ClaimClass, granted: tuple[Access, ...] = ()) -> None:
-        """The class's first claim is no barrier any more. What it was granted is no new room for others."""
+    def drop_pin(self, c: ClaimClass, granted: tuple[Access, ...] = (), anew: Sequence[int] = ()) -> None:
+        """The class's first claim is no barrier any more. What it was granted anew is no new room for others."""
         board = self.board
-        kept = {lock: units for lock, units, _ in granted}
+        kept = {lock: units for (lock, _, _), units in zip(granted, anew, strict=True)}
         place = c.place
         for position, (lock, units, lane) in enumerate(c.pinned):
             if c.on[position]:

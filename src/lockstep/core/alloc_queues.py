@@ -51,6 +51,15 @@ class Queues:
         self.board.suspects[claim.owner] = None
         self.barriers.stir()
 
+    def offer_family(self, owner: int) -> None:
+        """This owner has more to lend, or to more: whatever its descendants wait for is looked at anew (L53).
+
+        They may be parked behind others to whom it lends nothing.
+        """
+        for child in self.barriers.families.descendants(owner):
+            for ticket in self.board.claims_of.get(child, ()):
+                self.board.reopen(self.board.class_of[ticket])
+
     def dequeue(self, claim: Claim) -> None:
         """Take a claim out of its queue, because it ends or moves."""
         board = self.board

@@ -49,10 +49,11 @@ class Reasons:
         lock = self.board.locks.get(key)
         return min(lock.used, max(lock.limit, 1)) if lock and lock.used >= WHOLE else lock.used if lock else 0
 
-    def has_room(self, access: Access) -> bool:
-        """Whether the access fits beside what is held."""
+    def has_room(self, owner: int, access: Access) -> bool:
+        """Whether the access fits for this owner beside what is held."""
         lock = self.board.locks.get(access.lock)
-        return lock is not None and lock.has_room(WHOLE if access.mode == "exclusive" else access.count)
+        units = WHOLE if access.mode == "exclusive" else access.count
+        return lock is not None and self.barriers.families.has_room(owner, lock, units)
 
     def holders(self, key: LockKey) -> list[Hold]:
         """Who holds the lock, in the order of the grants."""
@@ -135,6 +136,8 @@ class Reasons:
         refusal = self.barriers.refusal(c, lock, units)
         if refusal == FITS:
             return None
-        if refusal == BARRED:
+        if refusal == BARRED and self.barriers.has_room(c, lock, units):
             return Obstacle(index, lock.key, "reserved", tuple(b.ticket for _, _, b in lock.bars if b is not c))
-        return Obstacle(index, lock.key, "held", tuple(sorted(lock.holds)))
+        kin = set(self.barriers.families.ancestors(c.owner))
+        strangers = (hold for hold in lock.holds if self.board.holds[hold].owner not in kin)
+        return Obstacle(index, lock.key, "held", tuple(sorted(strangers)))

@@ -194,17 +194,18 @@ class Search:
         board = self.board
         ticket, since, level, barrier = c.ticket, c.since, c.level, c.pin >= 0
         accesses = c.alts[index]
+        claim = board.waiting[ticket]
+        families = self.barriers.families
+        anew = [families.anew(claim.owner, lock, units) for lock, units, _ in accesses]
         if barrier:
-            self.barriers.drop_pin(c, accesses)
+            self.barriers.drop_pin(c, accesses, anew)
         hold = board.next_hold
         board.next_hold += 1
-        claim = board.waiting[ticket]
         fences = []
-        for lock, units, _ in accesses:
-            lock.used += units
+        for (lock, units, _), taken in zip(accesses, anew, strict=True):
+            fences.append(families.fence(claim.owner, lock, taken))
+            lock.used += taken
             lock.holds[hold] = units
-            lock.fence += 1
-            fences.append(lock.fence)
             if lock.hanging:
                 board.moved[lock] = None
         alternative = claim.need.alternatives[index]
@@ -218,4 +219,5 @@ class Search:
             self.barriers.count(lock, ticket, since, level, barrier)
         if claim.owner in board.claims_of or claim.owner in board.children_of:
             board.suspects[claim.owner] = None
+        self.queues.offer_family(claim.owner)
         self.barriers.stir()

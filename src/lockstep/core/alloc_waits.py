@@ -4,21 +4,21 @@ Nothing here changes anything; sentences are carried out by `allocation.py`. The
 grants withheld under L51 belongs here too, once they exist.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import RingLink
-from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
+from lockstep.core.alloc_families import NOBODY, Families
+from lockstep.core.alloc_items import ClaimClass, Lock
 from lockstep.core.nouns import LockKey
-
-Freed = dict[Lock, int]
 
 
 class Waits:
     """The graph of owners. What a reservation spares is remembered until something changes."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, families: Families) -> None:
         self.board = board
+        self.families = families
         self._reached: dict[int, set[int]] = {}
 
     def forget(self) -> None:
@@ -53,15 +53,14 @@ class Waits:
             barrier = c.pin >= 0 and c.ticket == ticket
             for accesses in [c.pinned] if barrier else c.alts:
                 for lock, units, _ in accesses:
-                    yield from self.held_edges(lock, units)
+                    yield from self.held_edges(owner, lock, units)
                     yield from self.barrier_edges(c, c.place if barrier else 0, lock)
         yield from self.child_edges(owner)
 
-    def held_edges(self, lock: Lock, units: int) -> Iterator[int]:
-        """A waits for B if A lacks units that B holds."""
-        if not lock.has_room(units):
-            for hold in lock.holds:
-                yield self.board.holds[hold].owner
+    def held_edges(self, owner: int, lock: Lock, units: int) -> Iterator[int]:
+        """A waits for B if A lacks units that B holds, and does not lend to A (L53)."""
+        if not self.families.has_room(owner, lock, units):
+            yield from self.families.strangers(owner, lock)
 
     def barrier_edges(self, c: ClaimClass, before: int, lock: Lock) -> Iterator[int]:
         """A waits for B if B is a barrier before A at a lock that A needs."""
@@ -87,8 +86,8 @@ class Waits:
             concerned = self._ring_closure(suspect)
             if suspect not in concerned:
                 continue
-            stuck, freed = self._stuck(concerned)
-            ring = self._core(stuck, freed)
+            stuck, gone = self._stuck(concerned)
+            ring = self._core(stuck, gone)
             if ring:
                 rings.append(ring)
             elif suspect in stuck:
@@ -96,15 +95,26 @@ class Waits:
         return min(rings, key=lambda ring: ring[0].owner, default=())
 
     def youngest(self, ring: tuple[RingLink, ...]) -> int:
-        """The youngest build of the ring that may be retried, or 0."""
-        return max((link.owner for link in ring if self.may_retry(link.owner)), default=0)
+        """The youngest build of the ring that may be retried, or 0.
+
+        One that is in the ring only because its parent waits for it holds nothing that anybody lacks: its end would
+        not open the ring.
+        """
+        owners = {link.owner for link in ring}
+        holders = {
+            holder
+            for link in ring
+            for key in link.locks
+            for holder in self.families.strangers(link.owner, self.board.locks[key])
+        }
+        return max((owner for owner in owners & holders if self.may_retry(owner)), default=0)
 
     def may_retry(self, owner: int) -> bool:
         """Whether this owner holds something and may be put back."""
         holds = self.board.holds_of.get(owner)
         return bool(holds) and all(self.board.holds[hold].retryable for hold in holds or ())
 
-    def _lacking(self, owner: int, freed: Freed) -> Iterator[list[Lock]]:
+    def _lacking(self, owner: int, gone: Set[int]) -> Iterator[list[Lock]]:
         """For each claim that this owner waits with and that could be served: the locks it lacks. None if nothing."""
         board = self.board
         for ticket in board.claims_of.get(owner, ()):
@@ -115,7 +125,7 @@ class Waits:
                 if not c.servable(index):
                     continue
                 servable = True
-                lacked = [lock for lock, units, _ in accesses if not self._room(lock, units, freed)]
+                lacked = [lock for lock, units, _ in accesses if not self.families.has_room(owner, lock, units, gone)]
                 if not lacked:
                     break
                 missing += lacked
@@ -123,12 +133,8 @@ class Waits:
                 if servable:
                     yield missing
 
-    def _room(self, lock: Lock, units: int, freed: Freed) -> bool:
-        used = lock.used - freed.get(lock, 0)
-        return used + units <= lock.limit if units < WHOLE else used == 0
-
-    def _holders(self, locks: list[Lock]) -> set[int]:
-        return {self.board.holds[hold].owner for lock in locks for hold in lock.holds}
+    def _holders(self, owner: int, locks: list[Lock]) -> set[int]:
+        return {holder for lock in locks for holder in self.families.strangers(owner, lock)}
 
     def _ring_closure(self, start: int) -> set[int]:
         seen: set[int] = set()
@@ -136,39 +142,37 @@ class Waits:
         while stack:
             owner = stack.pop()
             found = set(self.board.children_of.get(owner, ()))
-            for missing in self._lacking(owner, {}):
-                found |= self._holders(missing)
+            for missing in self._lacking(owner, NOBODY):
+                found |= self._holders(owner, missing)
             stack += found - seen
             seen |= found
         return seen
 
-    def _stuck(self, owners: set[int]) -> tuple[set[int], Freed]:
-        """Let every owner finish that can. Those left, and what the others have freed."""
+    def _stuck(self, owners: set[int]) -> tuple[set[int], set[int]]:
+        """Let every owner finish that can. Those left, and the others."""
         board = self.board
-        freed: Freed = {}
+        gone: set[int] = set()
         left = set(owners)
         moved = True
         while moved:
             moved = False
             for owner in sorted(left):
                 waits = any(child in left for child in board.children_of.get(owner, ()))
-                if waits or any(True for _ in self._lacking(owner, freed)):
+                if waits or any(True for _ in self._lacking(owner, gone)):
                     continue
                 left.discard(owner)
+                gone.add(owner)
                 moved = True
-                for hold in board.holds_of.get(owner, ()):
-                    for lock, units in board.hold_locks[hold]:
-                        freed[lock] = freed.get(lock, 0) + units
-        return left, freed
+        return left, gone
 
-    def _core(self, stuck: set[int], freed: Freed) -> tuple[RingLink, ...]:
+    def _core(self, stuck: set[int], gone: set[int]) -> tuple[RingLink, ...]:
         """Of the stuck, the first set whose members wait only for one another and one of whom may be put back."""
         board = self.board
         lacks: dict[int, list[Lock]] = {}
         after: dict[int, set[int]] = {}
         for owner in stuck:
-            lacks[owner] = [lock for missing in self._lacking(owner, freed) for lock in missing]
-            after[owner] = (self._holders(lacks[owner]) | set(board.children_of.get(owner, ()))) & stuck
+            lacks[owner] = [lock for missing in self._lacking(owner, gone) for lock in missing]
+            after[owner] = (self._holders(owner, lacks[owner]) | set(board.children_of.get(owner, ()))) & stuck
         reach = {owner: self._reach_in(owner, after) for owner in stuck}
         for owner in sorted(stuck):
             ring = reach[owner]
@@ -191,7 +195,7 @@ class Waits:
     def _link(self, owner: int, ring: set[int], lacks: list[Lock]) -> RingLink:
         locks: dict[LockKey, None] = {}
         for lock in lacks:
-            if self._holders([lock]) & ring:
+            if self._holders(owner, [lock]) & ring:
                 locks[lock.key] = None
         children = tuple(sorted(ring & set(self.board.children_of.get(owner, ()))))
         return RingLink(owner, tuple(sorted(locks)), children)

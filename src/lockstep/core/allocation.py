@@ -2,8 +2,9 @@
 
 It is pure: events go in by methods, `decide()` looks until nothing moves and returns what it decided. This file has
 the events. The other files: `alloc_search.py` who is looked at next and granted (L40, ALLOCATION.md section 3),
-`alloc_barriers.py` what fits and who reserves, `alloc_waits.py` who waits for whom, `alloc_queues.py` the classes'
-queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people, `alloc_facts.py` the values that go out.
+`alloc_barriers.py` what fits and who reserves, `alloc_families.py` what parents lend, `alloc_waits.py` who waits for
+whom, `alloc_queues.py` the classes' queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people,
+`alloc_facts.py` the values that go out.
 
 Tickets come from the caller, out of one growing counter of the installation; so do `since` values: a fresh number from
 the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
@@ -16,6 +17,7 @@ from msgspec.structs import replace as changed
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Sentenced
+from lockstep.core.alloc_families import Families
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_reasons import Reasons
@@ -33,7 +35,8 @@ class Allocator:
 
     def __init__(self) -> None:
         self.board = Board()
-        self.waits = Waits(self.board)
+        self.families = Families(self.board)
+        self.waits = Waits(self.board, self.families)
         self.barriers = Barriers(self.board, self.waits)
         self.queues = Queues(self.board, self.barriers)
         self.search = Search(self.board, self.barriers, self.queues)
@@ -160,9 +163,10 @@ class Allocator:
         held = board.holds.pop(hold, None)
         if held is None:
             return
-        for lock, units in board.hold_locks.pop(hold):
-            lock.used -= units
-            del lock.holds[hold]
+        accesses = board.hold_locks[hold]
+        self.families.give_back(hold, held.owner, accesses)
+        del board.hold_locks[hold]
+        for lock, _ in accesses:
             board.dirty[lock] = None
             if lock.hanging:
                 board.moved[lock] = None
@@ -218,19 +222,19 @@ class Allocator:
 
     def _add_parent(self, child: int, parent: int) -> None:
         self._drop_parent(child)
-        self.board.parent_of[child] = parent
-        self.board.children_of.setdefault(parent, {})[child] = None
+        self.families.link(child, parent)
         self.board.suspects[parent] = None
+        self.queues.offer_family(parent)
         self.barriers.stir()
 
     def _drop_parent(self, child: int) -> None:
-        parent = self.board.parent_of.pop(child, None)
+        parent = self.board.parent_of.get(child)
         if parent is None:
             return
-        children = self.board.children_of[parent]
-        del children[child]
-        if not children:
-            del self.board.children_of[parent]
+        self.families.unlink(child, parent)
+        for owner in (child, *self.families.descendants(child)):
+            if owner in self.board.claims_of:
+                self.board.suspects[owner] = None
         self.barriers.stir()
 
     # --- deciding (L13, L43)
@@ -257,7 +261,7 @@ class Allocator:
         """Look at everything from scratch; returns nothing if all is well (L31)."""
         board = self.board
         for lock in board.locks.values():
-            assert lock.used == sum(lock.holds.values()), lock.key
+            assert lock.used == self.families.recount(lock), lock.key
             assert lock.barred == sum(units for _, units, _ in lock.bars), lock.key
             board.dirty[lock] = None
             board.moved[lock] = None

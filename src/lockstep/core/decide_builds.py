@@ -84,7 +84,8 @@ def _claimable(draft: Draft, build: Build, event: e.StepPrepared) -> tuple[tuple
         accesses = normalize(event.accesses)
     except AccessError as error:
         return (), Result.EXCEPTION, str(error)
-    if build.stop_result is Result.RETRY and not all(map(draft.state.allocator.reasons.has_room, accesses)):
+    has_room = draft.state.allocator.reasons.has_room
+    if build.stop_result is Result.RETRY and not all(has_room(build.ticket, access) for access in accesses):
         return (), Result.SKIPPED, "not run: its build is put back, and it needs a lock that another has (L52)"
     problem = waits_for_itself(draft, build, accesses) if accesses else ""
     return ((), Result.EXCEPTION, problem) if problem else (accesses, None, "")

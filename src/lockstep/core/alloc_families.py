@@ -1,0 +1,172 @@
+"""What a build that waits for a child lends it (L53): how many units of a lock a family takes.
+
+A *family* is a build with the builds that it waits for, theirs, and so on. Nothing about loans is kept: at each lock
+an owner accounts for what it holds, or for what its children account for together, if that is more. So children take
+their ancestors' units first, the rest anew; and a lent unit is free when lender and borrowers have ended (decision
+0022). Nobody is granted anything here, and nothing changes but `Lock.used`, which is the sum over all families (L1).
+"""
+
+from collections.abc import Iterator, Set
+from typing import Final
+
+from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_items import WHOLE, Lock
+
+NOBODY: Final[Set[int]] = frozenset()
+
+
+class Families:
+    """Counts what owners take of a lock, with their waiting ancestors and for their children."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+
+    def ancestors(self, owner: int) -> Iterator[int]:
+        """The builds that wait for this one, directly or through others; the nearest first."""
+        parent_of = self.board.parent_of
+        while owner in parent_of:
+            owner = parent_of[owner]
+            yield owner
+
+    def descendants(self, owner: int) -> Iterator[int]:
+        """The builds and requests that this one waits for, directly or through others."""
+        for child in self.board.children_of.get(owner, ()):
+            yield child
+            yield from self.descendants(child)
+
+    def lender(self, owner: int, lock: Lock) -> int:
+        """A hold of the nearest of those who wait for this owner and hold something of the lock, or 0."""
+        for ancestor in self.ancestors(owner):
+            for hold in self.board.holds_of.get(ancestor, ()):
+                if hold in lock.holds:
+                    return hold
+        return 0
+
+    # --- what is taken
+
+    def own_units(self, owner: int, lock: Lock) -> int:
+        """What the owner itself holds of the lock."""
+        return sum(lock.holds.get(hold, 0) for hold in self.board.holds_of.get(owner, ()))
+
+    def footprint(self, owner: int, lock: Lock, gone: Set[int] = NOBODY) -> int:
+        """What the owner and its descendants take together, but for owners that are thought to be gone."""
+        own = self.own_units(owner, lock) if owner not in gone else 0
+        return max(own, self._lent(owner, lock, gone))
+
+    def _lent(self, owner: int, lock: Lock, gone: Set[int]) -> int:
+        children = self.board.children_of.get(owner, ())
+        return sum(self.footprint(child, lock, gone) for child in children)
+
+    def taken(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
+        """The units that are taken of the lock, by all families: counted anew if some are thought to be gone."""
+        return self.recount(lock, gone) if gone else lock.used
+
+    def recount(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
+        """The same, from the holds alone."""
+        tops = {self._top(self.board.holds[hold].owner) for hold in lock.holds}
+        return sum(self.footprint(top, lock, gone) for top in tops)
+
+    def _top(self, owner: int) -> int:
+        for each in self.ancestors(owner):
+            owner = each
+        return owner
+
+    # --- what would be taken
+
+    def strangers(self, owner: int, lock: Lock, gone: Set[int] = NOBODY) -> Iterator[int]:
+        """Who holds the lock and does not lend to this owner."""
+        kin = set(self.ancestors(owner)) if owner in self.board.parent_of else NOBODY
+        for hold in lock.holds:
+            holder = self.board.holds[hold].owner
+            if holder not in kin and holder not in gone:
+                yield holder
+
+    def anew(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> int:
+        """How many of these units the owner could not take from its ancestors, and must take anew.
+
+        `WHOLE` if it may not have them at all: it wants the lock for itself and somebody else holds of it, or an
+        ancestor has it whole and lends too much of it already.
+        """
+        if owner not in self.board.parent_of or not self.lender(owner, lock):
+            return units
+        if units == WHOLE:
+            if any(True for _ in self.strangers(owner, lock, gone)):
+                return WHOLE
+            return WHOLE - self.taken(lock, gone)
+        more = units
+        for ancestor in self.ancestors(owner):
+            own = self.own_units(ancestor, lock) if ancestor not in gone else 0
+            lent = self._lent(ancestor, lock, gone)
+            if own >= WHOLE and lent + more > lock.limit:
+                return WHOLE
+            more = max(own, lent + more) - max(own, lent)
+            if not more:
+                break
+        return more
+
+    def has_room(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> bool:
+        """Whether the access fits for this owner beside what is held (L1, L2, L53)."""
+        if not lock.admits(units):
+            return False
+        taken = self.taken(lock, gone)
+        anew = self.anew(owner, lock, units, gone)
+        if anew < WHOLE or not taken:
+            return not anew or units == WHOLE or taken + anew <= lock.limit
+        return False
+
+    def fence(self, owner: int, lock: Lock, anew: int) -> int:
+        """The fence of a grant: a new one, or the lender's if nothing is taken anew."""
+        if anew:
+            lock.fence += 1
+            return lock.fence
+        board = self.board
+        hold = self.lender(owner, lock)
+        place = [each for each, _ in board.hold_locks[hold]].index(lock)
+        return board.holds[hold].fences[place]
+
+    # --- changes
+
+    def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
+        """Take a hold off its locks; what its owner's children have of them goes on being taken."""
+        alone = owner not in self.board.parent_of and owner not in self.board.children_of
+        top = owner if alone else self._top(owner)
+        for lock, units in accesses:
+            before = units if alone else self.footprint(top, lock)
+            del lock.holds[hold]
+            lock.used -= before - (0 if alone else self.footprint(top, lock))
+
+    def link(self, child: int, parent: int) -> None:
+        """The parent waits for the child from now on: what the child has may be counted as lent."""
+        board = self.board
+        locks = self._held_below(child)
+        before = {lock: self.footprint(child, lock) + self.footprint(self._top(parent), lock) for lock in locks}
+        board.parent_of[child] = parent
+        board.children_of.setdefault(parent, {})[child] = None
+        for lock, taken in before.items():
+            self._take_up(lock, self.footprint(self._top(parent), lock) - taken)
+
+    def unlink(self, child: int, parent: int) -> None:
+        """The parent waits for the child no more: each accounts for itself."""
+        board = self.board
+        top = self._top(parent)
+        locks = self._held_below(child)
+        before = {lock: self.footprint(top, lock) for lock in locks}
+        del board.parent_of[child]
+        children = board.children_of[parent]
+        del children[child]
+        if not children:
+            del board.children_of[parent]
+        for lock, taken in before.items():
+            self._take_up(lock, self.footprint(child, lock) + self.footprint(top, lock) - taken)
+
+    def _held_below(self, owner: int) -> dict[Lock, None]:
+        board = self.board
+        holds = [hold for each in (owner, *self.descendants(owner)) for hold in board.holds_of.get(each, ())]
+        return {lock: None for hold in holds for lock, _ in board.hold_locks[hold]}
+
+    def _take_up(self, lock: Lock, units: int) -> None:
+        lock.used += units
+        if units < 0:
+            self.board.dirty[lock] = None
+        if lock.hanging:
+            self.board.moved[lock] = None
