@@ -101,8 +101,10 @@ class Oracle:
     def grant(self, claim: Claim, index: int, alternative: Alternative, out: list[Decision]) -> None:
         fences = tuple(self.fence(claim.owner, access) for access in alternative.accesses)
         barrier = claim.ticket in self.pins
+        lent = tuple(access.lock for access in alternative.accesses if not self.anew(claim.owner, access))
+        now = self.clock, lent
         fact = Granted(
-            claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, self.clock
+            claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, *now
         )
         for access in alternative.accesses:
             self.grants.setdefault(access.lock, []).append((fact, claim.since or claim.ticket))

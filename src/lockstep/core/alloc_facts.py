@@ -32,6 +32,7 @@ class Granted(Struct, frozen=True, gc=False, tag=True):
     """A claim got one of its alternatives.
 
     `barrier`, `level` and `clock` say how the grant counts as overtaking, so that L45's memory follows from facts.
+    `lent` are the locks of which nothing is taken anew: their fences are those of the lenders (L53).
     """
 
     ticket: int
@@ -43,6 +44,7 @@ class Granted(Struct, frozen=True, gc=False, tag=True):
     level: int
     barrier: bool
     clock: int
+    lent: tuple[LockKey, ...] = ()
 
 
 class BecameBarrier(Struct, frozen=True, tag=True):

@@ -126,14 +126,30 @@ class Families:
 
     # --- changes
 
+    def take(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
+        """Put a hold to its locks: what the owner's family takes of them grows by what it takes anew."""
+        top = self._family_of(owner)
+        for lock, units in accesses:
+            before = self.footprint(top, lock) if top else 0
+            lock.holds[hold] = units
+            lock.used += self.footprint(top, lock) - before if top else units
+            if lock.hanging:
+                self.board.moved[lock] = None
+
     def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
         """Take a hold off its locks; what its owner's children have of them goes on being taken."""
-        alone = owner not in self.board.parent_of and owner not in self.board.children_of
-        top = owner if alone else self._top(owner)
+        top = self._family_of(owner)
         for lock, units in accesses:
-            before = units if alone else self.footprint(top, lock)
+            before = self.footprint(top, lock) if top else units
             del lock.holds[hold]
-            lock.used -= before - (0 if alone else self.footprint(top, lock))
+            lock.used -= before - (self.footprint(top, lock) if top else 0)
+            if lock.hanging:
+                self.board.moved[lock] = None
+
+    def _family_of(self, owner: int) -> int:
+        """The eldest of a family of several, or 0."""
+        alone = owner not in self.board.parent_of and owner not in self.board.children_of
+        return 0 if alone else self._top(owner)
 
     def link(self, child: int, parent: int) -> None:
         """The parent waits for the child from now on: what the child has may be counted as lent."""

@@ -201,19 +201,16 @@ class Search:
             self.barriers.drop_pin(c, accesses, anew)
         hold = board.next_hold
         board.next_hold += 1
-        fences = []
-        for (lock, units, _), taken in zip(accesses, anew, strict=True):
-            fences.append(families.fence(claim.owner, lock, taken))
-            lock.used += taken
-            lock.holds[hold] = units
-            if lock.hanging:
-                board.moved[lock] = None
+        marks = tuple(
+            families.fence(claim.owner, lock, taken) for (lock, _, _), taken in zip(accesses, anew, strict=True)
+        )
         alternative = claim.need.alternatives[index]
-        marks = tuple(fences)
         board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable)
         board.hold_locks[hold] = c.shape.alternatives[index]
         board.holds_of.setdefault(claim.owner, {})[hold] = None
-        out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock))
+        families.take(hold, claim.owner, c.shape.alternatives[index])
+        lent = tuple(lock.key for (lock, _, _), taken in zip(accesses, anew, strict=True) if not taken)
+        out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock, lent))
         self.queues.dequeue(claim)
         for lock, _, _ in accesses:
             self.barriers.count(lock, ticket, since, level, barrier)

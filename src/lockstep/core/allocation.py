@@ -168,8 +168,6 @@ class Allocator:
         del board.hold_locks[hold]
         for lock, _ in accesses:
             board.dirty[lock] = None
-            if lock.hanging:
-                board.moved[lock] = None
             if lock.removed and not lock.holds:
                 self._enforce_namesakes(lock)
         holds = board.holds_of[held.owner]
@@ -201,6 +199,8 @@ class Allocator:
             lock.fence = fence
         board.holds[new] = Hold(new, claim.ticket, claim.owner, 0, alternative, fences, claim.level, claim.retryable)
         board.holds_of.setdefault(claim.owner, {})[new] = None
+        for lock, _ in board.hold_locks[new]:
+            lock.used = self.families.recount(lock)
         board.next_hold = new + 1
         self.barriers.stir()
 

@@ -163,7 +163,8 @@ class BuildsetEnded(Fact, frozen=True):
 class ClaimGranted(Fact, frozen=True):
     """A claim got one of its alternatives. `fences` follow the order of its accesses (L62).
 
-    `memories` (same order) are what the allocator keeps of each lock's grants, to be stored with the lock's row.
+    Of `lent` locks it took nothing anew: their fences are those of the builds that wait for it (L53). `memories` (same
+    order) are what the allocator keeps of each lock's grants, to be stored with the lock's row.
     """
 
     ticket: int
@@ -171,6 +172,7 @@ class ClaimGranted(Fact, frozen=True):
     hold: int
     alternative: Alternative
     fences: tuple[int, ...]
+    lent: tuple[LockKey, ...] = ()
     memories: tuple[Any, ...] = ()
 
 

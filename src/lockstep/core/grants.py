@@ -72,6 +72,7 @@ def _granted(draft: Draft, grant: Granted) -> None:
         hold=grant.hold,
         alternative=grant.alternative,
         fences=grant.fences,
+        lent=grant.lent,
         memories=tuple(draft.state.allocator.reasons.memory(access.lock) for access in grant.alternative.accesses),
     )
     draft.emit(fact)

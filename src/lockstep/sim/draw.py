@@ -1,7 +1,7 @@
 """From one integer to a world: which machines, locks, builders, steps and faults exist is a matter of chance (swarm).
 
-A child that is waited for never needs what the builds that wait for it hold: lending (L53) is later work, so locks,
-workers and builders fall into two families, parents and others. Only steps that trigger nobody use locks of both.
+Locks, workers and builders fall into two families, parents and others. In some worlds the others also need what the
+builds that wait for them may hold, and run where those do (L53); else only steps that trigger nobody use locks of both.
 """
 
 from random import Random
@@ -244,9 +244,39 @@ def with_hooks(scenario: Scenario) -> Scenario:
     return structs.replace(scenario, builders=tuple(builders), acts=tuple(acts))
 
 
+def with_lending(scenario: Scenario) -> Scenario:
+    """The world, if it has triggers, with children that need what their parents have. Drawn apart, too."""
+    r = Random(f"lending {scenario.seed}")
+    lent = [each for each in scenario.locks if each.key.kind == "master" and each.key.name.startswith("p-")]
+    machines = [each.setup.name for each in scenario.machines if each.setup.name.startswith("p-")]
+    locks, builders = list(scenario.locks), []
+    for builder in scenario.builders:
+        name = builder.setup.name
+        if not machines or not name.startswith("c-"):
+            builders.append(builder)
+            continue
+        modes = {each: r.random() < 0.4 for each in r.sample(lent, r.randint(0, min(2, len(lent))))}
+        more = tuple(
+            Access(each.key, "exclusive") if whole else Access(each.key, "counting", r.randint(1, each.limit))
+            for each, whole in modes.items()
+        )
+        ways = [structs.replace(way, accesses=(*more, *way.accesses)) for way in builder.need.alternatives]
+        for machine in r.sample(machines, r.randint(0, len(machines))):
+            place = LockKey("builddir", name, machine)
+            locks.append(LockSetup(place, 1))
+            shared = (*more, Access(slot_key(machine)), Access(place, "exclusive"))
+            ways.insert(r.randint(0, len(ways)), Alternative(machine, shared))
+        need, workers = Need(tuple(ways)), tuple(way.worker for way in ways)
+        setup = structs.replace(builder.setup, workers=workers, need=builder.setup.need and need)
+        builders.append(structs.replace(builder, setup=setup, need=need))
+    return structs.replace(scenario, locks=tuple(locks), builders=tuple(builders))
+
+
 def draw(seed: int) -> Scenario:
     """The world of this seed: always the same."""
     scenario = _Draw(seed).scenario()
+    if seed % 2:
+        scenario = with_lending(scenario)
     if seed % 4 == 0:
         scenario = with_hooks(scenario)
     if seed % 7 == 3:

@@ -193,7 +193,7 @@ class Fold(BuildFold, BookingFold):
         )
         for position, access in enumerate(fact.alternative.accesses):
             row = self._lock(access.lock)
-            row.fence, row.memory = fact.fences[position], fact.memories[position]
+            row.fence, row.memory = max(row.fence, fact.fences[position]), fact.memories[position]
         self.step_granted(fact, at)
         self.booking_granted(fact.ticket, fact.hold, at)
 

@@ -97,8 +97,10 @@ class BookingWatch(GrantsWatch):
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
         rest = tuple(a for a in old.accesses if a.lock not in {access.lock for access in fact.alternative.accesses})
-        self.holds[old.id] = Held(old.id, old.ticket, old.owner, rest)
-        self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.ticket, fact.alternative.accesses)
+        kept = dict(old.fences)
+        self.holds[old.id] = Held(old.id, old.ticket, old.owner, rest, {a.lock: kept[a.lock] for a in rest})
+        own = {a.lock: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
+        self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.ticket, fact.alternative.accesses, own)
 
     def on_hold_stolen(self, fact: f.HoldStolen) -> None:
         hold = self.holds.get(fact.hold)

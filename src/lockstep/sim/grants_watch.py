@@ -18,6 +18,7 @@ class Held(Struct, frozen=True):
     ticket: int
     owner: int
     accesses: tuple[Access, ...]
+    fences: dict[LockKey, int]
 
 
 class Wait(Struct, frozen=True):
@@ -65,16 +66,20 @@ class GrantsWatch:
         wanted = [set(each.accesses) for each in wait.need.alternatives if each.worker == fact.alternative.worker]
         demand(set(fact.alternative.accesses) in wanted, f"claim {fact.ticket} is granted what it did not ask for")
         for access in fact.alternative.accesses:
-            demand(self.has_room(access, {}), f"claim {fact.ticket} is granted {access} beside {self._users(access)}")
+            beside = self._users(access.lock, {})
+            demand(self.has_room(wait.owner, access, {}), f"claim {fact.ticket} is granted {access} beside {beside}")
         self._overtakes(wait, fact)
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
             last = self.fences.get(access.lock, 0)
-            demand(fence > last, f"fence {fence} of {access.lock} comes after {last} (L62)")
-            self.fences[access.lock] = fence
+            lent = {h.fences.get(access.lock) for h in self.holds.values() if h.owner in self.lenders(wait.owner)}
+            demand((fence in lent) == (access.lock in fact.lent), f"fence {fence} of {access.lock}: lent are {lent}")
+            demand(fence > last or fence in lent, f"fence {fence} of {access.lock} comes after {last} (L62)")
+            self.fences[access.lock] = max(fence, last)
         del self.waiting[fact.ticket]
-        self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.owner, fact.alternative.accesses)
+        fences = {a.lock: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
+        self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.owner, fact.alternative.accesses, fences)
 
     def on_claim_dropped(self, fact: f.ClaimDropped) -> None:
         demand(fact.ticket in self.waiting, f"claim {fact.ticket} is dropped and does not wait")
@@ -86,18 +91,36 @@ class GrantsWatch:
         assert hold is not None
         demand(hold.ticket == fact.ticket, f"hold {fact.hold} ends for another claim")
 
-    # --- arithmetic (L1, L2)
+    # --- arithmetic (L1, L2, L53)
 
-    def _users(self, access: Access) -> list[tuple[int, Access]]:
-        return [(h.owner, a) for h in self.holds.values() for a in h.accesses if a.lock == access.lock]
+    def lenders(self, owner: int) -> set[int]:
+        """The builds that wait for this owner, directly or through others."""
+        raise NotImplementedError
 
-    def has_room(self, access: Access, free: dict[int, Held]) -> bool:
-        """Whether an access fits beside what is held, but for the holds in `free`."""
-        users = [a for h in self.holds.values() if h.id not in free for a in h.accesses if a.lock == access.lock]
+    def _users(self, lock: LockKey, free: dict[int, Held]) -> list[tuple[int, Access]]:
+        return [(h.owner, a) for h in self.holds.values() if h.id not in free for a in h.accesses if a.lock == lock]
+
+    def has_room(self, owner: int, access: Access, free: dict[int, Held]) -> bool:
+        """Whether an access fits for this owner beside what is held, but for the holds in `free`."""
+        users = self._users(access.lock, free)
         limit = self.limits.get(access.lock, 0)
+        kin = self.lenders(owner)
         if access.mode == "exclusive":
-            return not users and limit >= 1
-        return all(a.mode == "counting" for a in users) and sum(a.count for a in users) + access.count <= limit
+            return limit >= 1 and all(user in kin for user, _ in users)
+        if access.count > limit or any(a.mode == "exclusive" and user not in kin for user, a in users):
+            return False
+        shared = [(user, a) for user, a in users if a.mode == "counting"]
+        before = self.most_at_once(shared)
+        return self.most_at_once([*shared, (-owner, access)]) <= max(limit, before)
+
+    def most_at_once(self, users: list[tuple[int, Access]]) -> int:
+        """The most units that builds have of which none lends to another; -n is a further child beside n."""
+        if not users:
+            return 0
+        (owner, access), rest = users[0], users[1:]
+        apart = [(o, a) for o, a in rest if o not in self.lenders(abs(owner)) and owner not in self.lenders(abs(o))]
+        with_it = access.count + self.most_at_once(apart)
+        return with_it if len(apart) == len(rest) else max(with_it, self.most_at_once(rest))
 
     def can_be_served(self, wait: Wait) -> bool:
         """Whether the limits allow it at all (L5)."""
@@ -109,7 +132,7 @@ class GrantsWatch:
     def is_stuck(self, wait: Wait, free: dict[int, Held]) -> bool:
         """Whether a claim that could be served lacks something in each alternative, but for the holds in `free`."""
         return self.can_be_served(wait) and not any(
-            all(self.has_room(access, free) for access in each.accesses) for each in wait.need.alternatives
+            all(self.has_room(wait.owner, access, free) for access in each.accesses) for each in wait.need.alternatives
         )
 
     # --- nothing idle that fits (L43)
@@ -119,7 +142,7 @@ class GrantsWatch:
         reasons = state.allocator.reasons
         for wait in self.waiting.values():
             for each in wait.need.alternatives:
-                fits = all(self.has_room(access, {}) for access in each.accesses)
+                fits = all(self.has_room(wait.owner, access, {}) for access in each.accesses)
                 if fits and not any(access.lock in self.removed for access in each.accesses):
                     barred = any(reasons.reservations(access.lock) for access in each.accesses)
                     demand(barred, f"claim {wait.ticket} waits, and {each} is free")
@@ -152,7 +175,7 @@ class GrantsWatch:
         passed = [each for each in turns if each > self.since[other.ticket]]
         if len(passed) < self.overtakes.get(taken.lock, 8):
             return
-        used = sum(a.count for _, a in self._users(taken)) + taken.count
+        used = self.most_at_once(self._users(taken.lock, {})) + taken.count
         alone = wanted[0].mode == "counting" and taken.mode == "counting"
         fits = alone and used + wanted[0].count <= self.limits.get(taken.lock, 0)
         demand(fits, f"claim {ticket} takes {taken} before claim {other.ticket}, passed {len(passed)} times (L42)")

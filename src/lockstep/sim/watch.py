@@ -45,14 +45,17 @@ class Watch(BookingWatch):
         """Requests that somebody cancelled, and whose builds are being stopped."""
         self.commands: dict[str, int] = {}
         self.command_of: dict[tuple[int, int, int], str] = {}
+        self._lenders: dict[int, set[int]] = {}
 
     def see(self, facts: Iterable[f.Numbered], state: State | None, now: float = 0.0) -> None:
         """A decision's facts, and (if given) the state after them, at that time."""
         for one in facts:
             rule = getattr(self, rule_for(one.fact), None)
             if rule is not None:
+                self._lenders.clear()
                 rule(one.fact)
             self.impatience.see(one)
+        self._lenders.clear()
         self._owners_live()
         if state is not None:
             self.impatience.check(now)
@@ -83,7 +86,7 @@ class Watch(BookingWatch):
         demand(waiting == set(self.waiting), f"claims {waiting ^ set(self.waiting)} wait for nobody or are forgotten")
         demand(holds == set(self.holds), f"holds {holds ^ set(self.holds)} are nobody's or are forgotten")
         for key in {access.lock for hold in self.holds.values() for access in hold.accesses} | set(state.locks):
-            used = sum(access.count for hold in self.holds.values() for access in hold.accesses if access.lock == key)
+            used = self.most_at_once(self._users(key, {}))
             known = state.allocator.reasons.used(key)
             demand(known == used or self.is_whole(key), f"{known} units of {key} are used, the holds have {used}")
         for buildid in state.builds:
@@ -174,6 +177,19 @@ class Watch(BookingWatch):
             if call is not None and brid in self.requests and self.calls.get(call):
                 found[brid] = call[0]
         return found
+
+    def lenders(self, owner: int) -> set[int]:
+        """The builds that wait for this owner, directly or through others."""
+        if not self._lenders:
+            above = {self.requests[brid]: self.builds[b] for brid, b in self.parents().items() if b in self.builds}
+            self._lenders[0] = set()
+            for child in above:
+                found, each = set(), child
+                while each in above:
+                    each = above[each]
+                    found.add(each)
+                self._lenders[child] = found
+        return self._lenders.get(owner, set())
 
     def on_need_set(self, fact: f.NeedSet) -> None:
         self.own_need[fact.brid] = fact.need
@@ -304,6 +320,11 @@ class Watch(BookingWatch):
                 free |= {hold.id: hold for hold in self.holds.values() if hold.owner == owner}
                 moved = True
         demand(fact.ticket in left, f"build {fact.ticket} is put back without a true ring: {fact.text}")
+        own = {hold.id: hold for hold in self.holds.values() if hold.owner == fact.ticket}
+        lacking = [w for w in self.waiting.values() if w.owner in left and self.is_stuck(w, free)]
+        wanted = {a.lock for w in lacking for each in w.need.alternatives for a in each.accesses}
+        held = {a.lock for hold in own.values() for a in hold.accesses}
+        demand(bool(held & wanted), f"build {fact.ticket} is put back, and has nothing that anybody in a ring lacks")
 
     def is_whole(self, key: LockKey) -> bool:
         """Whether somebody has the whole lock."""

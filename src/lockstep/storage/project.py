@@ -209,10 +209,11 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
         },
     )
     for position, (access, fence) in enumerate(zip(fact.alternative.accesses, fact.fences, strict=True)):
-        row: dict[str, Any] = {"fence": fence}
+        row: dict[str, Any] = {} if access.lock in fact.lent else {"fence": fence}
         if fact.memories:
             row["memory"] = pack(fact.memories[position])
-        p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
+        if row:
+            p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
     if fact.ticket in p.bookings:
         bookings.granted(p, fact.ticket, fact.hold, n.at)
     wait = p.waits.pop(fact.ticket)
