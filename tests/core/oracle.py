@@ -142,7 +142,7 @@ class Oracle:
         return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, claim.ticket)
 
     def place(self, claim: Claim) -> tuple[int, int]:
-        return (claim.owner, claim.ticket)
+        return ([claim.owner, *self.ancestors(claim.owner)][-1], claim.ticket)
 
     # --- limits and arithmetic
 
@@ -222,10 +222,11 @@ class Oracle:
 
     def overtaken(self, claim: Claim, key: LockKey) -> int:
         since = claim.since or claim.ticket
+        level = STEP_LEVEL if claim.owner in self.parents else claim.level
         count = 0
         for grant, began in self.grants.get(key, []):
-            before = grant.barrier or grant.level >= claim.level
-            later = began if claim.level == STEP_LEVEL else grant.ticket
+            before = grant.barrier or grant.level >= level
+            later = began if level == STEP_LEVEL else grant.ticket
             count += later > since if before else grant.clock >= since
         return count
 

@@ -108,13 +108,13 @@ class Board:
                 lock.shapes[shape] = None
         return shape
 
-    def add_class(self, shape: Shape, level: int, special: bool) -> ClaimClass:
+    def add_class(self, shape: Shape, level: int, special: bool, child: bool = False) -> ClaimClass:
         """A new class, without a claim so far."""
         shape.users += 1
         if self.idle > MAX_LANES and 2 * self.idle > len(self.classes) and self._has_too_many_levels(shape, level):
             self.sweep()
         self.serial += 1
-        c = ClaimClass(self.serial, shape, level, special)
+        c = ClaimClass(self.serial, shape, level, special, child)
         self._add_watches(c)
         self._join_crowd(c)
         self.classes[c] = None

@@ -63,10 +63,11 @@ class Families:
 
     def recount(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
         """The same, from the holds alone."""
-        tops = {self._top(self.board.holds[hold].owner) for hold in lock.holds}
+        tops = {self.eldest(self.board.holds[hold].owner) for hold in lock.holds}
         return sum(self.footprint(top, lock, gone) for top in tops)
 
-    def _top(self, owner: int) -> int:
+    def eldest(self, owner: int) -> int:
+        """The last of those who wait for this owner, directly or through others; itself if nobody does."""
         for each in self.ancestors(owner):
             owner = each
         return owner
@@ -149,22 +150,22 @@ class Families:
     def _family_of(self, owner: int) -> int:
         """The eldest of a family of several, or 0."""
         alone = owner not in self.board.parent_of and owner not in self.board.children_of
-        return 0 if alone else self._top(owner)
+        return 0 if alone else self.eldest(owner)
 
     def link(self, child: int, parent: int) -> None:
         """The parent waits for the child from now on: what the child has may be counted as lent."""
         board = self.board
         locks = self._held_below(child)
-        before = {lock: self.footprint(child, lock) + self.footprint(self._top(parent), lock) for lock in locks}
+        before = {lock: self.footprint(child, lock) + self.footprint(self.eldest(parent), lock) for lock in locks}
         board.parent_of[child] = parent
         board.children_of.setdefault(parent, {})[child] = None
         for lock, taken in before.items():
-            self._take_up(lock, self.footprint(self._top(parent), lock) - taken)
+            self._take_up(lock, self.footprint(self.eldest(parent), lock) - taken)
 
     def unlink(self, child: int, parent: int) -> None:
         """The parent waits for the child no more: each accounts for itself."""
         board = self.board
-        top = self._top(parent)
+        top = self.eldest(parent)
         locks = self._held_below(child)
         before = {lock: self.footprint(top, lock) for lock in locks}
         del board.parent_of[child]

@@ -30,13 +30,14 @@ NO_BARRIER: Final = 1 << 64
 """Ranks of barriers are less than this, others are not."""
 
 
-def place_of(owner: int, ticket: int) -> int:
-    """Where a barrier stands among barriers: by the ticket of its build, then by its own (tickets are below 2 ** 32).
+def place_of(eldest: int, ticket: int) -> int:
+    """Where a barrier stands among barriers: by a build's ticket, then by its own (tickets are below 2 ** 32).
 
-    A step's claim is younger than requests that its build came before. Ranked by its own ticket, it would stand behind
-    requests that a ring put back, for ever where everybody is a barrier at once (decision 0012).
+    That is the build that the step is of, or the eldest that waits for it. A step's or a child's claim is younger than
+    requests that this build came before. Ranked by its own ticket, it would stand behind requests that a ring put back,
+    for ever where everybody is a barrier at once (decision 0012).
     """
-    return owner << 32 | ticket
+    return eldest << 32 | ticket
 
 
 BAND_SIZE: Final = 8
@@ -343,7 +344,8 @@ class Shape:
 class ClaimClass:
     """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
 
-    `plain` is the rank of the first claim as if it were no barrier.
+    `plain` is the rank of the first claim as if it were no barrier. `level` is its priority; overtaking is counted
+    in the lanes of `counted_level`, which for a child that a build waits for is the steps' (decision 0014).
     `ticket`, `since`, `owner` and `rank` are those of the first claim (`ticket` 0: nobody waits). `open` are the
     alternatives that are not parked; `stamps` tell valid parkings from stale ones (0: not parked; the last two are for
     the crowd and the common accesses), `where` is the lock and need of each, `dormant` are parkings that were met while
@@ -356,6 +358,7 @@ class ClaimClass:
         "alts",
         "common",
         "common_lanes",
+        "counted_level",
         "crowd",
         "dormant",
         "extra",
@@ -389,21 +392,22 @@ class ClaimClass:
         "where",
     )
 
-    def __init__(self, serial: int, shape: Shape, level: int, special: bool) -> None:
+    def __init__(self, serial: int, shape: Shape, level: int, special: bool, child: bool) -> None:
         self.serial = serial
         self.shape = shape
         self.level = level
+        self.counted_level = counted = STEP_LEVEL if child else level
         self.special = special
         self.queue: list[int] = []
         self.live = 0
         self.ticket = self.since = self.owner = self.place = self.rank = self.plain = 0
         self.alts: list[tuple[Access, ...]] = [
-            tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.alternatives
+            tuple((lock, units, lock.lane(counted)) for lock, units in each) for each in shape.alternatives
         ]
         self.own = shape.own
         self.common = shape.common
-        self.common_lanes = [lock.lane(level) for lock, _ in shape.common]
-        self.own_alts = [tuple((lock, units, lock.lane(level)) for lock, units in each) for each in shape.own]
+        self.common_lanes = [lock.lane(counted) for lock, _ in shape.common]
+        self.own_alts = [tuple((lock, units, lock.lane(counted)) for lock, units in each) for each in shape.own]
         self.open = set(range(len(self.alts)))
         self.stamps = [0] * (len(self.alts) + 2)
         self.dormant: list[int] = []

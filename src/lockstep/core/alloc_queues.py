@@ -30,7 +30,7 @@ class Queues:
         special = self.is_special(claim)
         c = None if special else shape.classes.get(claim.level)
         if c is None:
-            c = board.add_class(shape, claim.level, special)
+            c = board.add_class(shape, claim.level, special, claim.owner in board.parent_of)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
@@ -51,8 +51,15 @@ class Queues:
         self.board.suspects[claim.owner] = None
         self.barriers.stir()
 
+    def enter_again(self, owner: int) -> None:
+        """Somebody waits for this owner, or does not any more: so for all that it and its descendants wait for."""
+        for each in (owner, *self.barriers.families.descendants(owner)):
+            for ticket in tuple(self.board.claims_of.get(each, ())):
+                claim = self.board.waiting[ticket]
+                self.requeue(claim, claim)
+
     def offer_family(self, owner: int) -> None:
-        """This owner has more to lend, or to more: whatever its descendants wait for is looked at anew (L53).
+        """This owner has more to lend: whatever its descendants wait for is looked at anew (L53).
 
         They may be parked behind others to whom it lends nothing.
         """
@@ -114,7 +121,7 @@ class Queues:
         c.ticket = ticket
         c.since = since
         c.owner = claim.owner
-        c.place = place_of(claim.owner, ticket)
+        c.place = place_of(self.barriers.families.eldest(claim.owner), ticket)
         rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank

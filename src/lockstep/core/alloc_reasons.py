@@ -83,11 +83,11 @@ class Reasons:
         """How often this waiting claim was overtaken at the lock; no more than K are remembered (L41)."""
         c = self.board.class_of.get(ticket)
         lock = self.board.locks.get(key)
-        if c is None or lock is None or c.level not in lock.lanes:
+        if c is None or lock is None or c.counted_level not in lock.lanes:
             return 0
         if self.board.waiting[ticket].since < 0:
             return 0  # it is a barrier from the start, and not because of this
-        late = sorted(lock.lanes[c.level].late)
+        late = sorted(lock.lanes[c.counted_level].late)
         return len(late) - bisect_right(late, self.board.waiting[ticket].since or ticket)
 
     def pins(self) -> dict[int, int]:

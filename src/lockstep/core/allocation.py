@@ -224,7 +224,7 @@ class Allocator:
         self._drop_parent(child)
         self.families.link(child, parent)
         self.board.suspects[parent] = None
-        self.queues.offer_family(parent)
+        self.queues.enter_again(child)
         self.barriers.stir()
 
     def _drop_parent(self, child: int) -> None:
@@ -232,9 +232,7 @@ class Allocator:
         if parent is None:
             return
         self.families.unlink(child, parent)
-        for owner in (child, *self.families.descendants(child)):
-            if owner in self.board.claims_of:
-                self.board.suspects[owner] = None
+        self.queues.enter_again(child)
         self.barriers.stir()
 
     # --- deciding (L13, L43)
