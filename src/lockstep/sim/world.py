@@ -152,7 +152,6 @@ class World:
         if self.tracer is not None:
             self.tracer.decided(master.wall(), event, outcome)
         for one in outcome.facts:
-            self.people.see(one.fact)
             if isinstance(one.fact, f.BuildStarted):
                 here = one.fact.worker in master.greeted
                 demand(here, f"build {one.fact.buildid} is given to {one.fact.worker}, who has not come yet (L60)")
@@ -169,6 +168,7 @@ class World:
         """A commit."""
         self.disk.append(groups)
         for one in (one for group in groups for one in group):
+            self.people.see(one.fact)
             if isinstance(one.fact, f.CallStarted) and one.fact.command:
                 self.stored_commands.add(one.fact.command)
         if self.tracer is not None:
