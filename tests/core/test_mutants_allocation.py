@@ -73,15 +73,15 @@ def as_if_the_lender_had_none(self: Families, owner: int, lock: Lock, units: int
     return units
 
 
-def fence_of_its_own(self: Families, owner: int, lock: Lock, anew: int) -> int:
-    return REAL_FENCE(self, owner, lock, 1)
+def fence_of_its_own(self: Families, owner: int, lock: Lock) -> int:
+    lock.fence += 1
+    return lock.fence
 
 
 def without_siblings(self: Families, owner: int, lock: Lock, gone: Any) -> int:
     return 0
 
 
-REAL_FENCE = Families.fence
 REAL_RELEASE = Allocator.release
 REAL_RANK = Barriers.plain_rank
 
@@ -118,11 +118,7 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "nothing is lent": (Families, "lender", lambda self, owner, lock: 0),
     "what is lent is taken anew": (Families, "anew", as_if_the_lender_had_none),
     "siblings do not count": (Families, "_lent", without_siblings),
-    "a loan has a fence of its own": (
-        Families,
-        "fence",
-        lambda self, owner, lock, anew: REAL_FENCE(self, owner, lock, 1),
-    ),
+    "a loan has a fence of its own": (Families, "lent_fence", fence_of_its_own),
     "a stranger is a lender": (Families, "strangers", nobody),
     "who could borrow is not looked at again": (Queues, "offer_family", lambda self, owner: None),
     "rings are not found": (Waits, "find_ring", lambda self, suspects: ()),

@@ -5,13 +5,14 @@ when, is `allocation.py`; who waits for whom is `alloc_waits.py`.
 """
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
+from types import MappingProxyType
 from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
-from lockstep.core.alloc_items import BELOW_STEPS, NO_BARRIER, WHOLE, Access, ClaimClass, Lane, Lock, Watch
+from lockstep.core.alloc_items import BELOW_STEPS, NO_BARRIER, WHOLE, ClaimClass, Lane, Lock, Watch
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 
@@ -98,7 +99,7 @@ class Barriers:
         """
         if not barrier and granted_level < level:
             return self.board.clock + 1
-        return since if level == STEP_LEVEL else ticket
+        return max(since, 0) if level == STEP_LEVEL else ticket
 
     def count(self, lock: Lock, ticket: int, since: int, level: int, barrier: bool) -> None:
         """Remember a grant at a lock, and find whom it was one too many for."""
@@ -245,15 +246,14 @@ class Barriers:
         board.to_weigh[c] = None
         self.stir()
 
-    def drop_pin(self, c: ClaimClass, granted: tuple[Access, ...] = (), anew: Sequence[int] = ()) -> None:
+    def drop_pin(self, c: ClaimClass, taken: Mapping[Lock, int] = MappingProxyType({})) -> None:
         """The class's first claim is no barrier any more. What it was granted anew is no new room for others."""
         board = self.board
-        kept = {lock: units for (lock, _, _), units in zip(granted, anew, strict=True)}
         place = c.place
         for position, (lock, units, lane) in enumerate(c.pinned):
             if c.on[position]:
                 self.switch_off(c, lock, units)
-                if kept.get(lock, 0) < units:
+                if taken.get(lock, 0) < units:
                     self.suspended(lock)
             lock.pins.remove((place, c, lane))
             if c.needs_free and not lock.per_worker:

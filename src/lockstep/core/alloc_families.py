@@ -115,11 +115,8 @@ class Families:
             return not anew or units == WHOLE or taken + anew <= lock.limit
         return False
 
-    def fence(self, owner: int, lock: Lock, anew: int) -> int:
-        """The fence of a grant: a new one, or the lender's if nothing is taken anew."""
-        if anew:
-            lock.fence += 1
-            return lock.fence
+    def lent_fence(self, owner: int, lock: Lock) -> int:
+        """The lender's fence, for a grant that takes nothing anew."""
         board = self.board
         hold = self.lender(owner, lock)
         place = [each for each, _ in board.hold_locks[hold]].index(lock)
@@ -127,30 +124,39 @@ class Families:
 
     # --- changes
 
-    def take(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
-        """Put a hold to its locks: what the owner's family takes of them grows by what it takes anew."""
-        top = self._family_of(owner)
+    def take(
+        self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]
+    ) -> tuple[tuple[int, ...], dict[Lock, int]]:
+        """Put a new hold to its locks. Returns a fence for each, and what the owner had to take anew of each.
+
+        The hold must be among those of its owner already. A loan has the lender's fence.
+        """
+        top = self.eldest(owner)
+        fences: list[int] = []
+        taken: dict[Lock, int] = {}
         for lock, units in accesses:
-            before = self.footprint(top, lock) if top else 0
+            taken[lock] = anew = self.anew(owner, lock, units)
+            if anew:
+                lock.fence += 1
+            fences.append(lock.fence if anew else self.lent_fence(owner, lock))
+            lock.used -= self.footprint(top, lock)
             lock.holds[hold] = units
-            lock.used += self.footprint(top, lock) - before if top else units
+            lock.used += self.footprint(top, lock)
             if lock.hanging:
                 self.board.moved[lock] = None
+        return tuple(fences), taken
 
     def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
         """Take a hold off its locks; what its owner's children have of them goes on being taken."""
-        top = self._family_of(owner)
+        board = self.board
+        alone = owner not in board.parent_of and owner not in board.children_of
+        top = owner if alone else self.eldest(owner)
         for lock, units in accesses:
-            before = self.footprint(top, lock) if top else units
+            before = units if alone else self.footprint(top, lock)
             del lock.holds[hold]
-            lock.used -= before - (self.footprint(top, lock) if top else 0)
+            lock.used -= before - (0 if alone else self.footprint(top, lock))
             if lock.hanging:
-                self.board.moved[lock] = None
-
-    def _family_of(self, owner: int) -> int:
-        """The eldest of a family of several, or 0."""
-        alone = owner not in self.board.parent_of and owner not in self.board.children_of
-        return 0 if alone else self.eldest(owner)
+                board.moved[lock] = None
 
     def link(self, child: int, parent: int) -> None:
         """The parent waits for the child from now on: what the child has may be counted as lent."""

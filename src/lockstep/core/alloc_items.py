@@ -427,6 +427,7 @@ class ClaimClass:
         self.pending = False
         for lane in self.lanes():
             lane.users += 1
+            lane.lock.lane(level)  # where its grant is entered by its priority: a later one of that level must be right
 
     def __lt__(self, other: "ClaimClass") -> bool:
         return self.serial < other.serial

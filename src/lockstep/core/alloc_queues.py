@@ -121,7 +121,8 @@ class Queues:
         c.ticket = ticket
         c.since = since
         c.owner = claim.owner
-        c.place = place_of(self.barriers.families.eldest(claim.owner), ticket)
+        owner = claim.owner
+        c.place = place_of(self.barriers.families.eldest(owner) if owner in self.board.parent_of else owner, ticket)
         rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank

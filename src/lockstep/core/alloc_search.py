@@ -195,26 +195,25 @@ class Search:
         ticket, since, level, barrier = c.ticket, c.since, c.level, c.pin >= 0
         accesses = c.alts[index]
         claim = board.waiting[ticket]
-        families = self.barriers.families
-        anew = [families.anew(claim.owner, lock, units) for lock, units, _ in accesses]
-        if barrier:
-            self.barriers.drop_pin(c, accesses, anew)
         hold = board.next_hold
         board.next_hold += 1
-        marks = tuple(
-            families.fence(claim.owner, lock, taken) for (lock, _, _), taken in zip(accesses, anew, strict=True)
-        )
-        alternative = claim.need.alternatives[index]
-        board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable)
         board.hold_locks[hold] = c.shape.alternatives[index]
         board.holds_of.setdefault(claim.owner, {})[hold] = None
-        families.take(hold, claim.owner, c.shape.alternatives[index])
-        lent = tuple(lock.key for (lock, _, _), taken in zip(accesses, anew, strict=True) if not taken)
+        if claim.owner in board.parent_of or claim.owner in board.children_of:
+            marks, anew = self.barriers.families.take(hold, claim.owner, c.shape.alternatives[index])
+        else:
+            marks, anew = board.take(hold, c.shape.alternatives[index])
+        if barrier:
+            self.barriers.drop_pin(c, anew)
+        alternative = claim.need.alternatives[index]
+        board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable)
+        lent = tuple(lock.key for lock, taken in anew.items() if not taken)
         out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock, lent))
         self.queues.dequeue(claim)
         for lock, _, _ in accesses:
             self.barriers.count(lock, ticket, since, level, barrier)
         if claim.owner in board.claims_of or claim.owner in board.children_of:
             board.suspects[claim.owner] = None
-        self.queues.offer_family(claim.owner)
+        if claim.owner in board.children_of:
+            self.queues.offer_family(claim.owner)
         self.barriers.stir()
