@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "check", "run", "worker"),
     "Ask a running server": ("builders", "builds", "requests", "workers", "locks", "why", "log", "fence"),
     "Act on a running server": ("force", "cancel", "reload"),
-    "What if": ("rehearse",),
+    "What if": ("rehearse", "replay"),
     "Locks for people and other programs": ("hold", "release", "extend", "steal", "exec"),
 }
 """The commands, as the help shows them. `X` is `command` in `cli/X.py`."""

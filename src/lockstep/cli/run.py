@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from lockstep.cli import configs, serving
+from lockstep.cli.codes import CANNOT_RUN, CliError
 
 if TYPE_CHECKING:
     from lockstep.master.server import Server
+    from lockstep.sim.recording import Recording
 
 
 @click.command("run", short_help="Run a server.")
@@ -21,12 +23,18 @@ if TYPE_CHECKING:
     help="The port for pages, API and workers; 0 for any that is free. [default: what c['www'] says, else 8010]",
 )
 @click.option("--stop-workers", is_flag=True, help="At the end, end the local workers too, and what they run.")
+@click.option("--record", metavar="FILE", help="Write what is decided into FILE, for 'lockstep replay'.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
-def command(config: str, basedir: str | None, host: str, port: int | None, stop_workers: bool, quiet: bool) -> int:
+def command(
+    config: str, basedir: str | None, host: str, port: int | None, stop_workers: bool, record: str | None, quiet: bool
+) -> int:
     """Run the server of CONFIG (default: master.cfg) in the foreground.
 
     The log goes to stderr. SIGHUP reads the configuration again, as 'lockstep reload' does; SIGTERM and Ctrl-C stop
     the server. Commands on workers run on meanwhile, and builds go on at the next start, also after 'kill -9'.
+
+    With --record, every event is appended to a file with what was decided, up to a limit: if the server does something
+    that it should not, 'lockstep replay' does it again. The file holds what the store holds, and no secrets.
 
     \b
     Examples:
@@ -37,6 +45,7 @@ def command(config: str, basedir: str | None, host: str, port: int | None, stop_
     file = configs.find(config)
     folder = os.path.abspath(basedir) if basedir else os.path.dirname(file)
     serving.start_log(quiet=quiet)
+    recorder = _recording(record) if record is not None else None
 
     def started(server: "Server") -> None:
         click.echo(
@@ -48,4 +57,13 @@ def command(config: str, basedir: str | None, host: str, port: int | None, stop_
         )
         configs.print_mistakes("warning", server.house.config.warnings, "yellow")
 
-    return serving.run_server(file, folder, host, port, started, stop_workers=stop_workers)
+    return serving.run_server(file, folder, host, port, started, stop_workers=stop_workers, recorder=recorder)
+
+
+def _recording(file: str) -> "Recording":
+    from lockstep.sim.recording import Recording
+
+    try:
+        return Recording(file)
+    except OSError as exc:
+        raise CliError(CANNOT_RUN, f"The recording '{file}' cannot be written: {exc.strerror}.") from exc

@@ -19,6 +19,7 @@ from lockstep.cli import configs
 from lockstep.cli.codes import CANNOT_RUN, OK, CliError, colour
 
 if TYPE_CHECKING:
+    from lockstep.master.loop import Recorder
     from lockstep.master.server import Server
 
 SAME_SIGNAL = 1.0
@@ -67,11 +68,13 @@ def run_server(
     *,
     stop_workers: bool = False,
     leave: Callable[[], None] = lambda: None,
+    recorder: "Recorder | None" = None,
     farewell: str = "Everything is stored; what was running or waiting goes on at the next start.",
 ) -> int:
     """Run a server until it is told to stop. Returns the exit code; CliError if it cannot start or go on.
 
-    With `stop_workers` the local workers are ended too. `leave` is called at the very end, whatever ends it.
+    With `stop_workers` the local workers are ended too. `leave` is called at the very end, whatever ends it. The
+    `recorder` is told of everything that is decided.
 
     Hardly anything that is made while it starts becomes garbage: the collector rests, and later leaves it alone.
     """
@@ -91,7 +94,7 @@ def run_server(
 
     async def serving() -> str:
         try:
-            return await serve(file, basedir, host, port, ready)
+            return await serve(file, basedir, host, port, ready, recorder)
         finally:
             if stop_workers:  # what is left to do is short, and nothing may cut it off
                 signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

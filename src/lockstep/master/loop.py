@@ -18,6 +18,7 @@ from lockstep.core.decide import Outcome, decide
 from lockstep.core.effects import Effect, Reply
 from lockstep.core.errors import AwayError, RefusedError
 from lockstep.core.facts import Numbered
+from lockstep.core.saved import Saved
 from lockstep.core.state import State
 from lockstep.master import clock
 from lockstep.master.limits import COMMIT_DELAY, COMMIT_TURNS, MAX_INBOX
@@ -37,6 +38,25 @@ class Performer(Protocol):
         """Do one errand. Must not block and not raise."""
 
 
+class Recorder(Protocol):
+    """Writes down all that is decided. It must not raise."""
+
+    def began(self, saved: Saved, at: float) -> None:
+        """The process starts from what its store gave back; the facts of its recovery follow."""
+
+    def event(self, event: e.Event, at: float) -> None:
+        """An event is about to be decided; its facts follow, or `failed`."""
+
+    def facts(self, facts: Sequence[Numbered]) -> None:
+        """What followed."""
+
+    def failed(self, error: Exception) -> None:
+        """The decision has failed."""
+
+    def close(self) -> None:
+        """The process ends."""
+
+
 Listener = Callable[[Sequence[Numbered]], None]
 PartListener = Callable[[LogPart], None]
 
@@ -48,12 +68,16 @@ class Loop:
         state: of the core; nobody else changes it.
         writer: commits batches, and calls `stored` after each commit.
         fatal: called with a sentence when a commit has failed: the process must end (HOUSE section 1).
+        recorder: is told of everything that is decided.
     """
 
-    def __init__(self, state: State, writer: Writer, fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: State, writer: Writer, fatal: Callable[[str], None], recorder: Recorder | None = None
+    ) -> None:
         self.state = state
         self._writer = writer
         self._fatal = fatal
+        self._recorder = recorder
         self._performer: Performer | None = None
         self._inbox: deque[e.Event] = deque()
         self._busy = False
@@ -78,6 +102,8 @@ class Loop:
     def start(self, performer: Performer, first: Outcome) -> None:
         """Begin with the outcome of the recovery."""
         self._performer = performer
+        if self._recorder is not None:
+            self._recorder.facts(first.facts)
         self._take(first)
 
     def load(self) -> tuple[int, int]:
@@ -100,7 +126,11 @@ class Loop:
         self._busy = True
         try:
             while self._inbox:
-                self._take(decide(self.state, self._inbox.popleft(), clock.wall()))
+                event, at, recorder = self._inbox.popleft(), clock.wall(), self._recorder
+                if recorder is None:
+                    self._take(decide(self.state, event, at))
+                else:
+                    self._take(self._recorded(recorder, event, at))
         except Exception as exc:
             # The state may be half changed: nothing of it may be stored or told any more. A new process starts from
             # the store, which is whole.
@@ -108,6 +138,17 @@ class Loop:
             raise
         finally:
             self._busy = False
+
+    def _recorded(self, recorder: Recorder, event: e.Event, at: float) -> Outcome:
+        """Decide, and have it written down: the event before, in case that it cannot be decided."""
+        recorder.event(event, at)
+        try:
+            outcome = decide(self.state, event, at)
+        except Exception as exc:
+            recorder.failed(exc)
+            raise
+        recorder.facts(outcome.facts)
+        return outcome
 
     def _give_up(self, reason: str) -> None:
         if not self.closed:

@@ -24,7 +24,7 @@ from lockstep.master.agents import Agents
 from lockstep.master.house import House
 from lockstep.master.listening import Listening
 from lockstep.master.local_workers import LocalWorkers
-from lockstep.master.loop import Loop
+from lockstep.master.loop import Loop, Recorder
 from lockstep.master.notices import Notices
 from lockstep.master.polling import Polling
 from lockstep.master.scheduling import Scheduling
@@ -52,10 +52,19 @@ class Server:
         basedir: the server's own folder; everything relative is in it.
         host: the address to listen on.
         port: the port for pages, API and agents; None: what `c['www']` says, else 8010. 0: any free one.
+        recorder: is told of everything that is decided.
     """
 
-    def __init__(self, file: str, basedir: str, host: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(
+        self,
+        file: str,
+        basedir: str,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.file = file
+        self.recorder = recorder
         self.basedir = basedir
         self.host = host
         self.port = port
@@ -78,17 +87,19 @@ class Server:
         url = self._store_url = config.db_url or DEFAULT_STORE
         folder = Path(self.basedir)
         self.store = Store.open(url, folder)
-        saved = self.store.load()
+        saved, now = self.store.load(), clock.wall()
+        if self.recorder is not None:
+            self.recorder.began(saved, now)
         progress, ends = self.store.progress(), self.store.log_ends()
         state = state_of(saved)
         self.reads = Queries(url, folder)
         self.writer = Writer(self.store)
-        self.loop = Loop(state, self.writer, self._fatal)
+        self.loop = Loop(state, self.writer, self._fatal, self.recorder)
         self.agents = Agents(self.basedir)
         self.local = LocalWorkers(self.basedir)
         self.house = House(self.loop, config, self.agents, self.reads, self._local_password)
         await self.house.resume_logs(ends)
-        self.loop.start(self.house, resume(state, clock.wall()))
+        self.loop.start(self.house, resume(state, now))
         self.loop.post(e.Configured(setup=config.setup()))
         await self.house.resumed()
         await self.agents.attach(self.house, progress)
@@ -229,6 +240,8 @@ class Server:
         for part in (getattr(self, "reads", None), getattr(self, "store", None)):
             if part is not None:
                 part.close()
+        if self.recorder is not None:
+            self.recorder.close()
 
     async def abandon(self) -> None:
         """Undo a start that failed half way."""
@@ -261,10 +274,17 @@ def token_in(basedir: str) -> str:
     return made
 
 
-async def serve(file: str, basedir: str, host: str, port: int | None, ready: Callable[[Server], Any]) -> str:
+async def serve(
+    file: str,
+    basedir: str,
+    host: str,
+    port: int | None,
+    ready: Callable[[Server], Any],
+    recorder: Recorder | None = None,
+) -> str:
     """Run a server until it is told to stop. `ready` is called when it listens. Returns why it failed, or nothing."""
     os.makedirs(basedir, exist_ok=True)
-    server = Server(file, basedir, host, port)
+    server = Server(file, basedir, host, port, recorder)
     try:
         await server.start()
     except BaseException:
