@@ -108,9 +108,11 @@ def test_a_build_waits_for_the_builds_that_its_step_starts() -> None:
     load = [(0.0, Ask("parent", (Work(Phase(10.0), (child, child)),)))]
     played = play(farm({"parent": (), "child": ()}, slots=2), load, 100.0)
     parent, *children = played.stories
-    assert [story.started for story in children] == [0, 30]
+    assert [story.started for story in children] == [0, 0]  # one on the slot that is free, one on its parent's (L53)
     assert all(story.child for story in children)
-    assert parent.ended == 70
+    assert parent.ended == 40
+    [slot] = [used for used in figures(played).uses if used.key == slot_key("w0")]
+    assert (slot.peak, slot.average) == (2, 0.7)
 
 
 def test_a_ring_is_told_and_its_builds_end() -> None:

@@ -77,12 +77,12 @@ class Use(Struct):
     since: float = 0.0
     levels: dict[int, float] = field(default_factory=dict)
 
-    def change(self, now: float, units: int) -> None:
-        """So many more units are in use, or fewer."""
+    def become(self, now: float, units: int) -> None:
+        """So many units are in use from now on."""
         if now > self.since:
             self.levels[self.units] = self.levels.get(self.units, 0.0) + now - self.since
             self.since = now
-        self.units += units
+        self.units = units
 
 
 class Played(Struct):
@@ -172,7 +172,7 @@ class Rehearsal:
     def _close(self) -> None:
         """The time is over in which locks are watched."""
         for use in self.uses.values():
-            use.change(self.span, 0)
+            use.become(self.span, 0)
         self._watch[f.ClaimGranted] = self._granted_late
         del self._watch[f.HoldEnded]
 
@@ -227,7 +227,7 @@ class Rehearsal:
     def _granted(self, fact: f.ClaimGranted) -> None:
         self._granted_late(fact)
         self._holds[fact.hold] = fact.alternative
-        self._count(fact.alternative, 1)
+        self._count(fact.alternative)
 
     def _granted_late(self, fact: f.ClaimGranted) -> None:
         claim = self._claims.pop(fact.ticket, None)
@@ -235,13 +235,14 @@ class Rehearsal:
             claim[0].step_waits += self.now - claim[1]
 
     def _freed(self, fact: f.HoldEnded) -> None:
-        self._count(self._holds.pop(fact.hold), -1)
+        self._count(self._holds.pop(fact.hold))
 
-    def _count(self, alternative: Alternative, sign: int) -> None:
+    def _count(self, alternative: Alternative) -> None:
+        """What is in use now, says the allocator: holds may be lent (L53)."""
         for access in alternative.accesses:
             use = self.uses.get(access.lock)
             if use is not None:
-                use.change(self.now, sign * (use.limit if access.mode == "exclusive" else access.count))
+                use.become(self.now, self.state.allocator.reasons.used(access.lock))
 
     # --- errands
 
