@@ -211,40 +211,6 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
             'lock "a": keepAfterFailure must be a time',
         ),
         ("util.MasterLock('a').access('exclusive', keepAfterFailure=-1)", 'lock "a": keepAfterFailure must be a time'),
-        (
-            "util.MasterLock('a').access('exclusive', waitTimeout='soon')",
-            "lock \"a\": waitTimeout must be a time above 0 and at most 31622400 s, not 'soon'; write it as",
-        ),
-        (
-            "util.MasterLock('a').access('exclusive', waitTimeout=0)",
-            'lock "a": waitTimeout must be a time above 0 and at most 31622400 s, not 0; skipIfBusy=True',
-        ),
-        (
-            "util.MasterLock('a').access('exclusive', waitTimeout=9, onTimeout='skiped')",
-            "lock \"a\": onTimeout must be 'failure', 'warnings' or 'skipped', not 'skiped'; did you mean \"skipped\"?",
-        ),
-        (
-            "util.MasterLock('a').access('exclusive', waitTimeout=9, onTimeout=util.SUCCESS)",
-            'lock "a": onTimeout must be',
-        ),
-        ("util.MasterLock('a').access('exclusive', onTimeout='skipped')", 'lock "a": onTimeout says nothing without'),
-        ("util.MasterLock('a').access('exclusive', skipIfBusy=1)", 'lock "a": skipIfBusy must be True or False'),
-        (
-            "util.MasterLock('a').access('exclusive', waitTimout='9s')",
-            'unknown keyword "waitTimout" of access(); did you mean "waitTimeout"?',
-        ),
-        ("util.MasterLock('a', maxWaiting=-1)", 'MasterLock "a": maxWaiting must be a whole number from 0 to 1000000'),
-        ("util.WorkerLock('a', maxWaiting=True)", 'WorkerLock "a": maxWaiting must be a whole number'),
-        (
-            "util.MasterLock('a', maxWaiting=1, whenFull='cancelOlder')",
-            "MasterLock \"a\": whenFull must be 'cancelOldest' or 'cancelNewest', not 'cancelOlder'; did you mean",
-        ),
-        ("util.MasterLock('a', whenFull='cancelOldest')", 'MasterLock "a": whenFull says nothing without maxWaiting'),
-        ("util.MasterLock('a', order='newest')", "MasterLock \"a\": order='newest' is not there yet: waiters come by"),
-        (
-            "util.MasterLock('a', order='fif')",
-            "MasterLock \"a\": order must be 'fifo', not 'fif'; did you mean \"fifo\"?",
-        ),
         ("util.MasterLock('a').access('counting', 10**30)", 'lock "a": count must be at most 1099511627776'),
         ("util.WorkerLock('a\\0b')", "WorkerLock: the name must have printable characters only"),
         ("util.MasterLock('a' * 201)", "MasterLock: the name must have at most 200 characters, not 201"),

@@ -156,3 +156,22 @@ def test_more_than_can_be_looked_at_is_said(load: Load, monkeypatch: pytest.Monk
     assert (first.place.line, more.text) == (6, "could deadlock: more cycles of locks than are told here")
     monkeypatch.setattr("lockstep.core.deadlock_waits.MAX_DEADLOCK_WAITS", 1)
     assert [one.text for one in load(text).warnings] == ["could deadlock: too many ways to wait to look at"]
+
+
+def test_L50_locked_steps_hold_while_their_steps_ask(said: Said) -> None:
+    found = said("""\
+    builder("x", [], util.LockedSteps([work(), work(b)], locks=[a.access('exclusive')]))
+    builder("y", [b], steps.ShellCommand(command="make", name="link", locks=[a]))
+    """)
+    assert found == [
+        '6: could deadlock: builder "x" holds lock "a" exclusively (master.cfg:12) while its step "work" (master.cfg:6)'
+        ' asks for lock "b"; builder "y" holds lock "b" (master.cfg:9) while its step "link" (master.cfg:13) asks for'
+        ' lock "a"'
+    ]
+
+
+def test_locks_that_locked_steps_claim_at_once_are_no_ring(said: Said) -> None:
+    assert not said("""\
+    builder("x", [], util.LockedSteps([work(b), work()], locks=[a.access('exclusive')]))
+    builder("y", [], util.LockedSteps([work(a)], locks=[b]))
+    """)

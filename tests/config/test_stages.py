@@ -159,3 +159,27 @@ def test_a_builder_whose_need_is_asked_for_each_request_tells_what_is_known(load
         ("plain", False, True, {"db"}, False),
     ]
     assert setup.builders[1].place == "master.cfg:9"
+
+
+def test_L50_steps_of_locked_steps_ask_first_for_all_and_then_with_them_held(stages: Stages) -> None:
+    found = stages("""\
+    builder("b", util.LockedSteps([work(locks=[cpu]), work(), work(locks=[cpu])], locks=[db]), work(locks=[cpu]))
+    """)
+    told = [(stage.number, claims(stage, "w1"), [str(a.lock) for a in stage.held_on("w1")]) for stage in found]
+    assert told == [
+        (1, ["cpu on w1 counting 1", "db counting 1"], []),
+        (3, ["cpu on w1 counting 1"], ["db"]),
+        (4, ["cpu on w1 counting 1"], []),
+    ]
+
+
+def test_a_step_that_may_be_the_first_of_locked_steps_is_told_twice(stages: Stages) -> None:
+    found = stages("""\
+    builder("b", util.LockedSteps([work(doStepIf=lambda step: False), work(locks=[cpu])], locks=[db]))
+    """)
+    told = [(stage.number, claims(stage, "w2"), [str(a.lock) for a in stage.held_on("w2")]) for stage in found]
+    assert told == [
+        (1, ["db counting 1"], []),
+        (2, ["cpu on w2 counting 1", "db counting 1"], []),
+        (2, ["cpu on w2 counting 1"], ["db"]),
+    ]

@@ -14,6 +14,7 @@ from lockstep.core import (
     decide_bookings,
     decide_builds,
     decide_calls,
+    decide_groups,
     decide_requests,
     decide_waits,
     decide_workers,
@@ -409,7 +410,31 @@ def wait_timer_believed() -> Any:
     return patch.object(decide_waits, "time_is_up", lambda *_: None)
 
 
+def group_ends_with_its_first_step() -> Any:
+    """What steps hold together is given back by the first of them."""
+    return patch.object(decide_groups, "_goes_on", lambda *_: False)
+
+
+def group_never_ends() -> Any:
+    """What steps hold together is given back with their build."""
+    return patch.object(decide_groups, "end_if_over", lambda *_: None)
+
+
+def group_forgotten_after_restart() -> Any:
+    """A new process does not know that a hold outlives its step."""
+    return patch.object(recovery, "_index", lambda state, _, right=recovery._index: right(state, set()))
+
+
+def returned_lock_stays_held() -> Any:
+    """A lock that a step gives back is free only when its hold ends."""
+    return _rule(f.LocksReturned, lambda _: lambda *_: None)
+
+
 MUTANTS: tuple[Mutant, ...] = (
+    group_ends_with_its_first_step,
+    group_never_ends,
+    group_forgotten_after_restart,
+    returned_lock_stays_held,
     too_many_wait,
     skips_only_where_it_is_asked,
     patience_begins_anew_with_each_process,

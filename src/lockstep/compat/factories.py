@@ -4,7 +4,8 @@ from typing import Any
 
 from lockstep.compat.names import find
 from lockstep.config.errors import check_keywords, here
-from lockstep.config.factory import BuildFactory, as_step
+from lockstep.config.factory import BuildFactory
+from lockstep.config.locked_steps import as_step
 
 _TRIAL = (
     "source",

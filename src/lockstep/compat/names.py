@@ -9,7 +9,7 @@ from typing import Any
 from lockstep.compat import results
 from lockstep.compat.known import KNOWN
 from lockstep.compat.standin import stand_in
-from lockstep.config import builders, factory, locks, properties, renderables, secrets, workers
+from lockstep.config import builders, factory, locked_steps, locks, properties, renderables, secrets, workers
 from lockstep.config.errors import UnknownNameError
 
 _ROOMS = {
@@ -51,6 +51,7 @@ def _own() -> dict[str, dict[str, Any]]:
         "GNUAutoconf": factories.GNUAutoconf,
         "Interpolate": properties.Interpolate,
         "LockAccess": locks.LockAccess,
+        "LockedSteps": locked_steps.LockedSteps,
         "MasterLock": locks.MasterLock,
         "Property": properties.Property,
         "Results": results.Results,

@@ -11,6 +11,7 @@ from lockstep.config import errors
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.draft import Draft
 from lockstep.config.errors import Place, mistake, nearest, warning
+from lockstep.config.locked_steps import groups_in
 from lockstep.config.locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses
 from lockstep.config.needs import Needs, unrendered
 from lockstep.config.properties import has_renderables
@@ -36,6 +37,7 @@ def check(draft: Draft, needs: Needs, table: LockTable) -> None:
         builder.factory.check()
         if _locks_are_locks(builder):
             _build_and_step(builder, needs)
+            _group_and_step(builder)
             errors.guarded(partial(_servable, builder, needs))
 
 
@@ -140,11 +142,28 @@ def _locks_are_locks(builder: BuilderConfig) -> bool:
     """Whether each `locks=` list holds locks, none of them twice and once exclusive; reports those that do not."""
     found: list[tuple[Any, str, Place]] = [(builder.locks, f"locks of {builder.what}", builder.place)]
     found.append((builder.factory.locks, "locks of the factory", builder.factory.place))
-    found += [(step.locks, f'locks of step "{step.name}"', step.place) for step in builder.factory.steps]
+    found += [(step.locks, f'locks of step "{step.name}"', step.place) for step in _claiming(builder)]
     good = True
     for locks, what, place in found:
         good = errors.guarded(partial(accesses_for, "", unrendered(locks), what, place)) is not None and good
     return good
+
+
+def _claiming(builder: BuilderConfig) -> list[Any]:
+    """All that claims locks while a build runs: its `LockedSteps`, and its steps."""
+    return [*groups_in(builder.factory.steps), *builder.factory.steps]
+
+
+def _group_and_step(builder: BuilderConfig) -> None:
+    """The same lock for `LockedSteps` and one of their steps (L25)."""
+    for group in groups_in(builder.factory.steps):
+        held = {access.lock for access in _plain_accesses(group.locks) if access.count}
+        for step in group.steps:
+            for access in _plain_accesses(step.locks):
+                if access.count and access.lock in held:
+                    claims = f'claims lock "{access.lock.name}", which its LockedSteps hold ({group.place})'
+                    text = f'step "{step.name}" of {builder.what} {claims}'
+                    mistake(text, "the step would wait for itself: claim the lock in one of the two", step.place)
 
 
 def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
@@ -155,7 +174,7 @@ def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
         for access in _plain_accesses(locks):
             if access.count:
                 held.setdefault(access.lock, (what, place))
-    for step in builder.factory.steps:
+    for step in _claiming(builder):
         for access in _plain_accesses(step.locks):
             if access.count and access.lock in held:
                 what, place = held[access.lock]
@@ -210,7 +229,7 @@ def _claimed_at(builder: BuilderConfig, access: Access) -> Place:
     for found in _plain_accesses([builder.locks, builder.factory.locks]):
         if (found.lock.kind, found.lock.name) == key:
             return builder.place
-    for step in builder.factory.steps:
+    for step in _claiming(builder):
         for found in _plain_accesses(step.locks):
             if (found.lock.kind, found.lock.name) == key:
                 place: Place = step.place

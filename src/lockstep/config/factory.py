@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lockstep.config.errors import Place, check_keywords, here, mistake
+from lockstep.config.locked_steps import LockedSteps, as_step, groups_of
 from lockstep.config.locks import tidy
 from lockstep.config.protocols import StepLike
 
@@ -40,7 +41,10 @@ class BuildFactory:
             self.addSteps(steps)
 
     def addStep(self, step: Any, **kwargs: Any) -> None:
-        """Add a step; the oldest form is a class and its keywords."""
+        """Add a step, or `LockedSteps`; the oldest form is a class and its keywords."""
+        if isinstance(step, LockedSteps) and not kwargs:
+            self.steps.extend(step.steps)
+            return
         made = as_step(step, kwargs)
         if made is not None:
             self.steps.append(made)
@@ -56,7 +60,9 @@ class BuildFactory:
     def newSteps(self) -> list[Any]:
         """Fresh steps for one build."""
         made = [step.make() for step in self.steps]
-        for step in made:
+        for step, template, number in zip(made, self.steps, groups_of(self.steps), strict=True):
+            if number:
+                step.locked_by, step.locked_group = template.locked_by, number
             if self.workdir != "build" and hasattr(step, "setDefaultWorkdir"):
                 step.setDefaultWorkdir(self.workdir)
         return made
@@ -69,19 +75,3 @@ class BuildFactory:
     def __repr__(self) -> str:
         """How many steps there are."""
         return f"<{type(self).__name__} with {len(self.steps)} steps>"
-
-
-def as_step(step: Any, kwargs: dict[str, Any] | None = None) -> Any:
-    """A step object from what may stand in a list of steps; None, with a mistake reported, if it is no step."""
-    if isinstance(step, tuple) and len(step) == 2 and isinstance(step[0], type) and isinstance(step[1], dict):
-        step, kwargs = step
-    if isinstance(step, type):
-        step = step(**(kwargs or {}))
-    elif kwargs:
-        mistake(f"keywords ({', '.join(kwargs)}) can be added only to a step's class, not to {step!r}")
-    if getattr(step, "lockstep_refused", False):
-        return None
-    if isinstance(step, StepLike):
-        return step
-    mistake(f"{step!r} is no step", "a step is made by steps.ShellCommand(...) and the like")
-    return None

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from lockstep.config.builders import BuilderConfig
+from lockstep.config.locked_steps import groups_in
 from lockstep.config.locks import BaseLock, LockAccess, LockTable, accesses_for, as_accesses, tidy
 from lockstep.config.rendering import Properties, has_renderables, render
 from lockstep.config.workers import Worker
@@ -92,10 +93,14 @@ class Needs:
         for step in builder.factory.steps:
             if getattr(step, "doStepIf", True) is True and not has_renderables(tidy(step.locks)):
                 found.extend(self.claimed(step, worker))
+        certain = (step for step in builder.factory.steps if getattr(step, "doStepIf", True) is True)
+        for group in groups_in(certain):
+            if not has_renderables(tidy(group.locks)):
+                found.extend(self.claimed(group, worker))
         return found
 
     def claimed(self, step: Any, worker: str) -> tuple[Access, ...]:
-        """What a step claims on that worker, less what must be rendered."""
+        """What a step (or `LockedSteps`) claims on that worker, less what must be rendered."""
         if id(step) not in self._claimed:
             what = f'locks of step "{step.name}"'
             self._claimed[id(step)] = accesses_for("", unrendered(step.locks), what, step.place)

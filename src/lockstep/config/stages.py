@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
+from msgspec import structs
+
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.errors import Place
+from lockstep.config.locked_steps import groups_of
 from lockstep.config.locks import tidy
 from lockstep.config.needs import Needs
 from lockstep.config.rendering import has_renderables
-from lockstep.core.nouns import Alternative, Need
+from lockstep.core.nouns import Access, Alternative, Need
 from lockstep.core.values import Stage
 
 _OPENING = frozenset(("acquire", "addStepsAfterCurrentStep", "addStepsAfterLastStep"))
@@ -33,8 +36,37 @@ class Stages:
     def of(self, builder: BuilderConfig) -> tuple[Stage, ...]:
         """The stages of a builder: of its steps, those that may claim something or wait for builds."""
         workers = tuple(name for name in builder.workernames if name in self.needs.workers)
-        found = (self._stage(step, number, workers) for number, step in enumerate(builder.factory.steps, start=1))
+        found: list[Stage | None] = []
+        steps = builder.factory.steps
+        begun: dict[int, bool] = {}  # by group: whether a step before is sure to have claimed its locks
+        for number, (step, group) in enumerate(zip(steps, groups_of(steps), strict=True), start=1):
+            stage = self._stage(step, number, workers)
+            if not group:
+                found.append(stage)
+                continue
+            found += self._in_group(step, number, workers, stage, begun.get(group))
+            begun[group] = begun.get(group, False) or getattr(step, "doStepIf", True) is True
         return tuple(stage for stage in found if stage is not None)
+
+    def _in_group(
+        self, step: Any, number: int, workers: tuple[str, ...], stage: Stage | None, begun: bool | None
+    ) -> list[Stage | None]:
+        """A step of `LockedSteps` as the first of them that runs, and as a later one. `begun` None: it stands first."""
+        if getattr(step, "doStepIf", True) is False:
+            return []
+        locked = step.locked_by
+        stages: list[Stage | None] = []
+        if not begun:
+            both = self._need([step, locked], workers)
+            name = step.name if isinstance(step.name, str) else type(step).__name__
+            first = stage or Stage(number=number, name=name, place=self.place(step.place))
+            is_open = first.open or has_renderables(tidy(locked.locks))
+            if both is not None or is_open or first.children:
+                stages.append(structs.replace(first, need=both, open=is_open))
+        if begun is not None and stage is not None:
+            place = self.place(locked.place)
+            stages.append(structs.replace(stage, held=self._need([locked], workers), held_place=place))
+        return stages
 
     def place(self, place: Place) -> str:
         """A place as it is told in the core: from the configuration's folder."""
@@ -43,7 +75,7 @@ class Stages:
     def _stage(self, step: Any, number: int, workers: tuple[str, ...]) -> Stage | None:
         if getattr(step, "doStepIf", True) is False:
             return None
-        need = self._need(step, workers)
+        need = self._need([step], workers)
         children, other = self._children(step)
         is_open = other or has_renderables(tidy(step.locks)) or self._claims_more(type(step))
         if need is None and not children and not is_open:
@@ -51,14 +83,17 @@ class Stages:
         name = step.name if isinstance(step.name, str) else type(step).__name__
         return Stage(number=number, name=name, place=self.place(step.place), need=need, children=children, open=is_open)
 
-    def _need(self, step: Any, workers: tuple[str, ...]) -> Need | None:
-        """What the step claims on each worker; one alternative for all if it is the same on all of them."""
-        common = self.needs.claimed(step, "")
-        if not common or not workers:
+    def _need(self, claiming: list[Any], workers: tuple[str, ...]) -> Need | None:
+        """What these claim on each worker; one alternative for all if it is the same on all of them."""
+
+        def on(worker: str) -> tuple[Access, ...]:
+            return tuple(access for one in claiming for access in self.needs.claimed(one, worker))
+
+        if not on("") or not workers:
             return None
-        if not any(access.lock.kind == "worker" for access in common):
-            return Need((Alternative("", common),))
-        return Need(tuple(Alternative(worker, self.needs.claimed(step, worker)) for worker in workers))
+        if not any(access.lock.kind == "worker" for access in on("")):
+            return Need((Alternative("", on("")),))
+        return Need(tuple(Alternative(worker, on(worker)) for worker in workers))
 
     def _children(self, step: Any) -> tuple[tuple[str, ...], bool]:
         """The builders whose builds the step may wait for, and whether there may be others."""

@@ -256,6 +256,7 @@ def fences_of(fact: f.ClaimGranted) -> dict[str, int]:
 
 def hold_ended(state: State, fact: f.HoldEnded, _at: float) -> None:
     state.allocator.release(fact.hold)
+    builds.forget_ended(state, fact.ticket)
 
 
 def claim_dropped(state: State, fact: f.ClaimDropped, _at: float) -> None:
@@ -322,6 +323,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.BarrierRaised: nothing,
     f.ClaimDropped: claim_dropped,
     f.HoldEnded: hold_ended,
+    f.LocksReturned: builds.locks_returned,
     f.RingBroken: nothing,
     f.BookingAdded: bookings.booking_added,
     f.BookingRenewed: bookings.booking_renewed,

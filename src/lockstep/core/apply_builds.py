@@ -2,6 +2,7 @@
 
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import normalize
+from lockstep.core.alloc_part import give_back
 from lockstep.core.calls import RunCommand
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, Need
 from lockstep.core.records import Build, Buildset, CallRecord, Command, Step
@@ -99,6 +100,7 @@ def step_started(state: State, fact: f.StepStarted, at: float) -> None:
     step.name = fact.name
     step.started_at = at
     step.accesses = fact.accesses
+    step.shared = fact.shared
     step.rendered = fact.rendered
     step.ticket = fact.ticket
     event = "claims" if fact.ticket else "runs"
@@ -117,6 +119,21 @@ def locks_acquired(state: State, step: Step, at: float) -> None:
     step.locks_acquired_at = at
 
 
+def locks_returned(state: State, fact: f.LocksReturned, _at: float) -> None:
+    give_back(state.allocator, fact.hold, frozenset(fact.locks))
+    step = state.builds[fact.buildid].steps[fact.step - 1]
+    for key in fact.locks:
+        step.fences.pop(str(key), None)
+
+
+def forget_ended(state: State, ticket: int) -> None:
+    """A hold has ended: if it outlived the step that claimed it, nobody has that ticket any more."""
+    kind, buildid, number, _ = state.claims.get(ticket, ("", 0, 0, 0))
+    step = state.step(buildid, number) if kind == "step" else None
+    if step is not None and step.state == "ended":
+        del state.claims[ticket]
+
+
 def step_ended(state: State, fact: f.StepEnded, at: float) -> None:
     build = state.builds[fact.buildid]
     step = build.steps[fact.number - 1]
@@ -128,7 +145,8 @@ def step_ended(state: State, fact: f.StepEnded, at: float) -> None:
     step.open_logs.clear()
     build.result = fact.build_result
     build.halted = build.halted or fact.halted
-    state.claims.pop(step.ticket, None)
+    if not step.shared or step.hold not in state.allocator.holds:
+        state.claims.pop(step.ticket, None)
     for record in step.calls.values():
         state.claims.pop(record.ticket, None)
     forget_children(state, fact.buildid)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from lockstep.core.nouns import Access
+from lockstep.core.nouns import Access, LockKey
 from lockstep.core.values import StepPlan, Submission
 
 LogType = Literal["t", "s", "h"]
@@ -103,10 +103,15 @@ class Acquire(Struct, frozen=True, tag_field="call", tag="acquire"):
     accesses: tuple[Access, ...]
 
 
-class Release(Struct, frozen=True, tag_field="call", tag="release"):
-    """Give back what the call of that number acquired. Ends at once."""
+class Release(Struct, frozen=True, tag_field="call", tag="release", omit_defaults=True):
+    """Give back what the call of that number acquired. Ends at once.
+
+    With a `lock`: that one of what the step, or its group, has by `locks=` (the number is 0). Result: why it may not,
+    as a sentence, or nothing.
+    """
 
     acquired_by: int
+    lock: LockKey | None = None
 
 
 class Sleep(Struct, frozen=True, tag_field="call", tag="sleep"):

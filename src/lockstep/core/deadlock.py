@@ -244,6 +244,8 @@ def _edge(wait: Wait, held: LockKey, asked: LockKey) -> Edge:
     member = wait.chain[holder]
     by_step = member.stage is not None and any(access.lock == held for access in member.stage.on(member.worker))
     claimed = member.stage.place if by_step and member.stage is not None else member.builder.place
+    if not by_step and member.stage is not None and any(a.lock == held for a in member.stage.held_on(member.worker)):
+        claimed = member.stage.held_place
     exclusive = any(ask.lock == asked and ask.units == WHOLE for asks in wait.alternatives for ask in asks)
     return Edge(
         held=held,

@@ -114,11 +114,12 @@ class Waits:
         for alternative in builder.planned.alternatives:
             own = units_of(alternative.accesses)
             for stage in builder.stages:
-                key = (builder.name, stage.number)
+                key = id(stage)
+                had = own | units_of(stage.held_on(alternative.worker)) if stage.held is not None else own
                 if key in self.rough.asking:
-                    yield from self._at(builder, alternative, stage, own, above)
+                    yield from self._at(builder, alternative, stage, had, above)
                 if key in self.rough.waiting:
-                    held = own | units_of(stage.on(alternative.worker))
+                    held = had | units_of(stage.on(alternative.worker))
                     yield from self._children((*above, Member(builder, alternative.worker, stage, held)))
 
     def _at(
@@ -255,8 +256,8 @@ class Waits:
 class _Rough:
     """A first look without workers and loans: who could ever be stuck. Most set-ups are done with after it.
 
-    `stuck` are builders whose builds could wait for ever, `asking` and `waiting` their stages (builder, number) that
-    claim locks and wait for builds, `starting` builders whose builds could wait for ever before they start, `held`
+    `stuck` are builders whose builds could wait for ever, `asking` and `waiting` their stages (by id) that claim
+    locks and wait for builds, `starting` builders whose builds could wait for ever before they start, `held`
     what such builds hold meanwhile.
     """
 
@@ -273,8 +274,8 @@ class _Rough:
             if name in every
         }
         self.stuck = {builder.name for builder in self.builders}
-        self.asking = {(b.name, s.number) for b in self.builders for s in b.stages if s.need is not None}
-        self.waiting = {(b.name, s.number) for b in self.builders for s in b.stages if s.children}
+        self.asking = {id(s) for b in self.builders for s in b.stages if s.need is not None}
+        self.waiting = {id(s) for b in self.builders for s in b.stages if s.children}
         self.starting = set(self.children)
         self.own = {b.name: self._locks(b.planned.alternatives, nested) for b in self.builders}
         self.held: set[LockKey] = set()
@@ -296,15 +297,17 @@ class _Rough:
             if builder.name in self.stuck:
                 held |= self.own[builder.name]
                 for stage in builder.stages:
-                    if stage.need is not None and (builder.name, stage.number) in self.waiting:
+                    if stage.need is not None and id(stage) in self.waiting:
                         held |= self._locks(stage.need.alternatives, True)
+                    if stage.held is not None and id(stage) in self.asking | self.waiting:
+                        held |= self._locks(stage.held.alternatives, True)
         self.held = {lock for lock in held if self.limits.get(lock, UNLIMITED) < UNLIMITED}
-        self.asking = {key for key in self.asking if key[0] in self.stuck}
+        self.asking &= {id(s) for b in self.builders if b.name in self.stuck for s in b.stages}
         self.starting = {name for name in self.starting if self._no_way(self.children[name])}
         stuck = set()
         for builder in self.builders:
             for stage in builder.stages:
-                key = (builder.name, stage.number)
+                key = id(stage)
                 if key in self.asking and not self._touches(stage):
                     self.asking.discard(key)
                 if key in self.waiting and not any(c in self.starting or c in self.stuck for c in stage.children):

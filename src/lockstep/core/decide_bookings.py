@@ -21,7 +21,7 @@ from lockstep.core.limits import (
     MAX_PRIORITY,
     MIN_LEASE,
 )
-from lockstep.core.nouns import Access, Alternative, Result
+from lockstep.core.nouns import Access, Alternative, LockKey, Result
 from lockstep.core.reasons import Reasons
 from lockstep.core.records import Booking, Build
 from lockstep.core.values import BookingEnding, BookingWish
@@ -305,13 +305,18 @@ def _rob(draft: Draft, hold: Hold, event: e.StealAsked) -> None:
 # --- keeping after a failure
 
 
-def keep_after_failure(draft: Draft, build: Build, hold: int, result: Result, what: str) -> None:
-    """What a failed build or step wanted kept for a look goes over to a booking of nobody's, before its hold ends."""
+def keep_after_failure(
+    draft: Draft, build: Build, hold: int, result: Result, what: str, but: tuple[LockKey, ...] = ()
+) -> None:
+    """What a failed build or step wanted kept for a look goes over to a booking of nobody's, before its hold ends.
+
+    All `but` these: they are given back later.
+    """
     held = draft.state.allocator.holds.get(hold)
     if held is None or result not in (Result.FAILURE, Result.EXCEPTION):
         return
     for access in held.alternative.accesses:
-        if access.keep:
+        if access.keep and access.lock not in but:
             _keep(draft, hold, access, f"kept after failure of {what} {build.number} of '{build.builder}'")
 
 

@@ -5,7 +5,7 @@ See `decide.py`. Calls of steps are in `decide_calls.py`.
 
 from typing import Any
 
-from lockstep.core import decide_bookings, decide_requests
+from lockstep.core import decide_bookings, decide_groups, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -32,6 +32,7 @@ def go_on(draft: Draft, build: Build) -> None:
     """Start the next step of a build that has none running, or end the build."""
     if build.buildid not in draft.state.builds:
         return
+    decide_groups.end_if_over(draft, build)
     step = draft.state.next_step(build)
     if step is not None:
         draft.effect(x.PrepareStep(build.buildid, step.number))
@@ -57,7 +58,7 @@ def step_prepared(draft: Draft, event: e.StepPrepared) -> None:
         return
     build, step = found
     state = draft.state
-    accesses, result, summary = _claimable(draft, build, event)
+    accesses, result, summary = _claimable(draft, build, step, event)
     draft.emit(
         f.StepStarted(
             buildid=build.buildid,
@@ -67,6 +68,7 @@ def step_prepared(draft: Draft, event: e.StepPrepared) -> None:
             accesses=accesses,
             ticket=state.counters.clock + 1 if accesses else 0,
             rendered=event.rendered,
+            shared=tuple(access.lock for access in accesses if access.lock in event.shared),
         )
     )
     if result is not None:
@@ -76,10 +78,14 @@ def step_prepared(draft: Draft, event: e.StepPrepared) -> None:
         draft.effect(x.RunStep(build.buildid, step.number))
 
 
-def _claimable(draft: Draft, build: Build, event: e.StepPrepared) -> tuple[tuple[Access, ...], Result | None, str]:
+def _claimable(
+    draft: Draft, build: Build, step: Step, event: e.StepPrepared
+) -> tuple[tuple[Access, ...], Result | None, str]:
     """What a prepared step claims; or its result and summary, if it ends at once (L3, L12, L25)."""
     if event.result is not None:
         return (), event.result, event.summary
+    if event.shared and decide_groups.was_given_up(build, step):
+        return (), Result.SKIPPED, "not run: the steps that it belongs to did not get their locks"
     try:
         accesses = normalize(event.accesses)
     except AccessError as error:
@@ -104,6 +110,11 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
                 f"Lock '{access.lock}' is held by the build (locks= of builder '{build.builder}', its factory or "
                 f"its worker '{build.worker}') and claimed by its step: the step would wait for itself."
             )
+        if decide_groups.holds(draft.state, build, access.lock):
+            return (
+                f"Lock '{access.lock}' is held by the LockedSteps that the step belongs to and claimed by the step: "
+                "it would wait for itself."
+            )
         own = [a for a in own_accesses(draft, build) if a.lock == access.lock]
         exclusive = any(a.mode == "exclusive" for a in (access, *own))
         units = access.count + sum(a.count for a in own)
@@ -120,7 +131,10 @@ def own_accesses(draft: Draft, build: Build) -> list[Access]:
     for record in step.calls.values() if step is not None else ():
         if isinstance(record.call, Acquire) and (record.hold in allocator.holds or record.ticket in allocator.waiting):
             accesses += normalize(record.call.accesses)
-    return [*accesses, *(step.accesses if step is not None else ())]
+    if step is not None:
+        hold = allocator.holds.get(step.hold)
+        accesses += step.accesses if hold is None else hold.alternative.accesses
+    return accesses
 
 
 def step_finished(draft: Draft, event: e.StepFinished) -> None:
@@ -165,9 +179,7 @@ def end_step(
             lines=lines or {},
         )
     )
-    if step.hold:
-        decide_bookings.keep_after_failure(draft, build, step.hold, result, f"step '{step.name}' of build")
-        draft.emit(f.HoldEnded(hold=step.hold, ticket=step.ticket))
+    decide_groups.give_back(draft, build, step, result)
 
 
 def _end_calls(draft: Draft, build: Build, step: Step) -> None:
@@ -348,6 +360,7 @@ def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
     step = current_step(build)
     if step is not None:
         end_step(draft, build, step, build.stop_result or Result.EXCEPTION, build.stop_reason)
+    decide_groups.end(draft, build)
     result = build.result if build.stop_result is None else build.stop_result
     request = state.requests[build.brid]
     draft.emit(

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from lockstep.core import calls as c
-from lockstep.core import decide_builds, decide_requests
+from lockstep.core import decide_builds, decide_groups, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -121,6 +121,8 @@ def _end_at_once(draft: Draft, build: Build, step: Step, event: e.CallMade) -> N
                 return
             parent = (buildid, step.number, number)
             result = [] if step.interrupted else _submit_all(draft, event.call, parent, wait=False)
+        case c.Release(_, lock) if lock is not None:
+            result = decide_groups.return_lock(draft, build, step, lock)
         case c.Release(acquired_by):
             _release(draft, step, acquired_by)
         case c.Acquire():

@@ -197,7 +197,10 @@ class BuildBroken(Event, frozen=True):
 
 
 class StepPrepared(Event, frozen=True):
-    """A step's `doStepIf`, arguments and locks were evaluated, once. `result` ends it at once (SKIPPED, EXCEPTION)."""
+    """A step's `doStepIf`, arguments and locks were evaluated, once. `result` ends it at once (SKIPPED, EXCEPTION).
+
+    Of its accesses those of the locks `shared` are claimed for the other steps of its group, too (`LockedSteps`).
+    """
 
     buildid: int
     number: int
@@ -207,6 +210,7 @@ class StepPrepared(Event, frozen=True):
     result: Result | None = None
     summary: str = ""
     hidden: bool = False
+    shared: tuple[LockKey, ...] = ()
 
 
 class CallMade(Event, frozen=True):

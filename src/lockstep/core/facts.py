@@ -203,6 +203,19 @@ class HoldEnded(Fact, frozen=True):
     ticket: int
 
 
+class LocksReturned(Fact, frozen=True):
+    """A step gives some of its locks back before its hold ends: `alternative` and `fences` are what it keeps (L30)."""
+
+    buildid: int
+    step: int
+    hold: int
+    ticket: int
+    owner: int
+    locks: tuple[LockKey, ...]
+    alternative: Alternative
+    fences: tuple[int, ...]
+
+
 class RingBroken(Fact, frozen=True):
     """A true ring closed; its youngest build is put back (L52). `text` names builds and locks."""
 
@@ -269,7 +282,10 @@ class BuildEnded(Fact, frozen=True):
 
 
 class StepStarted(Fact, frozen=True):
-    """A step began: it waits for the claim with this ticket, or (0) it runs, or ends at once if it is skipped."""
+    """A step began: it waits for the claim with this ticket, or (0) it runs, or ends at once if it is skipped.
+
+    The locks `shared` are held until the last step of its group has ended.
+    """
 
     buildid: int
     number: int
@@ -278,6 +294,7 @@ class StepStarted(Fact, frozen=True):
     accesses: tuple[Access, ...] = ()
     ticket: int = 0
     rendered: bytes = b""
+    shared: tuple[LockKey, ...] = ()
 
 
 class StepEnded(Fact, frozen=True):
@@ -436,6 +453,7 @@ AnyFact = (
     | BarrierRaised
     | ClaimDropped
     | HoldEnded
+    | LocksReturned
     | RingBroken
     | BookingAdded
     | BookingRenewed

@@ -86,9 +86,10 @@ class Reasons:
 
     def step_party(self, build: Build, step: Step) -> Party:
         """A step of a running build."""
+        named = f"the steps from '{step.name}' on" if step.state == "ended" else f"step '{step.name}'"
         return Party(
             kind="step",
-            text=f"step '{step.name}' of {build.builder} #{build.number}",
+            text=f"{named} of {build.builder} #{build.number}",
             builder=build.builder,
             requestid=build.brid,
             buildid=build.buildid,

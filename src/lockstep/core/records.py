@@ -9,7 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from lockstep.core.calls import Call
-from lockstep.core.nouns import Access, Need, Result
+from lockstep.core.nouns import Access, LockKey, Need, Result
 from lockstep.core.values import BookingEnding, BookingWish, Properties, SourceStamp, StepPlan
 
 BuildsetState = Literal["pending", "complete"]
@@ -85,7 +85,10 @@ class CallRecord(Struct, kw_only=True):
 
 
 class Step(Struct, kw_only=True):
-    """A step of a running build. `rendered` is what `doStepIf` and the renderables gave, evaluated once (HOUSE 2.5)."""
+    """A step of a running build. `rendered` is what `doStepIf` and the renderables gave, evaluated once (HOUSE 2.5).
+
+    Of its accesses those of the locks `shared` were claimed for its whole group: its hold outlives it with them.
+    """
 
     number: int
     plan: StepPlan
@@ -96,6 +99,7 @@ class Step(Struct, kw_only=True):
     started_at: float = 0.0
     locks_acquired_at: float = 0.0
     accesses: tuple[Access, ...] = ()
+    shared: tuple[LockKey, ...] = ()
     ticket: int = 0
     hold: int = 0
     fences: dict[str, int] = field(default_factory=dict)

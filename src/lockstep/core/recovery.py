@@ -54,14 +54,14 @@ def state_of(saved: Saved) -> State:
         for lock in saved.locks
         if lock.removed and lock.key.kind != "slot"
     }
-    _index(state)
+    _index(state, {claim.ticket for claim in saved.claims if claim.hold})
     state.allocator = Allocator.restore(_snapshot(state, saved))
     state.rule_anew()
     return state
 
 
-def _index(state: State) -> None:
-    """What is looked up by something else than its id."""
+def _index(state: State, held: set[int]) -> None:
+    """What is looked up by something else than its id. `held` are the tickets that were granted and not given back."""
     for request in sorted(state.requests.values(), key=lambda r: r.brid):
         state.claims[request.ticket] = ("request", request.brid, 0, 0)
         mergeable = request.state in ("rendering", "waiting") and not request.put_back
@@ -78,7 +78,7 @@ def _index(state: State) -> None:
     for build in state.builds.values():
         state.builds_on.setdefault(build.worker, set()).add(build.buildid)
         for step in build.steps:
-            if step.ticket and step.state != "ended":
+            if step.ticket and (step.state != "ended" or step.ticket in held):
                 state.claims[step.ticket] = ("step", build.buildid, step.number, 0)
             for record in step.calls.values():
                 if record.ticket and step.state != "ended":

@@ -92,6 +92,13 @@ class State:
                 return step
         return None
 
+    def opener(self, build: Build) -> Step | None:
+        """The step of a build that claimed the locks which its group still holds, or None."""
+        for step in reversed(build.steps[: build.current]):
+            if step.shared and step.hold in self.allocator.holds:
+                return step
+        return None
+
     def rank(self, builder: str) -> Rank:
         """What hooks say of a builder's place in the queue."""
         return self.ranks.get(builder, PLAIN)

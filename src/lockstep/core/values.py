@@ -115,7 +115,8 @@ class BookingWish(Struct, frozen=True, kw_only=True):
 class StepPlan(Struct, frozen=True, kw_only=True):
     """What the core must know of a step to put builds together: its name and its flags (BUILDBOT.md section 1).
 
-    `replayable` is False for a step that does input and output of its own (HOUSE.md section 2.6).
+    `replayable` is False for a step that does input and output of its own (HOUSE.md section 2.6). Steps of one `group`
+    (not 0) have locks in common, which are held from the first of them that runs to the last (`LockedSteps`).
     """
 
     name: str
@@ -127,6 +128,7 @@ class StepPlan(Struct, frozen=True, kw_only=True):
     alwaysRun: bool = False
     replayable: bool = True
     step_class: str = ""
+    group: int = 0
 
 
 class LockSetup(Struct, frozen=True):
@@ -179,7 +181,9 @@ class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `number` is its place in the factory, from 1. `need` is what it claims: one alternative for each worker, or a single
     one, of no worker, that is the same on all of them. `children` are the builders of whose builds it may wait for the
     end, one for each build. `open` means that there may be more, known only at run time: what is rendered, what code
-    of the user's own claims, steps that it adds. `place` is where it stands (`master.cfg:12`).
+    of the user's own claims, steps that it adds. `place` is where it stands (`master.cfg:12`). `held` is what its
+    build holds meanwhile because of steps before it (`LockedSteps`, made at `held_place`); a step that may find it
+    held, or may be the first to claim it, is there twice.
     """
 
     number: int
@@ -188,13 +192,23 @@ class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     need: Need | None = None
     children: tuple[str, ...] = ()
     open: bool = False
+    held: Need | None = None
+    held_place: str = ""
 
     def on(self, worker: str) -> tuple[Access, ...]:
         """What it claims on that worker."""
-        for each in self.need.alternatives if self.need is not None else ():
-            if each.worker in ("", worker):
-                return each.accesses
-        return ()
+        return _on(self.need, worker)
+
+    def held_on(self, worker: str) -> tuple[Access, ...]:
+        """What steps before it have claimed on that worker and left to it."""
+        return _on(self.held, worker)
+
+
+def _on(need: Need | None, worker: str) -> tuple[Access, ...]:
+    for each in need.alternatives if need is not None else ():
+        if each.worker in ("", worker):
+            return each.accesses
+    return ()
 
 
 class BuilderSetup(Struct, frozen=True, kw_only=True):

@@ -67,7 +67,8 @@ class BuildView:
     def fences(self) -> dict[str, int]:
         steps = self._record.steps
         step = steps[self.step - 1].fences if self.step else {}
-        return {**self._record.fences, **step}
+        opener = self._house.loop.state.opener(self._record)
+        return {**self._record.fences, **(opener.fences if opener is not None else {}), **step}
 
 
 class BuildRun:
@@ -201,7 +202,7 @@ class BuildRun:
         await self._made.wait()
         assert self.view is not None
         self.view.step = 0
-        prepared = await prepare(self.steps[number - 1], self.view)
+        prepared = await prepare(self.steps[number - 1], self.view, self._opens(self.steps[number - 1]))
         result = Result.SKIPPED if prepared.skip else None
         accesses = () if prepared.error else prepared.accesses
         if not prepared.error and accesses:
@@ -213,12 +214,19 @@ class BuildRun:
                 number=number,
                 name=prepared.name,
                 accesses=accesses,
+                shared=prepared.shared if accesses else (),
                 rendered=encode_prepared(prepared),
                 result=result,
                 summary=prepared.summary,
                 hidden=prepared.hidden,
             )
         )
+
+    def _opens(self, step: BuildStep) -> bool:
+        """Whether a step would be the first of its group to run: nobody has claimed the group's locks yet."""
+        record = self.record
+        opener = self.loop.state.opener(record) if record is not None else None
+        return bool(step.locked_group) and (opener is None or opener.plan.group != step.locked_group)
 
     def _step_run(self, step: Step, tapes: dict[int, Tape], replay_only: bool = False) -> StepRun:
         assert self.view is not None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.core import calls as c
 from lockstep.core import events as e
-from lockstep.core.nouns import Result
+from lockstep.core.nouns import LockKey, Result
 from lockstep.core.state import State
 from lockstep.core.values import RequestWish, Submission
-from lockstep.sim.scenario import Call, Command, Give, More, Nap, Note, Script, Take
+from lockstep.sim.scenario import Call, Command, Give, More, Nap, Note, Return, Script, Take
 
 if TYPE_CHECKING:
     from lockstep.sim.world import World
@@ -49,6 +49,8 @@ class StepRun:
         self.interrupted = False
         self.over = False
         self.taken: list[tuple[int, Take]] = []
+        self.returned: set[LockKey] = set()
+        self.locked = scenario.builder(build.builder).locked if self.script.plan.group else ()
         self._code: Code = self._run()
 
     def start(self) -> None:
@@ -122,6 +124,9 @@ class StepRun:
                 yield [c.Acquire(op.accesses)]
             elif isinstance(op, Give):
                 yield [c.Release(self.taken.pop()[0])]
+            elif isinstance(op, Return):
+                self.returned.add(op.lock)
+                yield [c.Release(0, op.lock)]
             elif isinstance(op, More):
                 yield [c.AddSteps((self.scenario.scripts[op.script].plan,), op.where)]
             elif isinstance(op, Call):
@@ -134,10 +139,11 @@ class StepRun:
         return c.RunCommand(kind="shell", args={"seconds": seconds, "rc": rc, "locks": self._promised()})
 
     def _promised(self) -> list[list[Any]]:
-        """What this command may rely on: the locks of its build, its step and its calls."""
+        """What this command may rely on: the locks of its build, its step, its step's group and its calls."""
         build = self.state.builds[self.buildid]
         hold = self.state.allocator.holds[build.hold]
-        accesses = [*hold.alternative.accesses, *self.script.accesses]
+        own = [access for access in self.script.accesses if access.lock not in self.returned]
+        accesses = [*hold.alternative.accesses, *own, *self.locked]
         accesses += [access for _, take in self.taken for access in take.accesses]
         return [[str(a.lock), a.mode, a.count] for a in accesses if a.lock.kind != "slot"]
 

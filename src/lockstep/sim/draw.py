@@ -12,6 +12,7 @@ from msgspec import structs
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
 from lockstep.core.values import BuilderSetup, LockSetup, StepPlan, WorkerSetup
+from lockstep.sim.groups import with_groups
 from lockstep.sim.impatience import with_impatience
 from lockstep.sim.people import with_people
 from lockstep.sim.scenario import (
@@ -279,6 +280,8 @@ def draw(seed: int) -> Scenario:
         scenario = with_lending(scenario)
     if seed % 4 == 0:
         scenario = with_hooks(scenario)
+    if seed % 6 == 2:
+        scenario = with_groups(scenario)
     if seed % 7 == 3:
         scenario = with_impatience(scenario)
     return with_people(scenario, HEAL) if seed % 5 == 1 else scenario

@@ -210,6 +210,12 @@ class Fold(BuildFold, BookingFold):
         if row is not None and row.hold == fact.hold:
             del self.claims[fact.ticket]
 
+    def on_locks_returned(self, fact: f.LocksReturned, _at: float) -> None:
+        row = self.claims[fact.ticket]
+        row.alternative, row.fences = fact.alternative, fact.fences
+        step = self.builds[fact.buildid].steps[fact.step - 1]
+        step.fences = {name: fence for name, fence in step.fences.items() if name not in map(str, fact.locks)}
+
     # --- workers
 
     def on_worker_up(self, fact: f.WorkerUp, _at: float) -> None:

@@ -94,6 +94,7 @@ class BuildFold:
         step = self._step(fact.buildid, fact.number)
         step.stepid, step.name, step.started_at = fact.stepid, fact.name, at
         step.accesses, step.rendered, step.ticket = fact.accesses, fact.rendered, fact.ticket
+        step.shared = fact.shared
         if fact.ticket:
             step.state = "waiting"
         else:

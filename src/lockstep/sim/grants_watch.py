@@ -91,6 +91,17 @@ class GrantsWatch:
         assert hold is not None
         demand(hold.ticket == fact.ticket, f"hold {fact.hold} ends for another claim")
 
+    def on_locks_returned(self, fact: f.LocksReturned) -> None:
+        hold = self.holds.get(fact.hold)
+        demand(hold is not None and hold.ticket == fact.ticket, f"{fact.locks} of hold {fact.hold} are given back")
+        assert hold is not None
+        had = {access.lock for access in hold.accesses}
+        demand(set(fact.locks) <= had, f"hold {fact.hold} gives back {fact.locks}, and has {had}")
+        rest = tuple(access for access in hold.accesses if access.lock not in fact.locks)
+        demand(set(rest) == set(fact.alternative.accesses), f"hold {fact.hold} keeps {fact.alternative}, not {rest}")
+        fences = {access.lock: hold.fences[access.lock] for access in rest}
+        self.holds[fact.hold] = Held(hold.id, hold.ticket, hold.owner, rest, fences)
+
     # --- arithmetic (L1, L2, L53)
 
     def lenders(self, owner: int) -> set[int]:

@@ -206,10 +206,18 @@ class Master:
         if step is not None:
             script = self.world.scenario.scripts[step.plan.step_class]
             result = Result.SKIPPED if script.ending == "skip" else None
+            build = self.state.builds[buildid]
+            opens = step.plan.group and self.state.opener(build) is None
+            locked = self.world.scenario.builder(build.builder).locked if opens else ()
             prepared = e.StepPrepared(
-                buildid=buildid, number=number, name=step.plan.name, accesses=script.accesses, result=result
+                buildid=buildid,
+                number=number,
+                name=step.plan.name,
+                accesses=script.accesses + locked,
+                shared=tuple(access.lock for access in locked),
+                result=result,
             )
-            self.world.make_known(self.post, self.state, script.accesses)
+            self.world.make_known(self.post, self.state, prepared.accesses)
             self.tell(prepared)
 
     def _run(self, buildid: int, number: int) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct, structs
 
-from lockstep.core.nouns import Access, Alternative, Need
+from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.values import BuilderSetup, LockSetup, QueueRule, Setup, StepPlan, WorkerSetup
 
 
@@ -32,6 +32,12 @@ class Give(Struct, frozen=True, tag=True):
     """Release what the last `Take` of this step acquired."""
 
 
+class Return(Struct, frozen=True, tag=True):
+    """Give back one of the step's own locks before its end."""
+
+    lock: LockKey
+
+
 class Nap(Struct, frozen=True, tag=True):
     """Sleep."""
 
@@ -52,7 +58,7 @@ class More(Struct, frozen=True, tag=True):
     where: Literal["after-current", "after-last"] = "after-current"
 
 
-Op = Command | Note | Take | Give | Nap | Call | More
+Op = Command | Note | Take | Give | Return | Nap | Call | More
 
 Ending = Literal["success", "failure", "warnings", "exception", "skip", "retry once"]
 
@@ -74,12 +80,16 @@ class Machine(Struct, frozen=True):
 
 
 class Builder(Struct, frozen=True):
-    """A builder and the names of its steps' scripts. `rendered`: its need is rendered for each request."""
+    """A builder and the names of its steps' scripts. `rendered`: its need is rendered for each request.
+
+    Its steps whose plan has a group have the locks `locked` together.
+    """
 
     setup: BuilderSetup
     steps: tuple[str, ...]
     need: Need
     rendered: bool = False
+    locked: tuple[Access, ...] = ()
 
 
 class Act(Struct, frozen=True):

@@ -15,6 +15,7 @@ from lockstep.sim.faults import Ledger, demand
 from lockstep.sim.fold_bookings import BookingWatch
 from lockstep.sim.fold_builds import rule_for
 from lockstep.sim.grants_watch import Held, Wait
+from lockstep.sim.groups import GroupsWatch
 from lockstep.sim.impatience import ImpatienceWatch
 
 Where = tuple[str, int, int, int]
@@ -27,6 +28,7 @@ class Watch(BookingWatch):
         super().__init__()
         self.ledger = ledger
         self.impatience = ImpatienceWatch(self)
+        self.groups = GroupsWatch()
         self.needs: dict[str, Need | None] = {}
         self.configured: set[str] = set()
         self.slots: dict[str, tuple[bool, bool, int]] = {}
@@ -55,6 +57,7 @@ class Watch(BookingWatch):
                 self._lenders.clear()
                 rule(one.fact)
             self.impatience.see(one)
+            self.groups.see(one.fact)
         self._lenders.clear()
         self._owners_live()
         if state is not None:
@@ -72,7 +75,9 @@ class Watch(BookingWatch):
             demand(hold.owner in tickets, f"hold {hold.id} of {hold.owner} lives on after its build")
             if hold.ticket != hold.owner:
                 kind, buildid, step, _ = self.where[hold.ticket]
-                demand(self.steps.get(buildid) == (step, True), f"hold {hold.id} of a {kind} lives on after its step")
+                stays = self.groups.stays(buildid, hold.ticket, self.steps.get(buildid, (0, False)))
+                alive = self.steps.get(buildid) == (step, True) or stays
+                demand(alive, f"hold {hold.id} of a {kind} lives on after its step")
         for wait in self.waiting.values():
             if wait.level == STEP_LEVEL:
                 demand(wait.owner in tickets, f"claim {wait.ticket} waits on after its build")

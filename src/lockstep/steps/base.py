@@ -110,6 +110,9 @@ class BuildStep:
     logEncoding: Any = None
     progressMetrics: Any = ()
     useProgress: Any = True
+    locked_by: Any = None
+    """The `LockedSteps` that the step belongs to, and the number of that group in its build."""
+    locked_group: int = 0
 
     results: Any = None
     """The step's result; None while it runs."""
@@ -239,6 +242,7 @@ class BuildStep:
             **{flag: bool(getattr(self, flag)) for flag in _FLAGS},
             replayable=self.replayable,
             step_class=f"{type(self).__module__}.{type(self).__qualname__}",
+            group=self.locked_group,
         )
 
     def awaited_schedulers(self) -> tuple[list[str], bool]:
@@ -392,6 +396,16 @@ class BuildStep:
     async def release(self, number: int) -> None:
         """Give back what the call `number` acquired."""
         self.doors.call_now(Release(number))
+
+    async def releaseLock(self, lock: Any) -> None:
+        """Give back one lock of those that the step, or its `LockedSteps`, has by `locks=`, before the step ends.
+
+        Raises RuntimeError if neither has it, or while a command of the step runs.
+        """
+        key = getattr(lock, "lock", lock).key(self.worker_name)
+        problem = await self.doors.call(Release(0, key))
+        if problem:
+            raise RuntimeError(f"releaseLock: {problem}")
 
     # What people read
 

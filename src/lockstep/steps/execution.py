@@ -18,7 +18,7 @@ from lockstep.config.locks import accesses_for, as_accesses
 from lockstep.config.properties import has_renderables, is_renderable, render, resolve
 from lockstep.config.running import CURRENT
 from lockstep.config.secrets import shown
-from lockstep.core.nouns import Access, Result
+from lockstep.core.nouns import Access, LockKey, Result
 from lockstep.core.values import LockSetup
 from lockstep.steps.base import BuildStep, BuildStepCancelled, BuildStepFailed, words
 from lockstep.steps.build import Build
@@ -36,9 +36,9 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
     `args` are the rendered attributes (None: to be rendered after the grant, because the step has locks whose fences
     they may want). `again` names those whose values cannot be stored: they are rendered again on replay. `limits` are
-    its locks' limits, for locks that the configuration did not have when it was loaded. `env` is the builder's
-    environment, rendered. `summary` and `hidden` are those of a skipped step. `error` is the traceback where the user's
-    code failed: `execute` ends in EXCEPTION then.
+    its locks' limits, for locks that the configuration did not have when it was loaded; `shared` are the locks of its
+    `LockedSteps`. `env` is the builder's environment, rendered. `summary` and `hidden` are those of a skipped step.
+    `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION then.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     hidden: bool = False
     accesses: tuple[Access, ...] = ()
     limits: tuple[LockSetup, ...] = ()
+    shared: tuple[LockKey, ...] = ()
     args: dict[str, Any] | None = None
     again: tuple[str, ...] = ()
     env: dict[str, Any] = field(default_factory=dict)
@@ -72,8 +73,10 @@ def decode_prepared(data: bytes) -> Prepared:
     return msgspec.msgpack.decode(data, type=Prepared)
 
 
-async def prepare(step: BuildStep, build_context: BuildContext) -> Prepared:
+async def prepare(step: BuildStep, build_context: BuildContext, opens: bool = False) -> Prepared:
     """Ask a fresh step whether it wants to run, what it must hold, and with which arguments. Does nothing else.
+
+    `opens`: it is the first step of its group that runs (`LockedSteps`), and claims the group's locks with its own.
 
     What the user's code raises is in `error`, never raised. Cancel it to give up waiting for the user's code.
     """
@@ -91,15 +94,29 @@ async def prepare(step: BuildStep, build_context: BuildContext) -> Prepared:
         locks = await render(step.locks, build.properties)
         what = f"locks of the step {name!r}"
         accesses = accesses_for(build.workername, locks, what, step.place)
+        shared: tuple[Access, ...] = ()
+        if opens:
+            common = await render(step.locked_by.locks, build.properties)
+            shared = accesses_for(build.workername, common, "locks of LockedSteps", step.locked_by.place)
+            _two_levels(what, step, accesses, shared)
+            locks, accesses = [locks, common], accesses + shared
         if accesses:
             used = [one.lock for one in as_accesses(locks)]
             limits = tuple(
                 LockSetup(lock.key(build.workername), lock.limit(build.workername), lock.maxOvertakes) for lock in used
             )
-            return Prepared(name=name, accesses=accesses, limits=limits)
+            return Prepared(name=name, accesses=accesses, limits=limits, shared=tuple(a.lock for a in shared))
         return await _with_arguments(step, build, build_context.env, Prepared(name=name))
     except Exception as exc:
         return Prepared(name=name, error=_traceback(exc))
+
+
+def _two_levels(what: str, step: BuildStep, own: tuple[Access, ...], shared: tuple[Access, ...]) -> None:
+    """L25: a lock that the group holds cannot be claimed by its step."""
+    both = {access.lock for access in own} & {access.lock for access in shared}
+    if both:
+        text = f"{what}: lock '{min(both)}' is held by its LockedSteps ({step.locked_by.place}); remove one of the two"
+        raise ValueError(text)
 
 
 async def render_arguments(step: BuildStep, build_context: BuildContext, prepared: Prepared) -> Prepared:

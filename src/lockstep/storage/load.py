@@ -361,7 +361,7 @@ def _calls(reader: Reader, builds: dict[int, Build], saved: Saved) -> None:
         step = build.steps[number - 1]
         fact: Any = codec.fact_of(started)
         if isinstance(fact, f.StepStarted):
-            step.accesses = fact.accesses
+            step.accesses, step.shared = fact.accesses, fact.shared
             step.rendered = fact.rendered
             continue
         record = CallRecord(

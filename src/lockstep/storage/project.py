@@ -253,6 +253,16 @@ def hold_ended(p: Projection, fact: f.HoldEnded, n: Envelope, _body: bytes) -> N
         locks.released(p, fact, n, held)
 
 
+def locks_returned(p: Projection, fact: f.LocksReturned, n: Envelope, _body: bytes) -> None:
+    claim: dict[str, Any] = {"owner": fact.owner, "hold": fact.hold, "pin": -1}
+    claim |= {"alternative": pack(fact.alternative), "fences": pack(fact.fences)}
+    put_claim(p, fact.ticket, claim)
+    builds.locks_returned(p, fact)
+    held = p.holds.get(fact.hold)
+    if held is not None:
+        locks.returned(p, fact, n, held)
+
+
 def end_claim(p: Projection, ticket: int, hold: int) -> None:
     """Take a claim's row away, if it is (still) that of this hold (0: it waits)."""
     put = p.changes.put.get("claims")
@@ -326,6 +336,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.BarrierRaised: (barrier_raised, "ticket", "claim "),
     f.ClaimDropped: (claim_dropped, "ticket", "claim "),
     f.HoldEnded: (hold_ended, "ticket", "claim "),
+    f.LocksReturned: (locks_returned, "ticket", "claim "),
     f.RingBroken: (nothing, "ticket", "claim "),
     f.BookingAdded: (bookings.booking_added, "ticket", "booking "),
     f.BookingRenewed: (bookings.booking_renewed, "ticket", "booking "),

@@ -115,6 +115,12 @@ def claim_of_step_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, key:
     p.changes.update("steps", (buildid, step), row | {"state_string": "running"})
 
 
+def locks_returned(p: Projection, fact: f.LocksReturned) -> None:
+    """A step has fewer locks than before."""
+    left = {str(a.lock): fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
+    p.changes.update("steps", (fact.buildid, fact.step), {"fences": pack(left)})
+
+
 def step_ended(p: Projection, fact: f.StepEnded, n: Envelope, _body: bytes) -> None:
     row = {
         "state": "ended",

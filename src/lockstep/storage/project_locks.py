@@ -63,6 +63,15 @@ def released(p: Projection, fact: f.HoldEnded, n: Envelope, held: LiveHold) -> N
         _add(p, n, position, "released", access.lock, fence=fence, **_wanted(access), **more)
 
 
+def returned(p: Projection, fact: f.LocksReturned, n: Envelope, held: LiveHold) -> None:
+    """Some locks of a hold were given back before it ends."""
+    gone = tuple(pair for pair in held.kept if pair[0].lock in fact.locks)
+    held.kept = tuple(pair for pair in held.kept if pair[0].lock not in fact.locks)
+    more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - held.at)}
+    for position, (access, fence) in enumerate(gone):
+        _add(p, n, position, "released", access.lock, fence=fence, **_wanted(access), **more)
+
+
 def stolen(p: Projection, fact: f.HoldStolen, n: Envelope) -> None:
     """Somebody takes a lock away from its holder. The end of the hold has a row of its own."""
     held = p.holds.get(fact.hold)
