@@ -24,6 +24,19 @@ EARLY: Final = 1.0
 _HARMLESS: Final = (f.CallEnded, f.PropertySet, f.LogOpened, f.LogClosed, f.UrlAdded, f.CommandKnown, f.CommandOver)
 """Facts after which no lock is busier than before."""
 
+_BEGINNINGS: Final = frozenset(
+    (
+        f.RequestAdded,
+        f.NeedSet,
+        f.RequestPutBack,
+        f.StepStarted,
+        f.SetupChanged,
+        f.BuilderRanked,
+        f.ClaimGranted,
+    )
+)
+"""Facts with which a wait begins, or may change, or ends well."""
+
 
 def enforce(draft: Draft) -> bool:
     """End the waits that no longer may be, and watch the time of those that began. True if somebody's has ended."""
@@ -118,7 +131,7 @@ def _begun(draft: Draft, new: Sequence[Numbered]) -> list[int]:
     """The claims that began to wait, or may wait for something else."""
     state = draft.state
     tickets: set[int] = set()
-    for fact in (one.fact for one in new):
+    for fact in (one.fact for one in new if type(one.fact) in _BEGINNINGS):
         match fact:
             case f.RequestAdded() | f.NeedSet() | f.RequestPutBack():
                 request = state.requests.get(fact.brid)
