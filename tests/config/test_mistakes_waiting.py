@@ -44,6 +44,7 @@ f = util.BuildFactory()
             "MasterLock \"a\": whenFull must be 'cancelOldest' or 'cancelNewest', not 'cancelOlder'; did you mean",
         ),
         ("util.MasterLock('a', whenFull='cancelOldest')", 'MasterLock "a": whenFull says nothing without maxWaiting'),
+        ("util.MasterLock('a', rate='6/hour')", '"rate" of MasterLock is not supported yet; leave it out'),
         ("util.MasterLock('a', order='newest')", "MasterLock \"a\": order='newest' is not there yet: waiters come by"),
         (
             "util.MasterLock('a', order='fif')",

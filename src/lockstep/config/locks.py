@@ -24,6 +24,7 @@ from lockstep.config.patience import (
     CANCEL_NEWEST,
     CANCEL_OLDEST,
     FIFO,
+    LATER,
     QUEUE_KEYWORDS,
     check_order,
     most_waiting,
@@ -98,7 +99,7 @@ class BaseLock:
         self.maxWaiting = most_waiting(maxWaiting, whenFull, f'{what} "{self.name}"', self.place)
         self.whenFull = whenFull if self.maxWaiting is not None and whenFull else CANCEL_OLDEST
         check_order(order, f'{what} "{self.name}"', self.place)
-        check_keywords(what, unknown, self._keywords, place=self.place)
+        check_keywords(what, unknown, self._keywords, LATER, self.place)
         announce(self)
 
     def access(

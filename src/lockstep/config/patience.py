@@ -15,6 +15,8 @@ CANCEL_NEWEST: Final = "cancelNewest"
 FIFO: Final = "fifo"
 QUEUE_KEYWORDS: Final = ("maxOvertakes", "lease", "maxWaiting", "whenFull", "order")
 """What all locks take, beside name and limits."""
+LATER: Final = ("rate",)
+"""What a lock will take, and is refused by its name until then."""
 ACCESS_KEYWORDS: Final = ("mode", "count", "keepAfterFailure", "waitTimeout", "onTimeout", "skipIfBusy")
 _ORDERS: Final = (FIFO, "newest", "priority")
 _RESULTS: Final = {"failure": Result.FAILURE, "warnings": Result.WARNINGS, "skipped": Result.SKIPPED}
