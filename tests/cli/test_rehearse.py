@@ -93,7 +93,7 @@ def test_a_limit_that_is_too_small_says_who_never_starts(tmp_path: Path) -> None
     written(tmp_path)
     told = rehearsed("--limit", "boards=0", "--days", "1", cwd=tmp_path)
     assert told["changed"]["stuck"].keys() == {"arm", "mips", "riscv", "x86"}
-    assert any(w.startswith("With the change: ") and "never got what they need" in w for w in told["warnings"])
+    assert any(w.startswith("With the change: ") and "never got through" in w for w in told["warnings"])
 
 
 def test_too_much_load_is_told(tmp_path: Path) -> None:
@@ -180,6 +180,7 @@ def test_the_history_of_a_server_that_runs_is_played(server: Running, tmp_path: 
     assert use(today, "master", "database")["peak"] == 1
     assert use(today, "master", "database")["average"] > 0
     assert told["load"]["notes"] == []
+    assert told["load"]["waited"] == pytest.approx(today["total"]["mean"], abs=2)
     written(tmp_path, CONFIG.replace('"quick": quick', '"renamed": quick'))
     notes = rehearsed("--history", f"sqlite:///{store}", "--days", "1", cwd=tmp_path)["load"]["notes"]
     assert notes == ["Left out, for these builders are not in the configuration: 'quick' (4)."]

@@ -194,7 +194,7 @@ def test_locks_of_recorded_steps_are_those_of_the_configuration_now() -> None:
         PastStep(number, name, 10.0, (exclusive(DB), gone))
         for number, name in enumerate(("flash", "rendered", "plain", "elsewhere"), 1)
     )
-    build = PastBuild(1, steps, 5.0)
+    build = PastBuild(1, 1000.0, steps, 5.0)
     made = recorded(setup, {"a": ["flash", "rendered", "plain"]}, [request(1, "a", 1000.0, build)], 60.0, 1)
     [(at, ask)] = made.asks
     assert at == 0
@@ -209,8 +209,8 @@ def test_locks_of_recorded_steps_are_those_of_the_configuration_now() -> None:
 
 def test_recorded_children_come_with_the_build_that_starts_them() -> None:
     setup = farm({"parent": (), "child": ()}, slots=2)
-    parent = PastBuild(1, (PastStep(1, "trigger", 10.0),), 0.0)
-    child = PastBuild(2, (PastStep(1, "work", 30.0),), 0.0)
+    parent = PastBuild(1, 6.0, (PastStep(1, "trigger", 10.0),), 0.0)
+    child = PastBuild(2, 25.0, (PastStep(1, "work", 30.0),), 0.0)
     requests = [
         request(1, "parent", 0.0, parent),
         request(2, "child", 5.0, child, parent=(1, 1), awaited=True),
@@ -221,6 +221,7 @@ def test_recorded_children_come_with_the_build_that_starts_them() -> None:
     made = recorded(setup, {}, requests, 60.0, 1)
     assert [(at, ask.builder) for at, ask in made.asks] == [(0.0, "parent"), (100.0, "parent")]
     assert made.notes == ["Left out, for these builders are not in the configuration: 'renamed' (1)."]
+    assert (made.span, made.waited) == (110, (6 + 20 + 5) / 3)
     played = play(setup, made.asks, made.span)
     assert [(s.ask.builder, s.ended) for s in played.stories] == [
         ("parent", 40),

@@ -5,10 +5,11 @@ What is said in words is in `rehearsal_told.py`.
 
 from lockstep.cli import rehearsal_told as told
 from lockstep.cli import show
+from lockstep.cli.configs import counted
 from lockstep.cli.picture import xml_text
 from lockstep.sim.figures import PARTS, Used, Waits
 
-_WIDTH, _MARGIN, _NAMES, _BARS = 980, 24, 190, 420
+_WIDTH, _MARGIN, _NAMES, _BARS = 1040, 24, 190, 420
 _COLOURS = ("#8b949e", "#0969da")
 _MOST_ROWS = 60
 """Rows of one table that are drawn; the rest is in the text."""
@@ -98,7 +99,7 @@ def _queue(sheet: _Sheet, story: told.Told) -> None:
     for share in (0.0, 0.5, 1.0):
         y = top + height * (1 - share)
         sheet.parts.append(f'<line class="grid" x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        label = f'<text class="small end" x="{left - 6}" y="{y + 4:.1f}">{most * share:g}</text>'
+        label = f'<text class="small end" x="{left - 6}" y="{y + 4:.1f}">{most * share:.0f}</text>'
         sheet.parts.append(label)
     for side, colour in zip(story.sides, _COLOURS, strict=False):
         step = width / PARTS
@@ -138,8 +139,8 @@ def _wait(sheet: _Sheet, waits: Waits, longest: float, y: float, colour: str) ->
     sheet.bar(left + waits.most * scale - 1, 2, 11, y + 1, colour)
     texts = (show.duration(one) for one in (waits.mean, waits.most, waits.worst))
     x = left + _BARS + 12
-    text = f'<text class="small" x="{x}" y="{sheet.y + y + 10:.1f}">{xml_text(" / ".join(texts), 80)}</text>'
-    sheet.parts.append(text)
+    told_of = f"{' / '.join(texts)} of {counted(waits.count, 'build')}"
+    sheet.parts.append(f'<text class="small" x="{x}" y="{sheet.y + y + 10:.1f}">{xml_text(told_of, 80)}</text>')
 
 
 def _use(sheet: _Sheet, story: told.Told) -> None:

@@ -142,7 +142,7 @@ def _said(text: str, where: list[bool], story: Told) -> str:
 def _warnings(side: Side) -> list[str]:
     figures = side.figures
     told = [
-        f"{counted(count, 'request')} of '{name}' never got what they need: {why}"
+        f"{counted(count, 'request')} of '{name}' never got through: {why}"
         for name, (count, why) in sorted(figures.stuck.items())
     ]
     for name in figures.starving:
@@ -193,6 +193,9 @@ def tell(story: Told) -> None:
     click.echo(f"Load: {load(story)}.")
     for note in story.made.notes:
         click.echo(f"  {note}")
+    if story.made.waited is not None:
+        mean = show.duration(story.sides[0].figures.total.mean)
+        click.echo(f"  Builds began after {show.duration(story.made.waited)} on average; played today, after {mean}.")
     for change in story.changes:
         click.echo(f"Change: {change}.")
     click.echo(
@@ -227,7 +230,12 @@ def as_json(story: Told) -> None:
 
     show.as_json(
         {
-            "load": {"requests": len(story.made.asks), "seconds": story.made.span, "notes": story.made.notes},
+            "load": {
+                "requests": len(story.made.asks),
+                "seconds": story.made.span,
+                "notes": story.made.notes,
+                "waited": story.made.waited,
+            },
             "changes": story.changes,
             "took": story.took,
             "warnings": warnings(story),

@@ -30,6 +30,8 @@ class Made(Struct):
     asks: list[tuple[float, Ask]]
     span: float
     notes: list[str] = field(default_factory=list)
+    waited: float | None = None
+    """Seconds that recorded requests waited on average until their builds began: what is played should be near."""
 
 
 class _Known:
@@ -123,7 +125,13 @@ class _Recorded:
         if self.guessed:
             names = ", ".join(f"'{name}'" for name in sorted(self.guessed))
             notes.append(f"No build of {names} ran to its end: {self.seconds:g} s are assumed for each.")
-        return Made(asks, asks[-1][0] if asks else 0.0, notes)
+        span = max((at + sum(work.phase.seconds for work in ask.work) for at, ask in asks), default=0.0)
+        waits = [
+            request.build.started - request.at
+            for request in self.requests
+            if request.build is not None and request.builder in self.known.builders
+        ]
+        return Made(asks, span, notes, sum(waits) / len(waits) if waits else None)
 
     def _ask(self, request: PastRequest, depth: int = 0) -> Ask | None:
         if request.builder not in self.known.builders:

@@ -23,9 +23,10 @@ class PastStep(Struct, frozen=True):
 
 
 class PastBuild(Struct, frozen=True):
-    """A build that ran to its end: its steps, and what it took beside them."""
+    """A build that ran to its end: when it began, its steps, and what it took beside them."""
 
     buildid: int
+    started: float
     steps: tuple[PastStep, ...]
     rest: float
 
@@ -91,16 +92,16 @@ def requests_since(reader: Reader, since: float, most: int) -> list[PastRequest]
 def _builds(reader: Reader, brids: list[int]) -> dict[int, PastBuild]:
     """The last build of each of these requests, where it ran to its end."""
     workers = dict(reader.rows("SELECT workerid, name FROM workers"))
-    last: dict[int, tuple[int, str, float]] = {}
+    last: dict[int, tuple[int, str, float, float]] = {}
     for brid, buildid, workerid, started, ended, results in sorted(reader.rows_in(_BUILDS, brids)):
         last.pop(brid, None)
         if results in ENDED:
-            last[brid] = (buildid, workers.get(workerid, ""), ended - started)
-    on = {buildid: worker for buildid, worker, _ in last.values()}
+            last[brid] = (buildid, workers.get(workerid, ""), started, ended)
+    on = {buildid: worker for buildid, worker, _, _ in last.values()}
     steps, spent = _steps(reader, on)
     return {
-        brid: PastBuild(buildid, tuple(steps[buildid]), max(0.0, total - spent[buildid]))
-        for brid, (buildid, _, total) in last.items()
+        brid: PastBuild(buildid, started, tuple(steps[buildid]), max(0.0, ended - started - spent[buildid]))
+        for brid, (buildid, _, started, ended) in last.items()
     }
 
 
