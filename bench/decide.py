@@ -1,4 +1,4 @@
-"""How quick one decision is: grants a second with many waiting, and the time of single decisions (issue 2, section 2).
+"""How quick one decision is: grants a second with many waiting, and the time of single decisions.
 
 Processor time of one core; one round is one end, one arrival, and the grants that follow. Nothing is asserted: the
 table says what is wanted and what was reached. `python bench/decide.py [--quick]`.
@@ -10,9 +10,10 @@ import random
 import time
 from collections.abc import Callable
 
-from lockstep.core.alloc_facts import Granted
+from lockstep.core.alloc_facts import Granted, Sentenced
 from lockstep.core.allocation import Allocator
-from lockstep.core.nouns import Access, Alternative, Claim, LockKey, Need
+from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
+from lockstep.core.values import BuilderSetup, Stage
 
 HOT = LockKey("master", "hot")
 Pick = Callable[[], tuple[Need, int]]
@@ -150,13 +151,100 @@ def single(quick: bool) -> None:
         print(f"{name:50}{median:>7.3f} ms{worst:>7.3f} ms    2 ms {'reached' if worst < 2 else 'MISSED'}", flush=True)
 
 
+class Nested:
+    """200 builds that hold a lock of 50 and claim others one by one, in no order: everything is one cyclic part."""
+
+    def __init__(self) -> None:
+        self.random = random.Random(1)
+        self.allocator = Allocator()
+        self.locks = [LockKey("master", f"m{n}") for n in range(50)]
+        for key in self.locks:
+            self.allocator.set_lock(key, self.random.choice((1, 4, 8)))
+        self.plans = [self._plan(f"b{number}") for number in range(100)]
+        self.allocator.set_plans({plan.name: plan for plan in self.plans})
+        self.ticket = 0
+        self.at: dict[int, tuple[BuilderSetup, int]] = {}
+        self.builds: dict[int, int] = {}
+        self.steps_of: dict[int, int] = {}
+        self.steps: list[float] = []
+
+    def _plan(self, name: str) -> BuilderSetup:
+        own, *later = self.random.sample(self.locks, 3)
+        stages = tuple(Stage(number=n, name="step", need=self._need(key)) for n, key in enumerate(later, 1))
+        return BuilderSetup(name=name, workers=(), need=self._need(own), stages=stages)
+
+    def _need(self, key: LockKey) -> Need:
+        access = Access(key, "exclusive") if self.random.random() < 0.3 else Access(key)
+        return Need((Alternative("", (access,)),))
+
+    def arrive(self) -> None:
+        """One more build is asked for."""
+        self.ticket += 1
+        plan = self.random.choice(self.plans)
+        self.at[self.ticket] = (plan, 0)
+        assert plan.need is not None
+        self.allocator.submit(Claim(self.ticket, plan.need, self.ticket, 0, self.ticket))
+        self.allocator.set_course(self.ticket, plan.name, 0)
+
+    def go_on(self) -> None:
+        """A build ends its step, and comes to the next one or to its end."""
+        asking = {claim.owner for claim in self.allocator.waiting.values()}
+        free = [owner for owner in self.builds if owner not in asking]
+        if not free:
+            return
+        owner = self.random.choice(free)
+        if owner in self.steps_of:
+            self.allocator.release(self.steps_of.pop(owner))
+        plan, number = self.at[owner]
+        if number == len(plan.stages):
+            self.allocator.release(self.builds.pop(owner))
+            del self.at[owner]
+            return
+        self.at[owner] = (plan, number + 1)
+        self.allocator.set_course(owner, plan.name, number + 1)
+        self.ticket += 1
+        need = plan.stages[number].need
+        assert need is not None
+        self.allocator.submit(Claim(self.ticket, need, owner, STEP_LEVEL, self.ticket))
+
+    def run(self, rounds: int) -> int:
+        """Time decisions with 200 builds that wait or run. Returns how many rings closed: there must be none."""
+        rings = 0
+        for _ in range(rounds):
+            while len(self.at) < 200:
+                self.arrive()
+            self.go_on()
+            started = time.process_time()
+            decided = self.allocator.decide()
+            self.steps.append(time.process_time() - started)
+            for each in decided:
+                if isinstance(each, Granted):
+                    (self.builds if each.owner == each.ticket else self.steps_of)[each.owner] = each.hold
+                rings += isinstance(each, Sentenced)
+        return rings
+
+
+def withheld(quick: bool) -> None:
+    """The times of decisions where grants are withheld (L51)."""
+    load = Nested()
+    rings = load.run(300)
+    load.steps.clear()
+    rings += load.run(700 if quick else 3000)
+    steps = sorted(load.steps)
+    median, worst = (1000 * steps[int(part * len(steps))] for part in (0.5, 0.99))
+    held = f"{len(load.builds)} run, {len(load.allocator.board.withheld)} withheld, {rings} rings"
+    reached = "reached" if worst < 10 else "MISSED"
+    print(f"{'one part of 50 locks and 200 builds':50}{median:>7.3f} ms{worst:>7.3f} ms    10 ms {reached} ({held})")
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="shorter, without 100,000 waiting")
     quick = parser.parse_args().quick
     throughput(quick)
     single(quick)
+    withheld(quick)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_L50_check_warns_of_each_cycle_and_is_content(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         f"master.cfg:6: warning: {WARNING}",
-        "    if they meet, the youngest of them is put back; locks that are claimed in one list cannot",
+        "    Lockstep withholds grants at run time so that it does not; locks that are claimed in one list cannot",
     ]
     assert "no mistakes; 2 builders, 2 workers, 2 locks" in done.stdout
     (warning,) = json.loads(lockstep("check", "--json", cwd=tmp_path).stdout)["warnings"]

@@ -18,7 +18,7 @@ FARM = """\
             name=name, workernames=on, factory=util.BuildFactory(its), locks=own, **more))
     c['schedulers'] = [schedulers.Triggerable(name, builderNames=[name]) for name in NAMES]
 """
-HINT = "if they meet, the youngest of them is put back; locks that are claimed in one list cannot"
+HINT = "Lockstep withholds grants at run time so that it does not; locks that are claimed in one list cannot"
 
 
 @pytest.fixture

@@ -66,9 +66,9 @@ def check_nothing_idle(allocator: Allocator) -> None:
         assert not [ticket for ticket in allocator.waiting if allocator.reasons.servable(ticket)]
 
 
-def differs(seed: int, *, events: int = 60, restart: bool = False) -> str:
+def differs(seed: int, *, events: int = 60, restart: bool = False, kind: type[World] = World) -> str:
     """Where the two differ in the world of this seed; empty if nowhere."""
-    world, quick, dumb = World(seed, events), Allocator(), Oracle()
+    world, quick, dumb = kind(seed, events), Allocator(), Oracle()
     todo: list[Event] = world.begin()
     quick.board.band_size = 8 * (seed % 2)
     for turn in range(events + 1):

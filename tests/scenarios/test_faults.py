@@ -1,7 +1,7 @@
 """What the old system gets wrong (LOCKS.md section 11), on a whole server with real agents.
 
 The tests of this file share one server; each has its own locks and builders. Those that need a configuration of their
-own are in `test_faults_reload.py`. Fault 17 (a parent that holds what its child needs) waits for L53.
+own are in `test_faults_reload.py`; fault 17 is in `test_lending.py`.
 """
 
 from collections.abc import Callable

@@ -60,9 +60,11 @@ class BuildFactory:
     def newSteps(self) -> list[Any]:
         """Fresh steps for one build."""
         made = [step.make() for step in self.steps]
-        for step, template, number in zip(made, self.steps, groups_of(self.steps), strict=True):
-            if number:
-                step.locked_by, step.locked_group = template.locked_by, number
+        if any(getattr(step, "locked_by", None) is not None for step in self.steps):
+            for step, template, number in zip(made, self.steps, groups_of(self.steps), strict=True):
+                if number:
+                    step.locked_by, step.locked_group = template.locked_by, number
+        for step in made:
             if self.workdir != "build" and hasattr(step, "setDefaultWorkdir"):
                 step.setDefaultWorkdir(self.workdir)
         return made

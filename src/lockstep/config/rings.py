@@ -13,7 +13,7 @@ from lockstep.core.nouns import LockKey, Need
 from lockstep.core.values import Setup
 
 _NAMED = 3
-HINT = "if they meet, the youngest of them is put back; locks that are claimed in one list cannot"
+HINT = "Lockstep withholds grants at run time so that it does not; locks that are claimed in one list cannot"
 
 
 class Rings:
@@ -39,7 +39,7 @@ class Rings:
                 "more cycles of locks than are told here" if self.found.cycles else "too many ways to wait to look at"
             )
             text = f"could deadlock: {told}"
-            yield Mistake(Place(self.file), text, "if they meet, the youngest of them is put back")
+            yield Mistake(Place(self.file), text, "Lockstep withholds grants at run time so that it does not")
 
     def notes(self) -> Iterator[Mistake]:
         """What may claim more than the configuration says, while its build holds a lock."""

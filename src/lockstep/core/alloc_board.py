@@ -29,7 +29,8 @@ class Board:
     What is still to be looked at, between an event and the end of the decision: `dirty` locks have more room than
     when somebody was parked there; `moved` ones have other holds or bars, which may concern suspended reservations;
     `to_pin` became due; `to_weigh` are barriers whose reservations must be weighed again; `carried` lost their pin by
-    an event and may keep it; `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave.
+    an event and may keep it; `withheld` may be granted once the builds with `courses` have become `safer` (L51);
+    `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,9 @@ class Board:
         self.class_of: dict[int, ClaimClass] = {}
         self.claims_of: dict[int, dict[int, None]] = {}
         self.holds_of: dict[int, dict[int, None]] = {}
+        self.courses: dict[int, tuple[str, int]] = {}
+        self.withheld: dict[ClaimClass, None] = {}
+        self.safer = False
         self.parent_of: dict[int, int] = {}
         self.children_of: dict[int, dict[int, None]] = {}
         self.gone: dict[LockKey, LockState] = {}
@@ -190,6 +194,7 @@ class Board:
         del self.classes[c]
         self.idle -= 1
         self.barred.pop(c, None)
+        self.withheld.pop(c, None)
         shape = c.shape
         shape.users -= 1
         if c.special:

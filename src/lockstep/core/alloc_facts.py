@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from lockstep.core.limits import MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey
+from lockstep.core.values import BuilderSetup
 
 Memory = tuple[tuple[int, tuple[int, ...]], ...]
 """What a lock remembers of its grants: for each priority level the K latest tickets (L45), in no order."""
@@ -132,6 +133,8 @@ class AllocatorSnapshot(Struct, frozen=True):
 
     `pins` are (ticket, index); the index is -1 for a pin that the next decision will say to be lost.
 
+    `plans` are the builders of cyclic parts, `courses` (owner, builder, number of its step) their builds (L51).
+
     `gone` are locks that exist no more: when one comes back, its fences and what it remembers of its grants go on.
     """
 
@@ -141,6 +144,8 @@ class AllocatorSnapshot(Struct, frozen=True):
     pins: tuple[tuple[int, int], ...] = ()
     parents: tuple[tuple[int, int], ...] = ()
     gone: tuple[LockState, ...] = ()
+    plans: tuple[BuilderSetup, ...] = ()
+    courses: tuple[tuple[int, str, int], ...] = ()
     next_hold: int = 1
     clock: int = 0
 

@@ -59,10 +59,13 @@ class Families:
 
     def taken(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
         """The units that are taken of the lock, by all families: counted anew if some are thought to be gone."""
-        return self.recount(lock, gone) if gone else lock.used
+        return lock.used if gone is NOBODY else self.recount(lock, gone)
 
     def recount(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
         """The same, from the holds alone."""
+        if not self.board.parent_of:
+            holds = self.board.holds
+            return sum(units for hold, units in lock.holds.items() if holds[hold].owner not in gone)
         tops = {self.eldest(self.board.holds[hold].owner) for hold in lock.holds}
         return sum(self.footprint(top, lock, gone) for top in tops)
 

@@ -13,19 +13,22 @@ from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Decision, Granted, Hold
 from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
 from lockstep.core.alloc_queues import Queues
+from lockstep.core.alloc_safety import Safety
 
 
 class Search:
     """Finds the first claim that may be granted, and grants it."""
 
-    def __init__(self, board: Board, barriers: Barriers, queues: Queues) -> None:
+    def __init__(self, board: Board, barriers: Barriers, queues: Queues, safety: Safety) -> None:
         self.board = board
+        self.safety = safety
         self.barriers = barriers
         self.queues = queues
 
     def grant_first(self, out: list[Decision]) -> bool:
         """Grant the first claim that may be granted; false if there is none."""
         self.settle(out)
+        self.safety.before = None
         while (c := self.best()) is not None:
             if self.look(c, out):
                 return True
@@ -48,6 +51,10 @@ class Search:
                     if crowd.units <= room:
                         self._pull(lock, crowd.units, crowd)
             board.dirty.clear()
+        if board.safer:
+            board.safer = False
+            for c in board.withheld:
+                board.offer(c)
         if board.stirred:
             board.stirred = False
             if board.barred:
@@ -162,13 +169,19 @@ class Search:
     def look(self, c: ClaimClass, out: list[Decision]) -> bool:
         """Grant the first open alternative that fits, or park; then let the next of the same needs come."""
         sources, c.sources = c.sources, []
-        self.board.barred.pop(c, None)
+        board = self.board
+        board.barred.pop(c, None)
+        if board.withheld:
+            board.withheld.pop(c, None)
         stopped: list[tuple[Lock, int]] = []
         granted = False
         if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common, stopped)):
             own = c.own
             for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
                 if self._fits_all(c, index, own[index], stopped):
+                    if c.owner in board.courses and self.safety.withholds(c, index):
+                        board.withheld[c] = None
+                        continue
                     self._grant(c, index, out)
                     granted = True
                     break

@@ -3,9 +3,10 @@
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold
 from lockstep.core.alloc_items import WHOLE
+from lockstep.core.values import BuilderSetup
 
 
-def take_apart(board: Board) -> AllocatorSnapshot:
+def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapshot:
     """Everything that the future hangs on."""
     pins = {c.ticket: c.pin for c in board.classes if c.pin >= 0}
     for ticket, alternative in board.carried.items():
@@ -18,6 +19,8 @@ def take_apart(board: Board) -> AllocatorSnapshot:
         pins=tuple(sorted(pins.items())),
         parents=tuple(sorted(board.parent_of.items())),
         gone=tuple(board.gone.values()),
+        plans=plans,
+        courses=tuple((owner, builder, number) for owner, (builder, number) in board.courses.items()),
         next_hold=board.next_hold,
         clock=board.clock,
     )

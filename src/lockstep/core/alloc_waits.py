@@ -55,7 +55,15 @@ class Waits:
                 for lock, units, _ in accesses:
                     yield from self.held_edges(owner, lock, units)
                     yield from self.barrier_edges(c, c.place if barrier else 0, lock)
+            yield from self.course_edges(owner)
         yield from self.child_edges(owner)
+
+    def course_edges(self, owner: int) -> Iterator[int]:
+        """A waits for B if a grant to A may be withheld because of B (L51)."""
+        if owner in self.board.courses:
+            for other in self.board.courses:
+                if other != owner and other in self.board.holds_of:
+                    yield other
 
     def held_edges(self, owner: int, lock: Lock, units: int) -> Iterator[int]:
         """A waits for B if A lacks units that B holds, and does not lend to A (L53)."""

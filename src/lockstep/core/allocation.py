@@ -2,14 +2,15 @@
 
 It is pure: events go in by methods, `decide()` looks until nothing moves and returns what it decided. This file has
 the events. The other files: `alloc_search.py` who is looked at next and granted (L40, ALLOCATION.md section 3),
-`alloc_barriers.py` what fits and who reserves, `alloc_families.py` what parents lend, `alloc_waits.py` who waits for
-whom, `alloc_queues.py` the classes' queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people,
-`alloc_facts.py` the values that go out.
+`alloc_safety.py` which grants are withheld, `alloc_barriers.py` what fits and who reserves, `alloc_families.py` what
+parents lend, `alloc_waits.py` who waits for whom, `alloc_queues.py` the classes' queues, `alloc_board.py` the data,
+`alloc_reasons.py` answers for people, `alloc_facts.py` the values that go out.
 
 Tickets come from the caller, out of one growing counter of the installation; so do `since` values: a fresh number from
 the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace as changed
@@ -21,10 +22,12 @@ from lockstep.core.alloc_families import Families
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_reasons import Reasons
+from lockstep.core.alloc_safety import Safety
 from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_snapshot import put_back_together, take_apart
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Claim, LockKey, Need
+from lockstep.core.values import BuilderSetup
 
 _OTHER_KIND: Final = {"master": "worker", "worker": "master"}
 """Kinds of locks that a reload may make of each other under one name (L6)."""
@@ -39,7 +42,8 @@ class Allocator:
         self.waits = Waits(self.board, self.families)
         self.barriers = Barriers(self.board, self.waits)
         self.queues = Queues(self.board, self.barriers)
-        self.search = Search(self.board, self.barriers, self.queues)
+        self.safety = Safety(self.board, self.families)
+        self.search = Search(self.board, self.barriers, self.queues, self.safety)
         self.reasons = Reasons(self.board, self.barriers)
         self.holds: dict[int, Hold] = self.board.holds
         self.waiting: dict[int, Claim] = self.board.waiting
@@ -88,6 +92,7 @@ class Allocator:
             self.board.moved[lock] = None
         for owner in self.board.claims_of:
             self.board.suspects[owner] = None
+        self.board.safer = True
         self.barriers.stir()
 
     def _enforce_namesakes(self, lock: Lock) -> None:
@@ -154,8 +159,10 @@ class Allocator:
             return
         self.queues.dequeue(claim)
         self.board.carried.pop(ticket, None)
+        self.board.safer = True
         if claim.owner == ticket:
             self._drop_parent(ticket)
+            self.board.courses.pop(ticket, None)
 
     def release(self, hold: int) -> None:
         """A hold has ended (L30). One that is not current changes nothing (L32)."""
@@ -174,8 +181,10 @@ class Allocator:
         del holds[hold]
         if not holds:
             del board.holds_of[held.owner]
+        self.board.safer = True
         if held.ticket == held.owner:
             self._drop_parent(held.owner)
+            self.board.courses.pop(held.owner, None)
         self.barriers.stir()
 
     def pass_on(self, hold: int, claim: Claim, new: int, fences: tuple[int, ...]) -> None:
@@ -202,6 +211,19 @@ class Allocator:
         for lock, _ in board.hold_locks[new]:
             lock.used = self.families.recount(lock)
         board.next_hold = new + 1
+        self.barriers.stir()
+
+    # --- courses (L51)
+
+    def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
+        """The builders of which some builds could wait for each other for ever, and those of their children."""
+        self.safety.plans = plans
+        self.board.safer = True
+
+    def set_course(self, owner: int, builder: str, number: int) -> None:
+        """This build is of that builder, and is at that step (0: before the first). It waits or holds something."""
+        self.board.courses[owner] = (builder, number)
+        self.board.safer = True
         self.barriers.stir()
 
     # --- parents (L46, L52)
@@ -269,6 +291,7 @@ class Allocator:
                 board.reopen(c)
         for owner in board.claims_of:
             board.suspects[owner] = None
+        board.safer = True
         self.barriers.stir()
         return self.decide()
 
@@ -293,13 +316,14 @@ class Allocator:
 
     def snapshot(self) -> AllocatorSnapshot:
         """Everything that the future hangs on, as values. Take it after `decide`."""
-        return take_apart(self.board)
+        return take_apart(self.board, tuple(self.safety.plans.values()))
 
     @classmethod
     def restore(cls, snapshot: AllocatorSnapshot) -> "Allocator":
         """An allocator that decides as the one that was taken apart would have."""
         allocator = cls()
         put_back_together(allocator.board, snapshot)
+        allocator.set_plans({plan.name: plan for plan in snapshot.plans})
         for lock in allocator.board.leaving:
             allocator._enforce_namesakes(lock)
         for claim in snapshot.waiting:
@@ -309,4 +333,6 @@ class Allocator:
             allocator.board.carried[ticket] = alternatives[index] if 0 <= index < len(alternatives) else None
         for child, parent in snapshot.parents:
             allocator._add_parent(child, parent)
+        for owner, builder, number in snapshot.courses:
+            allocator.set_course(owner, builder, number)
         return allocator

@@ -12,7 +12,18 @@ SHOWN: Final = 3
 """So many names a sentence lists before it says how many more there are."""
 
 WhyKind = Literal[
-    "lock", "reserved", "worker", "hook", "never", "preparing", "builds", "sleep", "running", "turn", "ended"
+    "lock",
+    "reserved",
+    "withheld",
+    "worker",
+    "hook",
+    "never",
+    "preparing",
+    "builds",
+    "sleep",
+    "running",
+    "turn",
+    "ended",
 ]
 
 

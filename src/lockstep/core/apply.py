@@ -33,6 +33,7 @@ def setup_changed(state: State, fact: f.SetupChanged, _at: float) -> None:
         if request.state == "waiting" and request.need is None and before.get(request.builder) != after:
             state.claim_other(request.ticket, state.request_claim(request).need)
     state.rule_anew()
+    state.plan()
 
 
 def _configure_workers(state: State) -> None:
@@ -228,7 +229,8 @@ def buildset_ended(state: State, fact: f.BuildsetEnded, _at: float) -> None:
 
 
 def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
-    state.ruled.leaves(fact.ticket)
+    if state.ruled.used:
+        state.ruled.leaves(fact.ticket)
     kind, subject, number, call = state.claims[fact.ticket]
     if kind == "request":
         request = state.requests[subject]
@@ -261,7 +263,8 @@ def hold_ended(state: State, fact: f.HoldEnded, _at: float) -> None:
 
 def claim_dropped(state: State, fact: f.ClaimDropped, _at: float) -> None:
     state.allocator.cancel(fact.ticket)
-    state.ruled.leaves(fact.ticket)
+    if state.ruled.used:
+        state.ruled.leaves(fact.ticket)
 
 
 def nothing(_state: State, _fact: f.Fact, _at: float) -> None:

@@ -96,6 +96,8 @@ def step_started(state: State, fact: f.StepStarted, at: float) -> None:
     step = build.steps[fact.number - 1]
     state.counters.stepid = fact.stepid
     build.current = fact.number
+    if state.allocator.safety.plans:
+        state.goes_on(build)
     step.stepid = fact.stepid
     step.name = fact.name
     step.started_at = at

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from lockstep.core.deadlock_waits import WHOLE, Ask, Member, TooManyError, Wait, Waits, meetings
 from lockstep.core.limits import MAX_CYCLES
 from lockstep.core.nouns import LockKey
-from lockstep.core.values import Setup
+from lockstep.core.values import BuilderSetup, Setup
 
 Graph = dict[LockKey, dict[LockKey, list[Wait]]]
 """From a lock that is held to those that are asked for meanwhile, with the waits in which it is so."""
@@ -95,6 +95,21 @@ def cyclic(setup: Setup) -> tuple[Part, ...]:
         return (_everything(setup),)
     graph = _graph(waits)
     return tuple(_part(locks, graph) for locks in _components(graph))
+
+
+def plans_of(setup: Setup) -> dict[str, BuilderSetup]:
+    """The builders of all cyclic parts, and those of whose builds theirs may wait (L51). None cost nothing."""
+    if not any(builder.stages for builder in setup.builders):
+        return {}
+    builders = {builder.name: builder for builder in setup.builders}
+    todo = [name for part in cyclic(setup) for name in part.builders]
+    found: dict[str, BuilderSetup] = {}
+    while todo:
+        name = todo.pop()
+        if name in builders and name not in found:
+            found[name] = builders[name]
+            todo += [child for stage in builders[name].stages for child in stage.children]
+    return found
 
 
 def deadlocks(setup: Setup) -> Deadlocks:

@@ -32,7 +32,8 @@ def go_on(draft: Draft, build: Build) -> None:
     """Start the next step of a build that has none running, or end the build."""
     if build.buildid not in draft.state.builds:
         return
-    decide_groups.end_if_over(draft, build)
+    if any(step.shared for step in build.steps):
+        decide_groups.end_if_over(draft, build)
     step = draft.state.next_step(build)
     if step is not None:
         draft.effect(x.PrepareStep(build.buildid, step.number))

@@ -23,7 +23,7 @@ def settle(draft: Draft) -> None:
     while True:
         while decisions := draft.state.allocator.decide():
             record(draft, decisions)
-        if not draft.put_back and not decide_waits.enforce(draft):
+        if not draft.put_back and not (draft.state.ruled.used and decide_waits.enforce(draft)):
             return
         for brid, reason in draft.put_back:
             if brid in draft.state.requests:

@@ -217,6 +217,9 @@ class Reasons:
         by_index: dict[int, list[Obstacle]] = {}
         for obstacle in self.answers.obstacles(ticket):
             by_index.setdefault(obstacle.index, []).append(obstacle)
+        others = self.answers.withheld_for(ticket)
+        if others and len(by_index) < len(claim.need.alternatives):
+            return self._withheld(claim, others)
         usable = {i: found for i, found in by_index.items() if all(o.kind != "limit" for o in found)}
         if by_index and not usable:
             return self._never(claim, by_index)
@@ -236,6 +239,12 @@ class Reasons:
             locks=self._shortages(claim, (o for found in usable.values() for o in found)),
             workers=reasons,
         )
+
+    def _withheld(self, claim: Claim, others: tuple[int, ...]) -> Why:
+        """What it wants is free, but builds could then wait for each other for ever (L51)."""
+        names = listed([self.party(each).text for each in others], "more builds")
+        sentence = f"Is withheld, though what it needs is free: it and {names} could wait for each other for ever."
+        return Why(kind="withheld", sentence=sentence, since=self.since(claim.ticket), ticket=claim.ticket)
 
     def _nowhere(self, claim: Claim) -> Why:
         """A request without a worker that it could have: a hook says so (L24a), or the configuration has none."""

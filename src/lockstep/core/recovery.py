@@ -56,6 +56,7 @@ def state_of(saved: Saved) -> State:
     }
     _index(state, {claim.ticket for claim in saved.claims if claim.hold})
     state.allocator = Allocator.restore(_snapshot(state, saved))
+    state.plan()
     state.rule_anew()
     return state
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lockstep.core.allocation import Allocator
+from lockstep.core.deadlock import plans_of
 from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
 from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
 from lockstep.core.values import BuilderSetup, LockSetup, Rank, Setup, SourceStamp
@@ -155,9 +156,32 @@ class State:
         """A claim begins to wait. Locks that a reload has removed are there for it, with their last limit (L6)."""
         back = self._bring_back(claim.need) if self.removed_locks else ()
         self.allocator.submit(claim)
-        self._rule(claim.ticket, claim.need)
+        if self.allocator.safety.plans:
+            self._sets_out(claim.ticket)
+        terms = terms_of(claim.need)
+        if self.ruled.used or terms.seconds or terms.skips:
+            self._rule(claim.ticket, claim.need)
         for key in back:
             self.allocator.forget_lock(key)
+
+    def plan(self) -> None:
+        """Another configuration: find whose builds could wait for each other for ever, and how far these are (L51)."""
+        self.allocator.set_plans(plans_of(self.setup))
+        for request in self.requests.values():
+            if request.ticket in self.allocator.waiting:
+                self._sets_out(request.ticket)
+        for build in self.builds.values():
+            self.goes_on(build)
+
+    def _sets_out(self, ticket: int) -> None:
+        kind, brid, _, _ = self.claims[ticket]
+        if kind == "request" and self.requests[brid].builder in self.allocator.safety.plans:
+            self.allocator.set_course(ticket, self.requests[brid].builder, 0)
+
+    def goes_on(self, build: Build) -> None:
+        """A build is at another step."""
+        if build.builder in self.allocator.safety.plans:
+            self.allocator.set_course(build.ticket, build.builder, build.current)
 
     def claim_other(self, ticket: int, need: Need) -> None:
         """A waiting claim has other alternatives."""

@@ -62,6 +62,8 @@ class Ruled:
     """Which waiting claims the rules speak of: `crowds` are the tickets of requests, `unwilling` those that skip."""
 
     def __init__(self) -> None:
+        self.used = False
+        """Whether there ever was a rule, or a claim that does not wait for ever."""
         self.rules: dict[Sort, QueueRule] = {}
         self.crowds: dict[Sort, set[int]] = {}
         self.unwilling: dict[int, frozenset[LockKey]] = {}
@@ -71,11 +73,13 @@ class Ruled:
         self.rules = {(rule.kind, rule.name): rule for rule in rules}
         self.crowds = {sort: set() for sort in self.rules}
         self.unwilling = {}
+        self.used = self.used or bool(self.rules)
 
     def waits(self, ticket: int, need: Need, *, counted: bool) -> None:
         """A claim begins to wait, or waits for something else. `counted`: it is a request's."""
         self.leaves(ticket)
         terms = terms_of(need)
+        self.used = self.used or terms.seconds > 0 or bool(terms.skips)
         if terms.skips:
             self.unwilling[ticket] = terms.skips
         for sort in terms.sorts if counted and self.rules else ():

@@ -202,7 +202,8 @@ class BuildRun:
         await self._made.wait()
         assert self.view is not None
         self.view.step = 0
-        prepared = await prepare(self.steps[number - 1], self.view, self._opens(self.steps[number - 1]))
+        opens = bool(self.steps[number - 1].locked_group) and self._opens(self.steps[number - 1])
+        prepared = await prepare(self.steps[number - 1], self.view, opens)
         result = Result.SKIPPED if prepared.skip else None
         accesses = () if prepared.error else prepared.accesses
         if not prepared.error and accesses:
@@ -226,7 +227,7 @@ class BuildRun:
         """Whether a step would be the first of its group to run: nobody has claimed the group's locks yet."""
         record = self.record
         opener = self.loop.state.opener(record) if record is not None else None
-        return bool(step.locked_group) and (opener is None or opener.plan.group != step.locked_group)
+        return opener is None or opener.plan.group != step.locked_group
 
     def _step_run(self, step: Step, tapes: dict[int, Tape], replay_only: bool = False) -> StepRun:
         assert self.view is not None

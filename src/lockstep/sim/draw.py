@@ -11,7 +11,7 @@ from msgspec import structs
 
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
-from lockstep.core.values import BuilderSetup, LockSetup, StepPlan, WorkerSetup
+from lockstep.core.values import BuilderSetup, LockSetup, Stage, StepPlan, WorkerSetup
 from lockstep.sim.groups import with_groups
 from lockstep.sim.impatience import with_impatience
 from lockstep.sim.people import with_people
@@ -273,11 +273,29 @@ def with_lending(scenario: Scenario) -> Scenario:
     return structs.replace(scenario, locks=tuple(locks), builders=tuple(builders))
 
 
+def with_plans(scenario: Scenario) -> Scenario:
+    """The world with a configuration that knows what steps claim and trigger, but for what they take as they run."""
+    builders = []
+    for builder in scenario.builders:
+        stages = []
+        for number, name in enumerate(builder.steps, 1):
+            script = scenario.scripts[name]
+            children = tuple(child for op in script.ops if isinstance(op, Call) and op.wait for child in op.builders)
+            need = Need((Alternative("", script.accesses),)) if script.accesses else None
+            if need is not None or children:
+                stages.append(Stage(number=number, name=name, need=need, children=children))
+        setup = structs.replace(builder.setup, stages=tuple(stages), known=builder.need if builder.rendered else None)
+        builders.append(structs.replace(builder, setup=setup))
+    return structs.replace(scenario, builders=tuple(builders))
+
+
 def draw(seed: int) -> Scenario:
     """The world of this seed: always the same."""
     scenario = _Draw(seed).scenario()
     if seed % 2:
         scenario = with_lending(scenario)
+    if seed % 3 == 0:
+        scenario = with_plans(scenario)
     if seed % 4 == 0:
         scenario = with_hooks(scenario)
     if seed % 6 == 2:

@@ -154,6 +154,8 @@ class GrantsWatch:
         for wait in self.waiting.values():
             for each in wait.need.alternatives:
                 fits = all(self.has_room(wait.owner, access, {}) for access in each.accesses)
+                if reasons.withheld_for(wait.ticket):
+                    continue
                 if fits and not any(access.lock in self.removed for access in each.accesses):
                     barred = any(reasons.reservations(access.lock) for access in each.accesses)
                     demand(barred, f"claim {wait.ticket} waits, and {each} is free")

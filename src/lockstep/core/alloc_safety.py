@@ -1,0 +1,183 @@
+"""Which grants could lead to a deadlock, where a set-up has cycles (L51): they are withheld.
+
+A build of a cyclic part has a *course*: its builder, and the step at which it is. What it may still claim follows from
+the builder's stages. A grant is safe if afterwards all builds that have a course and hold something can be brought to
+their end one after another, each getting, one at a time, whatever it may still claim. Who has no course ends by itself.
+Nothing changes here but for a moment; who is looked at is decided in `alloc_search.py`.
+"""
+
+from collections.abc import Mapping
+
+from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_facts import Hold
+from lockstep.core.alloc_families import Families
+from lockstep.core.alloc_items import WHOLE, ClaimClass
+from lockstep.core.nouns import Access, Alternative
+from lockstep.core.values import BuilderSetup, Stage
+
+_SUPPOSED = -1
+"""The id of a hold that is only supposed; children that are only supposed have negative tickets, too."""
+
+
+class Safety:
+    """Answers whether a grant must be withheld."""
+
+    def __init__(self, board: Board, families: Families) -> None:
+        self.board = board
+        self.families = families
+        self.plans: Mapping[str, BuilderSetup] = {}
+        self.before: set[int] | None = None
+        """Who is stuck as things are, once that was asked; to be forgotten with every change."""
+
+    def withholds(self, c: ClaimClass, index: int) -> bool:
+        """Whether the class's first claim must not have this alternative yet, though it fits.
+
+        If builds could block each other for ever already (a claim that nobody knew of, another configuration), only
+        what makes more of them do so is withheld.
+        """
+        self._suppose(c, index)
+        after = self.stuck(c.owner)
+        self._unsuppose(c, index)
+        if after and self.before is None:
+            self.before = self.stuck()
+        return bool(after) and not after <= (self.before or set())
+
+    def _ending(self) -> set[int]:
+        """Those whose holds do not count: whoever has no course ends by itself."""
+        return {owner for owner in self.board.holds_of if owner not in self.board.courses}
+
+    def stuck(self, wanted: int = 0) -> set[int]:
+        """The builds that could not be brought to their end one after another.
+
+        None, as soon as the `wanted` one could: it was granted something just now, and without it there were fewer.
+        """
+        ended = self._ending()
+        left = [owner for owner in self.board.courses if owner in self.board.holds_of]
+        if wanted:
+            left.remove(wanted)
+            left.append(wanted)
+        while True:
+            still = []
+            for owner in reversed(left):
+                if not self._can_end(owner, ended):
+                    still.append(owner)
+                elif owner == wanted:
+                    return set()
+                else:
+                    ended.add(owner)
+            if len(still) == len(left):
+                return set(left)
+            left = still[::-1]
+
+    def _suppose(self, c: ClaimClass, index: int) -> None:
+        """From now on it is as if the claim had been granted."""
+        board = self.board
+        claim = board.waiting[c.ticket]
+        alternative = claim.need.alternatives[index]
+        board.holds[_SUPPOSED] = Hold(_SUPPOSED, c.ticket, c.owner, index, alternative, ())
+        mine = board.holds_of.setdefault(c.owner, {})
+        mine[_SUPPOSED] = None
+        for lock, units in c.shape.alternatives[index]:
+            lock.holds[_SUPPOSED] = units
+        del board.claims_of[c.owner][c.ticket]
+
+    def _unsuppose(self, c: ClaimClass, index: int) -> None:
+        board = self.board
+        board.claims_of[c.owner][c.ticket] = None
+        for lock, _ in c.shape.alternatives[index]:
+            del lock.holds[_SUPPOSED]
+        mine = board.holds_of[c.owner]
+        del mine[_SUPPOSED], board.holds[_SUPPOSED]
+        if not mine:
+            del board.holds_of[c.owner]
+
+    def _can_end(self, owner: int, ended: set[int]) -> bool:
+        """Whether a build gets all that it may still claim, one at a time, beside those who have not ended."""
+        ended.add(owner)
+        done = self._gets_all(owner, ended)
+        ended.discard(owner)
+        return done
+
+    def _gets_all(self, owner: int, ended: set[int]) -> bool:
+        """The same, with the build among those whose holds do not count: its steps end one by one."""
+        board = self.board
+        builder, number = board.courses[owner]
+        children = tuple(board.children_of.get(owner, ()))
+        for child in children:
+            if child in board.holds_of and child not in ended:
+                return False
+        for each in (owner, *(child for child in children if child not in board.holds_of)):
+            for ticket in board.claims_of.get(each, ()):
+                need = board.waiting[ticket].need
+                if not self._some_fits(each, need.alternatives, ended, self._course_of(each), 1):
+                    return False
+        plan, worker = self.plans.get(builder), self._worker(owner)
+        if plan is None:
+            return True
+        for stage in plan.stages:
+            if stage.number > number and not self._stage_fits(owner, stage, worker, ended, 1):
+                return False
+            if stage.number == number and not children and not self._children_fit(owner, stage, ended, 1):
+                return False
+        return True
+
+    def _course_of(self, owner: int) -> BuilderSetup | None:
+        """What a build that has not started will do; None for one that runs: its own course is looked at."""
+        known = self.board.courses.get(owner)
+        return self.plans.get(known[0]) if known is not None and owner not in self.board.holds_of else None
+
+    def _worker(self, owner: int) -> str:
+        for hold in self.board.holds_of.get(owner, ()):
+            if worker := self.board.holds[hold].alternative.worker:
+                return worker
+        return ""
+
+    def _some_fits(
+        self, owner: int, ways: tuple[Alternative, ...], ended: set[int], plan: BuilderSetup | None, depth: int
+    ) -> bool:
+        """Whether one of the alternatives fits, with all that a build there may claim; or none can be served at all."""
+        servable = [way for way in ways if all(map(self._admitted, way.accesses))]
+        return not servable or any(
+            self._all_fit(owner, way.accesses, ended)
+            and all(self._stage_fits(owner, stage, way.worker, ended, depth) for stage in (plan.stages if plan else ()))
+            for way in servable
+        )
+
+    def _stage_fits(self, owner: int, stage: Stage, worker: str, ended: set[int], depth: int) -> bool:
+        return self._all_fit(owner, stage.on(worker), ended) and self._children_fit(owner, stage, ended, depth)
+
+    def _children_fit(self, owner: int, stage: Stage, ended: set[int], depth: int) -> bool:
+        """Whether each build that the stage waits for could run to its end, one at a time, with what it is lent."""
+        board = self.board
+        for name in dict.fromkeys(stage.children):
+            plan = self.plans.get(name)
+            if plan is None or depth > len(self.plans):
+                continue
+            child = -depth
+            board.parent_of[child] = owner
+            board.children_of.setdefault(owner, {})[child] = None
+            try:
+                if not self._some_fits(child, plan.planned.alternatives, ended, plan, depth + 1):
+                    return False
+            finally:
+                del board.parent_of[child], board.children_of[owner][child]
+                if not board.children_of[owner]:
+                    del board.children_of[owner]
+        return True
+
+    def _all_fit(self, owner: int, accesses: tuple[Access, ...], ended: set[int]) -> bool:
+        board = self.board
+        for access in accesses:
+            lock = board.locks.get(access.lock)
+            units = WHOLE if access.mode == "exclusive" else access.count
+            if lock is None or not lock.admits(units):
+                continue
+            if lock.has_room(units) and _SUPPOSED not in lock.holds:
+                continue
+            if not self.families.has_room(owner, lock, units, ended):
+                return False
+        return True
+
+    def _admitted(self, access: Access) -> bool:
+        lock = self.board.locks.get(access.lock)
+        return lock is not None and lock.admits(WHOLE if access.mode == "exclusive" else access.count)

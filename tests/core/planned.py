@@ -1,0 +1,116 @@
+"""Random worlds in which the allocator knows what each build may still claim (L51): builds nest locks and builds.
+
+No build claims what it did not say before: so no ring may ever close, and all that can end must end.
+"""
+
+from typing import Any
+
+from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
+from lockstep.core.values import BuilderSetup, Stage
+
+from .worlds import Event, World
+
+
+class PlannedWorld(World):
+    """A world of a few builders. `stage_of` is how far each running build is."""
+
+    def __init__(self, seed: int, events: int = 60) -> None:
+        super().__init__(seed, events)
+        self.has = dict.fromkeys(self.has, False) | {"triggers": self.random.random() < 0.5}
+        self.has["retries"] = self.random.random() < 0.3
+        self.locks = [LockKey("master", f"l{n}") for n in range(self.random.randint(2, 4))]
+        self.workers = ["w0", "w1"][: self.random.randint(0, 2)]
+        self.limits = {key: self.random.choice((1, 1, 2, 3)) for key in self.locks}
+        self.plans: dict[str, BuilderSetup] = {}
+        for index in range(self.random.randint(2, 4)):
+            plan = self.plan(f"b{index}")
+            self.plans[plan.name] = plan
+        self.builder_of: dict[int, str] = {}
+        self.stage_of: dict[int, int] = {}
+
+    def some_of(self, keys: list[LockKey], least: int) -> tuple[Access, ...]:
+        found = []
+        for key in self.random.sample(keys, self.random.randint(min(least, len(keys)), min(2, len(keys)))):
+            whole = self.random.random() < 0.5
+            found.append(
+                Access(key, "exclusive") if whole else Access(key, "counting", self.random.randint(1, self.limits[key]))
+            )
+        return tuple(found)
+
+    def plan(self, name: str) -> BuilderSetup:
+        own = self.some_of(self.locks, 0)
+        left = [key for key in self.locks if key not in {access.lock for access in own}]
+        ways = [Alternative(w, (*own, Access(LockKey("slot", "", w)))) for w in self.workers] or [Alternative("", own)]
+        stages = []
+        for number in range(1, self.random.randint(1, 3) + 1):
+            known = list(self.plans)
+            if self.has["triggers"] and known and self.random.random() < 0.4:
+                children = tuple(self.random.choices(known, k=self.random.choice((1, 1, 2))))
+                stages.append(Stage(number=number, name=f"{name}.{number}", children=children))
+            elif left and self.random.random() < 0.8:
+                claimed = Need((Alternative("", self.some_of(left, 1)),))
+                stages.append(Stage(number=number, name=f"{name}.{number}", need=claimed))
+        return BuilderSetup(name=name, workers=tuple(self.workers), need=Need(tuple(ways)), stages=tuple(stages))
+
+    # --- events
+
+    def begin(self) -> list[Event]:
+        events: list[Event] = [("set_lock", (key, limit, self.max_overtakes)) for key, limit in self.limits.items()]
+        events += [("set_lock", (LockKey("slot", "", w), self.random.randint(1, 2), 8)) for w in self.workers]
+        return [*events, ("set_plans", (self.plans,))]
+
+    def next(self) -> list[Event]:
+        self.left -= 1
+        events: list[Event] = []
+        for _ in range(self.random.choice((1, 1, 2, 3))):
+            maker = self.random.choices((self.arrive, self.finish, self.go_on, self.cancel), (5, 5, 6, 0.5))[0]
+            events += maker()
+        return events
+
+    def request(self, name: str, **more: Any) -> list[Event]:
+        ticket = self.number()
+        self.builder_of[ticket] = name
+        need = self.plans[name].need
+        assert need is not None
+        events = self.submitted(Claim(ticket, need, ticket, 0, ticket, **more))
+        return [*events, ("set_course", (ticket, name, 0))]
+
+    def arrive(self) -> list[Event]:
+        return self.request(self.random.choice(list(self.plans))) if len(self.waiting) < 15 else self.finish()
+
+    def go_on(self) -> list[Event]:
+        """A build comes to its next step."""
+        free = [owner for owner in self.builds if owner not in self.busy]
+        if not free:
+            return []
+        owner = self.random.choice(free)
+        name = self.builder_of[owner]
+        number = self.stage_of[owner] = self.stage_of.get(owner, 0) + 1
+        events: list[Event] = [("set_course", (owner, name, number))]
+        for stage in self.plans[name].stages:
+            if stage.number != number:
+                continue
+            self.busy.add(owner)
+            if stage.need is not None:
+                ticket = self.number()
+                events += self.submitted(Claim(ticket, stage.need, owner, STEP_LEVEL, ticket))
+            for child in stage.children:
+                events += self.request(child, parent=owner)
+                self.children[self.counter] = owner
+                self.kin.setdefault(self.counter, set()).add(owner)
+        return events
+
+    def finish(self) -> list[Event]:
+        """A step ends, or a build that is through; some end early."""
+        free = [owner for owner in self.builds if owner not in self.busy]
+        through = [owner for owner in free if self.stage_of.get(owner, 0) >= 3 or self.random.random() < 0.1]
+        if through and (not self.extra or self.random.random() < 0.5):
+            return self.end_build(self.random.choice(through))
+        return super().finish() if self.extra and self.random.random() < 0.9 else self.go_on()
+
+    def end_build(self, owner: int) -> list[Event]:
+        self.stage_of.pop(owner, None)
+        events = super().end_build(owner)
+        if owner in self.waiting:
+            events.append(("set_course", (owner, self.builder_of[owner], 0)))
+        return events

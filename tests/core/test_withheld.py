@@ -1,0 +1,169 @@
+"""L51: where builds nest locks in a cycle, a grant that could lead to a deadlock is withheld."""
+
+import pytest
+
+from lockstep.core.alloc_facts import Sentenced
+from lockstep.core.alloc_safety import Safety
+from lockstep.core.allocation import Allocator
+from lockstep.core.nouns import LockKey
+from lockstep.core.values import BuilderSetup, Stage
+
+from .compare import differs, over_the_wire
+from .farm import DB, NET, Farm, need, units, whole
+from .planned import PlannedWorld
+from .worlds import Event, feed
+
+
+def nested(name: str, own: LockKey, then: LockKey) -> BuilderSetup:
+    """A builder whose builds hold one lock, and whose first step claims another."""
+    return BuilderSetup(
+        name=name, workers=(), need=need(whole(own)), stages=(Stage(number=1, name="step", need=need(whole(then))),)
+    )
+
+
+class Planned(Farm):
+    """A farm whose builders are known."""
+
+    def __init__(self, *plans: BuilderSetup, k: int = 8) -> None:
+        super().__init__({DB: 1, NET: 1}, k)
+        self.plans = {plan.name: plan for plan in plans}
+        self.allocator.set_plans(self.plans)
+
+    def build(self, name: str, **more: int) -> int:
+        wanted = self.plans[name].need
+        assert wanted is not None
+        ticket = self.ask(wanted, **more)
+        self.allocator.set_course(ticket, name, 0)
+        return ticket
+
+
+def two() -> tuple[Planned, int, int]:
+    farm = Planned(nested("a", DB, NET), nested("b", NET, DB))
+    first, second = farm.build("a"), farm.build("b")
+    assert farm.decide() == [first], "the other lock is free, but each could block the other for ever"
+    return farm, first, second
+
+
+def test_L51_a_build_is_withheld_until_the_other_has_what_it_needs_or_has_ended() -> None:
+    farm, first, second = two()
+    farm.allocator.set_course(first, "a", 1)
+    step = farm.step(first, whole(NET))
+    assert farm.decide() == [step]
+    assert farm.end(step) == [second], "all that the first may still claim is behind it"
+    assert farm.end(first) == []
+    assert farm.said(Sentenced) == []
+
+
+def test_L51_what_fits_for_others_is_not_withheld() -> None:
+    farm, first, second = two()
+    stranger = farm.get(units(1, NET))
+    assert farm.end(stranger) == []
+    assert farm.end(first) == [second]
+
+
+def test_L51_a_withheld_claim_says_so() -> None:
+    farm, first, second = two()
+    assert farm.allocator.reasons.withheld_for(second) == (first,)
+    assert farm.allocator.reasons.obstacles(second) == ()
+    farm.end(first)
+    assert farm.allocator.reasons.withheld_for(second) == ()
+
+
+def test_L51_a_restart_withholds_the_same() -> None:
+    farm, first, second = two()
+    farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == []
+    assert farm.end(first) == [second]
+
+
+def test_L51_a_cancelled_build_withholds_nothing() -> None:
+    farm, first, second = two()
+    waiting = farm.build("a")
+    assert farm.decide() == []
+    farm.allocator.cancel(waiting)
+    assert farm.end(first) == [second]
+    assert not set(farm.allocator.board.courses) - {second}
+
+
+def test_L51_children_that_a_build_will_wait_for_are_claims_of_its_own() -> None:
+    """Two parents that count, and whose children want the whole: one after the other."""
+    child = BuilderSetup(name="child", workers=(), need=need(whole()))
+    stages = (Stage(number=1, name="trigger", children=("child",)),)
+    parent = BuilderSetup(name="parent", workers=(), need=need(units(1)), stages=stages)
+    farm = Planned(parent, child)
+    farm.allocator.set_lock(DB, 2)
+    first, second = farm.build("parent"), farm.build("parent")
+    assert farm.decide() == [first]
+    farm.allocator.set_course(first, "parent", 1)
+    own = farm.build("child", parent=first)
+    assert farm.decide() == [own]
+    assert farm.end(own) == []
+    farm.allocator.set_course(first, "parent", 2)
+    assert farm.decide() == [second]
+
+
+def test_L51_what_is_not_safe_already_withholds_nothing_more() -> None:
+    """A claim that nobody knew of closed a ring that cannot be broken: who has nothing to do with it goes on."""
+    farm = Planned(nested("a", DB, NET), nested("b", NET, DB))
+    farm.allocator.set_plans({})
+    first, second = farm.build("a"), farm.build("b")
+    assert farm.decide() == [first, second]
+    farm.allocator.set_plans(farm.plans)
+    other = LockKey("master", "other")
+    farm.allocator.set_lock(other, 1)
+    third = farm.ask(whole(other))
+    farm.allocator.set_course(third, "a", 5)
+    assert farm.decide() == [third]
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_L51_quick_and_dumb_withhold_the_same(block: int) -> None:
+    for seed in range(block * 25, block * 25 + 25):
+        assert not (difference := differs(seed, kind=PlannedWorld, restart=seed % 4 == 0)), difference
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(20))
+def test_L51_quick_and_dumb_withhold_the_same_in_many_worlds(block: int) -> None:
+    for seed in range(1000 + block * 100, 1100 + block * 100):
+        assert not (difference := differs(seed, events=120, kind=PlannedWorld, restart=seed % 4 == 0)), difference
+
+
+def run(seed: int) -> tuple[int, set[int]]:
+    """How many rings closed in a world, and who still waits when everything has ended that can."""
+    world, quick = PlannedWorld(seed, 60), Allocator()
+    world.has["retries"] = False
+    todo: list[Event] = world.begin()
+    rings = 0
+    for turn in range(3000):
+        feed(quick, todo)
+        decided = quick.decide()
+        rings += sum(isinstance(each, Sentenced) for each in decided)
+        todo = world.note(decided)
+        if turn < 60:
+            todo += world.next()
+        elif not (quick.waiting or world.builds):
+            break
+        else:
+            todo += world.finish()
+    return rings, set(quick.waiting)
+
+
+def test_L51_no_ring_ever_closes_and_everybody_is_served() -> None:
+    for seed in range(300):
+        assert run(seed) == (0, set()), f"seed {seed}"
+
+
+def forgets_remaining_claims(self: Safety, *_: object) -> bool:
+    return True
+
+
+@pytest.mark.parametrize("method", ["_stage_fits", "_children_fit", "_some_fits"])
+def test_L51_a_check_that_forgets_remaining_claims_is_caught(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Safety, method, forgets_remaining_claims)
+    assert any(differs(seed, kind=PlannedWorld) for seed in range(500))
+
+
+def test_without_L51_rings_do_close_in_these_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Safety, "withholds", lambda self, c, index: False)
+    assert any(run(seed)[0] for seed in range(50))
