@@ -154,7 +154,8 @@ class Oracle:
         return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, claim.ticket)
 
     def place(self, claim: Claim) -> tuple[int, int]:
-        return ([claim.owner, *self.ancestors(claim.owner)][-1], claim.ticket)
+        elders = [] if claim.put_back else self.ancestors(claim.owner)
+        return ([claim.owner, *elders][-1], claim.ticket)
 
     # --- limits and arithmetic
 

@@ -359,12 +359,30 @@ def test_L52_a_child_that_a_ring_frees_is_cancelled_with_its_parent() -> None:
     assert hand.new(f.BuildStarted), "the other child"
     assert hand.errands(x.InterruptStep)
     hand.finished(parent, 1)
-    assert hand.result(parent) is RETRY
-    assert hand.step(old).state == "running"
     (free,) = [build for build in hand.state.builds.values() if build.builder == "free"]
     assert free.stop_result is Result.CANCELLED
+    assert hand.step(old).state == "waiting", "the parent has not ended before its child"
+    hand.put(e.BuildPlanned(buildid=free.buildid, plans=(plan(),), properties={}))
+    assert hand.result(parent) is RETRY
+    assert hand.step(old).state == "running"
     hand.put(e.FullPass())
     assert not hand.last.facts
+
+
+def test_L53_a_build_goes_on_when_the_children_that_it_gave_up_have_ended() -> None:
+    """They may still run under what it lent them."""
+    hand = Hand(setup(builder("parent", whole("y")), builder("child", whole("y")), limits={"y": 1}))
+    parent = hand.started("parent", plan(), plan("tidy", alwaysRun=True))
+    hand.prepared(parent, 1)
+    hand.call(parent, c.StartBuilds((submission("child"),), wait=True))
+    (child,) = [build.buildid for build in hand.state.builds.values() if build.builder == "child"]
+    hand.put(e.BuildPlanned(buildid=child, plans=(plan(),), properties={}))
+    hand.prepared(child, 1)
+    hand.put(e.StopAsked(buildid=parent))
+    hand.finished(parent, 1)
+    assert not hand.errands(x.PrepareStep), "its child has not ended"
+    hand.finished(child, 1)
+    assert hand.errands(x.PrepareStep) == [x.PrepareStep(parent, 2)]
 
 
 def test_an_illegal_move_names_what_where_and_why() -> None:

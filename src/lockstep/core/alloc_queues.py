@@ -122,7 +122,8 @@ class Queues:
         c.since = since
         c.owner = claim.owner
         owner = claim.owner
-        c.place = place_of(self.barriers.families.eldest(owner) if owner in self.board.parent_of else owner, ticket)
+        child = owner in self.board.parent_of and not claim.put_back  # else it could close the same ring again
+        c.place = place_of(self.barriers.families.eldest(owner) if child else owner, ticket)
         rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank

@@ -121,9 +121,10 @@ class Reasons:
     def withheld_for(self, ticket: int) -> tuple[int, ...]:
         """If a claim fits and is withheld (L51): the builds that it could block, and that could block it, for ever."""
         c = self.board.class_of.get(ticket)
-        if c is None or c not in self.board.withheld or c.ticket != ticket:
+        if c is None or c not in self.board.withheld:
             return ()
-        return tuple(o for o in sorted(self.board.courses) if o != c.owner and o in self.board.holds_of)
+        owner = self.board.waiting[ticket].owner
+        return tuple(o for o in sorted(self.board.courses) if o != owner and o in self.board.holds_of)
 
     def obstacles(self, ticket: int) -> tuple[Obstacle, ...]:
         """For each alternative of a waiting claim, everything that refuses it now."""

@@ -29,8 +29,14 @@ def build_planned(draft: Draft, event: e.BuildPlanned) -> None:
 
 
 def go_on(draft: Draft, build: Build) -> None:
-    """Start the next step of a build that has none running, or end the build."""
-    if build.buildid not in draft.state.builds:
+    """Start the next step of a build that has none running, or end the build.
+
+    What its children were lent is theirs until they have ended, also if it waits for them no more (L53).
+    """
+    state = draft.state
+    if build.buildid not in state.builds:
+        return
+    if any(bsid in state.buildsets for bsid in state.children.get(build.buildid, ())):
         return
     if any(step.shared for step in build.steps):
         decide_groups.end_if_over(draft, build)
@@ -411,8 +417,11 @@ def end_call(draft: Draft, buildid: int, number: int, call: int, result: Any) ->
 
 
 def child_ended(draft: Draft, call: tuple[int, int, int]) -> None:
-    """A build set that a call waits for is complete; with the last of them the call ends."""
+    """A build set that a call waits for is complete; with the last of them the call ends, or what waited behind it."""
     if not draft.state.call_waits(call):
+        build = draft.state.builds.get(call[0])
+        if build is not None and not build.broken and current_step(build) is None:
+            go_on(draft, build)
         return
     buildsets = draft.state.waited_buildsets(call)
     if any(buildset.state == "pending" for buildset in buildsets):
