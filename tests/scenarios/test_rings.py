@@ -1,4 +1,7 @@
-"""Two builds that wait for each other's locks, on real agents: the youngest is put back, cleans up, and runs again."""
+"""Two builds that could wait for each other's locks, on real agents.
+
+Where that is known beforehand it does not come to it (L51). Else the youngest is put back, cleans up, and runs again.
+"""
 
 from collections.abc import Callable
 
@@ -14,11 +17,12 @@ def test_L52_a_ring_of_steps_is_broken_and_both_builds_end(stage: Stage) -> None
     scene = stage(
         """
         x, y = util.MasterLock('x'), util.MasterLock('y')
+        later = lambda lock: util.renderer(lambda props: [lock.access('exclusive')])
         c['workers'] = workers('w1', 'w2')
         c['builders'] = [
-            build('old', gate('go'), sh('more', locks=[y.access('exclusive')]), locks=[x.access('exclusive')]),
-            build('young', gate('go'), sh('more', locks=[x.access('exclusive')]), sh('tidy', alwaysRun=True),
-                  sh('busy', alwaysRun=True, locks=[x.access('exclusive')]), locks=[y.access('exclusive')], on='w2'),
+            build('old', gate('go'), sh('more', locks=later(y)), locks=[x.access('exclusive')]),
+            build('young', gate('go'), sh('more', locks=later(x)), sh('tidy', alwaysRun=True),
+                  sh('busy', alwaysRun=True, locks=later(x)), locks=[y.access('exclusive')], on='w2'),
         ]
         """,
         "w1",
@@ -42,3 +46,36 @@ def test_L52_a_ring_of_steps_is_broken_and_both_builds_end(stage: Stage) -> None
     ]
     again = scene.all("steps", "builders/young/builds/2/steps")
     assert [step["results"] for step in again] == [Result.SUCCESS] * 4
+
+
+def test_L51_what_is_known_beforehand_is_withheld_and_says_so(stage: Stage) -> None:
+    scene = stage(
+        """
+        x, y = util.MasterLock('x'), util.MasterLock('y')
+        c['workers'] = workers('w1', 'w2')
+        c['builders'] = [
+            build('old', gate('go'), sh('more', locks=[y.access('exclusive')]), gate('end'),
+                  locks=[x.access('exclusive')]),
+            build('young', sh('more', locks=[x.access('exclusive')]), locks=[y.access('exclusive')], on='w2'),
+        ]
+        """,
+        "w1",
+        "w2",
+    )
+    (old,) = scene.force("old")
+    scene.running("old-1-go")
+    (young,) = scene.force("young")
+    why = scene.until(lambda: scene.why(young), "a reason")
+    assert why["kind"] == "withheld"
+    assert "could wait for each other for ever" in why["sentence"]
+    scene.kill()
+    scene.start()
+    assert scene.why(young)["kind"] == "withheld"
+    scene.open("go")
+    scene.running("old-1-end")
+    scene.fact("BuildStarted", builder="young")
+    scene.open("end")
+    assert scene.ended(old, young) == [Result.SUCCESS] * 2
+    assert not scene.facts.of("RingBroken")
+    for lock in "xy":
+        check_lock(scene.facts, lock, 1)
