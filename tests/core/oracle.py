@@ -176,6 +176,8 @@ class Oracle:
         users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         if access.mode == "exclusive":
             return limit >= 1 and not [user for user, _ in users if user not in self.ancestors(owner)]
+        if owner not in self.parents:
+            return self.taken(owner, users) + access.count <= limit
         more = [*users, (owner + 0.5, access)]
         for lender in self.ancestors(owner):
             whole = any(user == lender and held.mode == "exclusive" for user, held in users)
@@ -192,7 +194,7 @@ class Oracle:
         return [above, *self.ancestors(above)] if above else []
 
     def taken(self, owner: int, users: Users) -> int:
-        if not self.parents:
+        if all(int(user) not in self.parents for user, _ in users):
             return sum(WHOLE if held.mode == "exclusive" else held.count for _, held in users)
         owners = {each for user, _ in users for each in (user, *self.ancestors(user))}
         return sum(self.family(owner, each, users) for each in owners if not self.ancestors(each))
@@ -210,6 +212,8 @@ class Oracle:
         return sum(self.family(owner, child, users) for child in children)
 
     def anew(self, owner: int, access: Access) -> int:
+        if owner not in self.parents:
+            return WHOLE if access.mode == "exclusive" else access.count
         users = list(self.users(access.lock))
         return self.taken(owner, [*users, (owner + 0.5, access)]) - self.taken(owner, users)
 
