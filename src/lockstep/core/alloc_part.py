@@ -27,5 +27,5 @@ def give_back(allocator: Allocator, hold: int, keys: AbstractSet[LockKey]) -> No
     for lock, _ in given:
         board.dirty[lock] = None
         if lock.removed and not lock.holds:
-            allocator._enforce_namesakes(lock)
+            allocator.limits.enforce_namesakes(lock)
     allocator.barriers.stir()

@@ -3,15 +3,14 @@
 It is pure: events go in by methods, `decide()` looks until nothing moves and returns what it decided. This file has
 the events. The other files: `alloc_search.py` who is looked at next and granted (L40, ALLOCATION.md section 3),
 `alloc_safety.py` which grants are withheld, `alloc_barriers.py` what fits and who reserves, `alloc_families.py` what
-parents lend, `alloc_waits.py` who waits for whom, `alloc_queues.py` the classes' queues, `alloc_board.py` the data,
-`alloc_reasons.py` answers for people, `alloc_facts.py` the values that go out.
+parents lend, `alloc_limits.py` limits in force, `alloc_waits.py` who waits for whom, `alloc_queues.py` the classes'
+queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people, `alloc_facts.py` the values that go out.
 
 Tickets come from the caller, out of one growing counter of the installation; so do `since` values: a fresh number from
 the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from msgspec.structs import replace as changed
 
@@ -19,7 +18,7 @@ from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Sentenced
 from lockstep.core.alloc_families import Families
-from lockstep.core.alloc_items import WHOLE, Lock
+from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_reasons import Reasons
 from lockstep.core.alloc_safety import Safety
@@ -28,9 +27,6 @@ from lockstep.core.alloc_snapshot import put_back_together, take_apart
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Claim, LockKey, Need
 from lockstep.core.values import BuilderSetup
-
-_OTHER_KIND: Final = {"master": "worker", "worker": "master"}
-"""Kinds of locks that a reload may make of each other under one name (L6)."""
 
 
 class Allocator:
@@ -41,6 +37,7 @@ class Allocator:
         self.families = Families(self.board)
         self.waits = Waits(self.board, self.families)
         self.barriers = Barriers(self.board, self.waits)
+        self.limits = Limits(self.board, self.barriers)
         self.queues = Queues(self.board, self.barriers)
         self.safety = Safety(self.board, self.families)
         self.search = Search(self.board, self.barriers, self.queues, self.safety)
@@ -52,78 +49,11 @@ class Allocator:
 
     def set_lock(self, key: LockKey, limit: int, max_overtakes: int = DEFAULT_MAX_OVERTAKES) -> None:
         """A lock is new, or has another limit. Lowering revokes nothing, raising serves waiters at once (L6)."""
-        board = self.board
-        lock = board.locks.get(key)
-        if lock is None:
-            lock = board.add_lock(key, 0, max_overtakes)
-        lock.removed = False
-        lock.wanted = min(limit, WHOLE - 1)
-        if lock in board.leaving:
-            del board.leaving[lock]
-            self._enforce_namesakes(lock)
-        if lock.k != max_overtakes:
-            self._set_k(lock, max_overtakes)
-        self._enforce(lock)
+        self.limits.set_lock(key, limit, max_overtakes)
 
     def forget_lock(self, key: LockKey) -> None:
         """A reload removed the lock: it stays with its last limit until its last hold and waiter have ended (L6)."""
-        lock = self.board.locks.get(key)
-        if lock is not None:
-            lock.removed = True
-            self.board.leaving[lock] = None
-            self._enforce_namesakes(lock)
-
-    def _set_k(self, lock: Lock, k: int) -> None:
-        lock.k = k
-        self.barriers.settle_watches(lock)
-        self.board.limits_moved[lock] = None
-        self.barriers.stir()
-
-    def _enforce(self, lock: Lock) -> None:
-        """Put the declared limit in force; while a removed lock of the same name lives, it is 0 (L6)."""
-        limit = 0 if self._has_elder(lock) else lock.wanted
-        if limit == lock.limit:
-            return
-        if limit > lock.limit:
-            self.board.dirty[lock] = None
-        lock.limit = limit
-        self.board.limits_moved[lock] = None
-        if lock.hanging:
-            self.board.moved[lock] = None
-        for owner in self.board.claims_of:
-            self.board.suspects[owner] = None
-        self.board.safer = True
-        self.barriers.stir()
-
-    def _enforce_namesakes(self, lock: Lock) -> None:
-        """A removed lock stays, or has gone: those that have its name and the other kind wait for it, or begin (L6)."""
-        if lock.key.kind in _OTHER_KIND:
-            for other in [each for each in self.board.locks.values() if each.key.name == lock.key.name]:
-                self._enforce(other)
-
-    def _has_elder(self, lock: Lock) -> bool:
-        other = _OTHER_KIND.get(lock.key.kind)
-        return not lock.removed and any(
-            elder.key.kind == other and elder.key.name == lock.key.name and (elder.wanted or elder.holds)
-            for elder in self.board.leaving
-        )
-
-    def _clear_leaving(self) -> bool:
-        """Removed locks that nobody holds or waits for are gone; their namesakes of the other kind may begin (L6)."""
-        board = self.board
-        gone = [lock for lock in board.leaving if not lock.holds and not board.lock_classes(lock)]
-        if not gone:
-            return False
-        board.sweep()
-        for lock in gone:
-            del board.leaving[lock], board.locks[lock.key]
-            board.dirty.pop(lock, None)
-            board.moved.pop(lock, None)
-            board.limits_moved.pop(lock, None)
-            if lock.fence:
-                board.gone[lock.key] = lock.state()
-            self._enforce_namesakes(lock)
-        return True
+        self.limits.forget_lock(key)
 
     # --- claims
 
@@ -176,7 +106,7 @@ class Allocator:
         for lock, _ in accesses:
             board.dirty[lock] = None
             if lock.removed and not lock.holds:
-                self._enforce_namesakes(lock)
+                self.limits.enforce_namesakes(lock)
         holds = board.holds_of[held.owner]
         del holds[hold]
         if not holds:
@@ -274,7 +204,7 @@ class Allocator:
                     continue
             if self.search.grant_first(out):
                 continue
-            if not board.leaving or not self._clear_leaving():
+            if not board.leaving or not self.limits.clear_leaving():
                 return out
 
     def full_pass(self) -> list[Decision]:
@@ -325,7 +255,7 @@ class Allocator:
         put_back_together(allocator.board, snapshot)
         allocator.set_plans({plan.name: plan for plan in snapshot.plans})
         for lock in allocator.board.leaving:
-            allocator._enforce_namesakes(lock)
+            allocator.limits.enforce_namesakes(lock)
         for claim in snapshot.waiting:
             allocator.submit(claim)
         for ticket, index in snapshot.pins:

@@ -1,0 +1,97 @@
+"""The limits in force: what was declared, less what a removed namesake or a used-up start rate forbids (L6).
+
+Who is granted because of it is decided elsewhere; here locks get other limits, come and go.
+"""
+
+from typing import Final
+
+from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_items import WHOLE, Lock
+from lockstep.core.nouns import LockKey
+
+_OTHER_KIND: Final = {"master": "worker", "worker": "master"}
+"""Kinds of locks that a reload may make of each other under one name (L6)."""
+
+
+class Limits:
+    """Puts declared limits in force."""
+
+    def __init__(self, board: Board, barriers: Barriers) -> None:
+        self.board = board
+        self.barriers = barriers
+
+    def set_lock(self, key: LockKey, limit: int, max_overtakes: int) -> None:
+        """A lock is new, or has another limit. Lowering revokes nothing, raising serves waiters at once (L6)."""
+        board = self.board
+        lock = board.locks.get(key)
+        if lock is None:
+            lock = board.add_lock(key, 0, max_overtakes)
+        lock.removed = False
+        lock.wanted = min(limit, WHOLE - 1)
+        if lock in board.leaving:
+            del board.leaving[lock]
+            self.enforce_namesakes(lock)
+        if lock.k != max_overtakes:
+            self._set_k(lock, max_overtakes)
+        self._enforce(lock)
+
+    def forget_lock(self, key: LockKey) -> None:
+        """A reload removed the lock: it stays with its last limit until its last hold and waiter have ended (L6)."""
+        lock = self.board.locks.get(key)
+        if lock is not None:
+            lock.removed = True
+            self.board.leaving[lock] = None
+            self.enforce_namesakes(lock)
+
+    def _set_k(self, lock: Lock, k: int) -> None:
+        lock.k = k
+        self.barriers.settle_watches(lock)
+        self.board.limits_moved[lock] = None
+        self.barriers.stir()
+
+    def _enforce(self, lock: Lock) -> None:
+        """Put the declared limit in force; while a removed lock of the same name lives, it is 0 (L6)."""
+        limit = 0 if self._has_elder(lock) else lock.wanted
+        if limit == lock.limit:
+            return
+        if limit > lock.limit:
+            self.board.dirty[lock] = None
+        lock.limit = limit
+        self.board.limits_moved[lock] = None
+        if lock.hanging:
+            self.board.moved[lock] = None
+        for owner in self.board.claims_of:
+            self.board.suspects[owner] = None
+        self.board.safer = True
+        self.barriers.stir()
+
+    def enforce_namesakes(self, lock: Lock) -> None:
+        """A removed lock stays, or has gone: those that have its name and the other kind wait for it, or begin (L6)."""
+        if lock.key.kind in _OTHER_KIND:
+            for other in [each for each in self.board.locks.values() if each.key.name == lock.key.name]:
+                self._enforce(other)
+
+    def _has_elder(self, lock: Lock) -> bool:
+        other = _OTHER_KIND.get(lock.key.kind)
+        return not lock.removed and any(
+            elder.key.kind == other and elder.key.name == lock.key.name and (elder.wanted or elder.holds)
+            for elder in self.board.leaving
+        )
+
+    def clear_leaving(self) -> bool:
+        """Removed locks that nobody holds or waits for are gone; their namesakes of the other kind may begin (L6)."""
+        board = self.board
+        gone = [lock for lock in board.leaving if not lock.holds and not board.lock_classes(lock)]
+        if not gone:
+            return False
+        board.sweep()
+        for lock in gone:
+            del board.leaving[lock], board.locks[lock.key]
+            board.dirty.pop(lock, None)
+            board.moved.pop(lock, None)
+            board.limits_moved.pop(lock, None)
+            if lock.fence:
+                board.gone[lock.key] = lock.state()
+            self.enforce_namesakes(lock)
+        return True
