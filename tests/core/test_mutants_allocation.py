@@ -21,6 +21,14 @@ from .compare import differs
 
 SEEDS = 500
 
+WORLDS_OF = {
+    "a suspended reservation is no release": 13,
+    "an arriving step changes nothing for others": 341,
+    "the oldest of a ring is sentenced": 18,
+    "the youngest of a ring is sentenced, whether it has anything or not": 48,
+}
+"""A world in which the fault was noticed once: it is looked at first, then all of them."""
+
 
 def nobody(*_: Any) -> Iterator[int]:
     return iter(())
@@ -44,7 +52,9 @@ def forget_limits(self: Barriers) -> None:
 
 def ghost(self: Allocator, ticket: int) -> None:
     claim = self.waiting.get(ticket)
-    if claim is not None and self.board.class_of[ticket].ticket != ticket:
+    if claim is None:
+        return
+    if claim.owner != ticket or self.board.class_of[ticket].ticket != ticket:  # a ring is broken as ever
         self.queues.dequeue(claim)
 
 
@@ -135,7 +145,8 @@ def caught(seed: int) -> bool:
 def test_the_mutant_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, method, fault = MUTANTS[name]
     monkeypatch.setattr(where, method, fault)
-    assert any(caught(seed) for seed in range(SEEDS)), f"not caught in {SEEDS} seeds: {name}"
+    worlds = [WORLDS_OF.get(name, 0), *range(SEEDS)]
+    assert any(caught(seed) for seed in worlds), f"not caught in {SEEDS} seeds: {name}"
 
 
 def test_that_who_could_borrow_is_not_looked_at_again_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
