@@ -92,9 +92,9 @@ def differs(seed: int, *, events: int = 60, restart: bool = False, kind: type[Wo
     return ""
 
 
-def drained(seed: int) -> set[int]:
+def drained(seed: int, kind: type[World] = World) -> set[int]:
     """Who still waits, although everything ends that can: must be nobody who could be served."""
-    world, quick = World(seed, 40), Allocator()
+    world, quick = kind(seed, 40), Allocator()
     world.retryable = 1.0
     todo: list[Event] = world.begin()
     for _ in range(40):

@@ -23,6 +23,7 @@ class Oracle:
         self.limits: dict[LockKey, int] = {}
         self.overtakes: dict[LockKey, int] = {}
         self.removed: set[LockKey] = set()
+        self.left: dict[LockKey, int] = {}
         self.grants: dict[LockKey, list[tuple[Granted, int]]] = {}
         self.fences: dict[LockKey, int] = {}
         self.holds: dict[int, Hold] = {}
@@ -44,6 +45,10 @@ class Oracle:
         if key in self.limits:
             self.removed.add(key)
 
+    def set_starts(self, key: LockKey, left: int) -> None:
+        if key in self.limits or key in self.needed():
+            self.left[key] = left
+
     def tick(self, number: int) -> None:
         self.clock = max(self.clock, number)
 
@@ -53,9 +58,9 @@ class Oracle:
         if claim.parent:
             self.parents[claim.owner] = claim.parent
 
-    def replace(self, ticket: int, need: Need) -> None:
+    def replace(self, ticket: int, need: Need, newest: bool = False) -> None:
         if ticket in self.waiting:
-            self.waiting[ticket] = replace(self.waiting[ticket], need=need)
+            self.waiting[ticket] = replace(self.waiting[ticket], need=need, newest=newest)
 
     def set_level(self, ticket: int, level: int) -> None:
         if ticket in self.waiting:
@@ -119,6 +124,8 @@ class Oracle:
             claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, *now
         )
         for access in alternative.accesses:
+            if access.lock in self.left and access.lock not in lent:
+                self.left[access.lock] -= 1
             self.grants.setdefault(access.lock, []).append((fact, claim.since or claim.ticket))
         self.holds[self.next_hold] = Hold(
             self.next_hold, claim.ticket, claim.owner, index, alternative, fences, claim.level, claim.retryable
@@ -143,7 +150,8 @@ class Oracle:
     def heads(self) -> Iterable[Claim]:
         first: dict[object, Claim] = {}
         for claim in sorted(self.waiting.values(), key=lambda claim: claim.ticket):
-            first.setdefault((claim.need, claim.level, claim.ticket if self.special(claim) else 0), claim)
+            alone = self.special(claim) or claim.newest
+            first.setdefault((claim.need, claim.level, claim.ticket if alone else 0), claim)
         return first.values()
 
     def special(self, claim: Claim) -> bool:
@@ -151,7 +159,8 @@ class Oracle:
         return claim.owner != claim.ticket or bool(claim.parent) or claim.put_back or since != claim.ticket
 
     def rank(self, claim: Claim) -> tuple[int, int, int]:
-        return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, claim.ticket)
+        after = -claim.ticket if claim.newest else claim.ticket
+        return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, after)
 
     def place(self, claim: Claim) -> tuple[int, int]:
         elders = [] if claim.put_back else self.ancestors(claim.owner)
@@ -218,14 +227,20 @@ class Oracle:
         return self.taken(owner, [*users, (owner + 0.5, access)]) - self.taken(owner, users)
 
     def servable(self, alternative: Alternative) -> bool:
+        return self.servable_in_time(alternative) and all(self.may_begin(access) for access in alternative.accesses)
+
+    def servable_in_time(self, alternative: Alternative) -> bool:
         return all(access.count <= self.limit(access.lock) for access in alternative.accesses)
+
+    def may_begin(self, access: Access) -> bool:
+        return self.left.get(access.lock, 1) > 0
 
     # --- fairness
 
     def fits(self, claim: Claim, access: Access, bars: Bars) -> bool:
-        if not self.has_room(claim.owner, access):
-            return False
         anew = self.anew(claim.owner, access)
+        if not self.has_room(claim.owner, access) or (anew and not self.may_begin(access)):
+            return False
         in_the_way = []
         for barrier, reserved in bars:
             later = claim.ticket in self.pins and self.place(barrier) > self.place(claim)
@@ -248,6 +263,8 @@ class Oracle:
         return count
 
     def due(self, claim: Claim, key: LockKey) -> bool:
+        if claim.newest:
+            return False
         return claim.since < 0 or self.overtaken(claim, key) >= self.overtakes.get(key, DEFAULT_MAX_OVERTAKES)
 
     def due_in(self, claim: Claim, alternative: Alternative) -> list[LockKey]:
@@ -368,7 +385,7 @@ class Oracle:
         return all(self.gets_one(who, need, plan, others, owner) for who, need, plan in todo)
 
     def gets_one(self, who: int, need: Need, plan: BuilderSetup | None, others: set[int], parent: int) -> bool:
-        ways = [way for way in need.alternatives if self.servable(way)]
+        ways = [way for way in need.alternatives if self.servable_in_time(way)]
         supposed = who not in self.parents and who != parent
         if supposed:
             self.parents[who] = parent
@@ -413,7 +430,7 @@ class Oracle:
         return all(self.could_be_served(claim, stuck) for claim in self.waiting.values() if claim.owner == owner)
 
     def could_be_served(self, claim: Claim, stuck: set[int]) -> bool:
-        ways = [alternative for alternative in claim.need.alternatives if self.servable(alternative)]
+        ways = [alternative for alternative in claim.need.alternatives if self.servable_in_time(alternative)]
         return not ways or any(
             all(self.has_room(claim.owner, access, stuck) for access in way.accesses) for way in ways
         )
@@ -426,7 +443,7 @@ class Oracle:
         found: set[int] = set()
         for claim in self.waiting.values():
             if claim.owner == owner and not self.could_be_served(claim, stuck):
-                for way in filter(self.servable, claim.need.alternatives):
+                for way in filter(self.servable_in_time, claim.need.alternatives):
                     for access in way.accesses:
                         if not self.has_room(owner, access, stuck):
                             found |= self.strangers(owner, access.lock) & stuck
@@ -456,11 +473,15 @@ class Oracle:
     # --- locks that a reload removed
 
     def drop_locks(self) -> bool:
-        needed = {access.lock for hold in self.holds.values() for access in hold.alternative.accesses}
-        for claim in self.waiting.values():
-            needed |= {access.lock for alternative in claim.need.alternatives for access in alternative.accesses}
-        gone = self.removed - needed
+        gone = self.removed - self.needed()
         for key in gone:
             del self.limits[key]
             self.removed.discard(key)
+        self.left = {key: left for key, left in self.left.items() if key in self.limits or key in self.needed()}
         return bool(gone)
+
+    def needed(self) -> set[LockKey]:
+        needed = {access.lock for hold in self.holds.values() for access in hold.alternative.accesses}
+        for claim in self.waiting.values():
+            needed |= {access.lock for alternative in claim.need.alternatives for access in alternative.accesses}
+        return needed

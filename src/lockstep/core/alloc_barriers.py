@@ -60,9 +60,10 @@ class Barriers:
         if not self.families.has_room(c.owner, lock, units):
             return BARRED
         anew = self.families.anew(c.owner, lock, units)
-        if not anew or self.fits_beside(c, lock, WHOLE if units == WHOLE else anew):
+        if not anew:
             return FITS
-        return BARRED
+        may_begin = lock.limit == lock.capacity
+        return FITS if may_begin and self.fits_beside(c, lock, WHOLE if units == WHOLE else anew) else BARRED
 
     def has_room(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits for the class's first claim beside what is held."""
@@ -269,6 +270,8 @@ class Barriers:
         c.on = []
         self.weighed_always.pop(c, None)
         board.set_rank(c, c.plain)
+        for lock, _, _ in c.sources:  # it was about to be looked at: whoever waits there may come before it now
+            board.dirty[lock] = None
         self.stir()
 
     def barrier_rank(self, c: ClaimClass) -> int:
@@ -276,8 +279,11 @@ class Barriers:
         return c.place
 
     def plain_rank(self, c: ClaimClass, ticket: int) -> int:
-        """L40: after barriers come steps of running builds, then others by priority; then by ticket."""
-        return (STEP_LEVEL + 1 - c.level) * NO_BARRIER + ticket
+        """L40: after barriers come steps of running builds, then others by priority; then by ticket.
+
+        Where the newest comes first, it comes before all others of its level.
+        """
+        return (STEP_LEVEL + 2 - c.level) * NO_BARRIER + (-ticket if c.newest else ticket)
 
     def settle_pins(self, out: list[Decision]) -> None:
         """Before anything is granted: pins that events touched are kept or dropped, and who is due is pinned (L42b)."""

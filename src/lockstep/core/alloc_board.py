@@ -66,6 +66,7 @@ class Board:
         self.to_weigh: dict[ClaimClass, None] = {}
         self.carried: dict[int, Alternative | None] = {}
         self.limits_moved: dict[Lock, None] = {}
+        self.rated: dict[Lock, None] = {}
         self.leaving: dict[Lock, None] = {}
         self.suspects: dict[int, None] = {}
         self.unbroken: dict[int, None] = {}
@@ -112,18 +113,21 @@ class Board:
                 lock.shapes[shape] = None
         return shape
 
-    def add_class(self, shape: Shape, level: int, special: bool, child: bool = False) -> ClaimClass:
+    def add_class(
+        self, shape: Shape, level: int, special: bool, child: bool = False, newest: bool = False
+    ) -> ClaimClass:
         """A new class, without a claim so far."""
         shape.users += 1
         if self.idle > MAX_LANES and 2 * self.idle > len(self.classes) and self._has_too_many_levels(shape, level):
             self.sweep()
         self.serial += 1
-        c = ClaimClass(self.serial, shape, level, special, child)
-        self._add_watches(c)
+        c = ClaimClass(self.serial, shape, level, special, child, newest)
+        if not newest:
+            self._add_watches(c)
         self._join_crowd(c)
         self.classes[c] = None
         self.idle += 1
-        if special:
+        if c.alone:
             shape.specials[c] = None
         else:
             shape.classes[level] = c
@@ -147,7 +151,7 @@ class Board:
 
     def _join_crowd(self, c: ClaimClass) -> None:
         locks = c.shape.slots
-        if c.special or len(locks) <= self.band_size:
+        if c.alone or len(locks) <= self.band_size:
             return
         key = (frozenset(locks), c.shape.slot_units)
         crowd = self.crowds.get(key)
@@ -197,7 +201,7 @@ class Board:
         self.withheld.pop(c, None)
         shape = c.shape
         shape.users -= 1
-        if c.special:
+        if c.alone:
             del shape.specials[c]
         else:
             del shape.classes[c.level]

@@ -4,13 +4,16 @@ Only frozen records and pure helpers live here; nothing here knows a queue. `all
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from lockstep.core.limits import MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey
 from lockstep.core.values import BuilderSetup
+
+UNRATED: Final = 1 << 60
+"""As many grants as a lock without a start rate allows."""
 
 Memory = tuple[tuple[int, tuple[int, ...]], ...]
 """What a lock remembers of its grants: for each priority level the K latest tickets (L45), in no order."""
@@ -108,7 +111,7 @@ class Impossible(Struct, frozen=True):
 class Obstacle(Struct, frozen=True):
     """Why one alternative of a waiting claim does not fit now: the first lock that refuses, and who has or reserves it.
 
-    `kind` is "limit" (L5), "held" or "reserved"; `who` are hold ids (held) or barriers' tickets (reserved).
+    `kind` is "limit" (L5), "rate", "held" or "reserved"; `who` are hold ids (held) or barriers' tickets (reserved).
     """
 
     index: int
@@ -118,7 +121,10 @@ class Obstacle(Struct, frozen=True):
 
 
 class LockState(Struct, frozen=True):
-    """A lock in a snapshot: `limit` as declared, `removed` as `forget_lock` says, `fence` the last one given."""
+    """A lock in a snapshot: `limit` as declared, `removed` as `forget_lock` says, `fence` the last one given.
+
+    `left` are the grants that its start rate allows still; far more than there will be where it has none.
+    """
 
     key: LockKey
     limit: int
@@ -126,6 +132,7 @@ class LockState(Struct, frozen=True):
     removed: bool = False
     fence: int = 0
     memory: Memory = ()
+    left: int = UNRATED
 
 
 class AllocatorSnapshot(Struct, frozen=True):

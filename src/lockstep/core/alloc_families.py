@@ -101,7 +101,7 @@ class Families:
         for ancestor in self.ancestors(owner):
             own = self.own_units(ancestor, lock) if ancestor not in gone else 0
             lent = self._lent(ancestor, lock, gone)
-            if own >= WHOLE and lent + more > lock.limit:
+            if own >= WHOLE and lent + more > lock.capacity:
                 return WHOLE
             more = max(own, lent + more) - max(own, lent)
             if not more:
@@ -109,13 +109,13 @@ class Families:
         return more
 
     def has_room(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> bool:
-        """Whether the access fits for this owner beside what is held (L1, L2, L53)."""
-        if not lock.admits(units):
+        """Whether the access fits for this owner beside what is held (L1, L2, L53), if it may begin at all."""
+        if not lock.could_admit(units):
             return False
         taken = self.taken(lock, gone)
         anew = self.anew(owner, lock, units, gone)
         if anew < WHOLE or not taken:
-            return not anew or units == WHOLE or taken + anew <= lock.limit
+            return not anew or units == WHOLE or taken + anew <= lock.capacity
         return False
 
     def lent_fence(self, owner: int, lock: Lock) -> int:

@@ -174,9 +174,11 @@ class Band(Watch):
 
 
 class Lock:
-    """A lock as it is now. `wanted` is its declared limit, `limit` the one in force.
+    """A lock as it is now. `wanted` is its declared limit, `capacity` the one in force, `limit` what may be had now.
 
-    `limit` is 0 while a removed lock of the same name and another kind lives (L6). `used` is the sum of `holds` (L1);
+    `capacity` is 0 while a removed lock of the same name and another kind lives (L6), `limit` also while nobody may
+    begin because of a start rate: `left` are the grants that it allows still. Time alone ends that, so whoever asks
+    who waits for whom asks for the capacity. `used` is the sum of `holds` (L1);
     `barred` the sum of `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in
     their pin, by place, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
     one and others are free (L42c), `free_hanging` those for which all are now.
@@ -185,6 +187,7 @@ class Lock:
     __slots__ = (
         "barred",
         "bars",
+        "capacity",
         "crowds",
         "fence",
         "free_hanging",
@@ -194,6 +197,7 @@ class Lock:
         "key",
         "lane_list",
         "lanes",
+        "left",
         "limit",
         "parked",
         "per_worker",
@@ -206,7 +210,8 @@ class Lock:
 
     def __init__(self, key: LockKey, limit: int, k: int) -> None:
         self.key = key
-        self.wanted = self.limit = limit
+        self.wanted = self.capacity = self.limit = limit
+        self.left = WHOLE
         self.k = k
         self.removed = False
         self.per_worker = key.worker != ""
@@ -251,7 +256,7 @@ class Lock:
 
     def state(self) -> LockState:
         """The lock as values, but for who holds it."""
-        return LockState(self.key, self.wanted, self.k, self.removed, self.fence, self.memory())
+        return LockState(self.key, self.wanted, self.k, self.removed, self.fence, self.memory(), self.left)
 
     def remember(self, state: LockState) -> None:
         """Take over the fence and the memory of an earlier lock of this name."""
@@ -272,8 +277,12 @@ class Lock:
         return self.used == 0 and self.limit > 0
 
     def admits(self, units: int) -> bool:
-        """Whether so many units could ever be served (L5)."""
+        """Whether so many units could be served now, were nothing held (L5)."""
         return units <= self.limit or (units == WHOLE and self.limit > 0)
+
+    def could_admit(self, units: int) -> bool:
+        """The same, were its start rate not used up: time alone will do."""
+        return units <= self.capacity or (units == WHOLE and self.capacity > 0)
 
     def park(self, c: "ClaimClass", index: int, units: int, stamp: int) -> None:
         """Let a class wait here with one of its alternatives."""
@@ -344,6 +353,8 @@ class Shape:
 class ClaimClass:
     """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
 
+    One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class.
+
     `plain` is the rank of the first claim as if it were no barrier. `level` is its priority; overtaking is counted
     in the lanes of `counted_level`, which for a child that a build waits for is the steps' (decision 0014).
     `ticket`, `since`, `owner` and `rank` are those of the first claim (`ticket` 0: nobody waits). `open` are the
@@ -355,6 +366,7 @@ class ClaimClass:
     """
 
     __slots__ = (
+        "alone",
         "alts",
         "common",
         "common_lanes",
@@ -367,6 +379,7 @@ class ClaimClass:
         "level",
         "live",
         "needs_free",
+        "newest",
         "offered",
         "on",
         "open",
@@ -392,12 +405,14 @@ class ClaimClass:
         "where",
     )
 
-    def __init__(self, serial: int, shape: Shape, level: int, special: bool, child: bool) -> None:
+    def __init__(self, serial: int, shape: Shape, level: int, special: bool, child: bool, newest: bool) -> None:
         self.serial = serial
         self.shape = shape
         self.level = level
         self.counted_level = counted = STEP_LEVEL if child else level
         self.special = special
+        self.newest = newest
+        self.alone = special or newest
         self.queue: list[int] = []
         self.live = 0
         self.ticket = self.since = self.owner = self.place = self.rank = self.plain = 0
@@ -437,5 +452,9 @@ class ClaimClass:
         return {lane: None for each in self.alts for _, _, lane in each}
 
     def servable(self, index: int) -> bool:
-        """Whether this alternative could be served as the limits are (L5)."""
+        """Whether this alternative could be served as the limits are now (L5)."""
         return all(lock.admits(units) for lock, units, _ in self.alts[index])
+
+    def servable_in_time(self, index: int) -> bool:
+        """The same, were no start rate used up."""
+        return all(lock.could_admit(units) for lock, units, _ in self.alts[index])

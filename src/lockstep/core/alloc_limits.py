@@ -3,10 +3,12 @@
 Who is granted because of it is decided elsewhere; here locks get other limits, come and go.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_facts import UNRATED
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.nouns import LockKey
 
@@ -50,21 +52,44 @@ class Limits:
         self.board.limits_moved[lock] = None
         self.barriers.stir()
 
+    def set_starts(self, key: LockKey, left: int) -> None:
+        """So many more grants a lock's start rate allows from now on; `UNRATED` if it has none."""
+        lock = self.board.locks.get(key)
+        if lock is None:
+            return
+        lock.left = left
+        if left < UNRATED:
+            self.board.rated[lock] = None
+        else:
+            self.board.rated.pop(lock, None)
+        self._enforce(lock)
+
+    def started(self, taken: Mapping[Lock, int]) -> None:
+        """So much was granted anew. What is lent began before: it is no start."""
+        for lock, units in taken.items():
+            if units and lock in self.board.rated:
+                lock.left -= 1
+                self._enforce(lock)
+
     def _enforce(self, lock: Lock) -> None:
         """Put the declared limit in force; while a removed lock of the same name lives, it is 0 (L6)."""
-        limit = 0 if self._has_elder(lock) else lock.wanted
-        if limit == lock.limit:
-            return
-        if limit > lock.limit:
-            self.board.dirty[lock] = None
-        lock.limit = limit
-        self.board.limits_moved[lock] = None
-        if lock.hanging:
-            self.board.moved[lock] = None
-        for owner in self.board.claims_of:
-            self.board.suspects[owner] = None
-        self.board.safer = True
-        self.barriers.stir()
+        board = self.board
+        capacity = 0 if self._has_elder(lock) else lock.wanted
+        limit = capacity if lock.left > 0 else 0
+        if limit != lock.limit:
+            if limit > lock.limit:
+                board.dirty[lock] = None
+            lock.limit = limit
+            board.limits_moved[lock] = None
+            if lock.hanging:
+                board.moved[lock] = None
+            self.barriers.stir()
+        if capacity != lock.capacity:
+            lock.capacity = capacity
+            for owner in board.claims_of:
+                board.suspects[owner] = None
+            board.safer = True
+            self.barriers.stir()
 
     def enforce_namesakes(self, lock: Lock) -> None:
         """A removed lock stays, or has gone: those that have its name and the other kind wait for it, or begin (L6)."""
@@ -91,6 +116,7 @@ class Limits:
             board.dirty.pop(lock, None)
             board.moved.pop(lock, None)
             board.limits_moved.pop(lock, None)
+            board.rated.pop(lock, None)
             if lock.fence:
                 board.gone[lock.key] = lock.state()
             self.enforce_namesakes(lock)

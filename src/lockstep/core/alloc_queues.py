@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_items import IDLE_CLASSES, ClaimClass, place_of
+from lockstep.core.alloc_items import FOREVER, IDLE_CLASSES, ClaimClass, place_of
 from lockstep.core.nouns import Claim
 
 
@@ -28,9 +28,9 @@ class Queues:
         board = self.board
         shape = board.shape(claim.need)
         special = self.is_special(claim)
-        c = None if special else shape.classes.get(claim.level)
+        c = None if special or claim.newest else shape.classes.get(claim.level)
         if c is None:
-            c = board.add_class(shape, claim.level, special, claim.owner in board.parent_of)
+            c = board.add_class(shape, claim.level, special, claim.owner in board.parent_of, claim.newest)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
@@ -108,7 +108,7 @@ class Queues:
             return
         c.ticket = 0
         board = self.board
-        if c.special:
+        if c.alone:
             board.forget_class(c)
         elif board.idle > IDLE_CLASSES and 2 * board.idle > len(board.classes):
             board.sweep()
@@ -116,7 +116,7 @@ class Queues:
     def _lead(self, c: ClaimClass, ticket: int) -> None:
         """A class has another first claim. What is closed stays closed, unless this claim is an earlier one."""
         claim = self.board.waiting[ticket]
-        since = claim.since or ticket
+        since = FOREVER if c.newest else claim.since or ticket
         earlier = since < c.since
         c.ticket = ticket
         c.since = since

@@ -27,7 +27,7 @@ class Reasons:
     def limit(self, key: LockKey) -> int:
         """The limit in force: 0 for a lock that is not there."""
         lock = self.board.locks.get(key)
-        return lock.limit if lock else 0
+        return lock.capacity if lock else 0
 
     def max_overtakes(self, key: LockKey) -> int:
         """How often a claim may be overtaken at the lock: its K (L42)."""
@@ -47,7 +47,7 @@ class Reasons:
     def used(self, key: LockKey) -> int:
         """Units held, the limit if it is held exclusively."""
         lock = self.board.locks.get(key)
-        return min(lock.used, max(lock.limit, 1)) if lock and lock.used >= WHOLE else lock.used if lock else 0
+        return min(lock.used, max(lock.capacity, 1)) if lock and lock.used >= WHOLE else lock.used if lock else 0
 
     def has_room(self, owner: int, access: Access) -> bool:
         """Whether the access fits for this owner beside what is held."""
@@ -106,11 +106,11 @@ class Reasons:
             return ()
         found = []
         for index, accesses in enumerate(c.alts):
-            refused = [(lock, units) for lock, units, _ in accesses if not lock.admits(units)]
+            refused = [(lock, units) for lock, units, _ in accesses if not lock.could_admit(units)]
             if not refused:
                 return ()
             lock, units = refused[0]
-            found.append(Impossible(index, lock.key, 1 if units == WHOLE else units, lock.limit))
+            found.append(Impossible(index, lock.key, 1 if units == WHOLE else units, lock.capacity))
         return tuple(found)
 
     def servable(self, ticket: int) -> bool:
@@ -139,13 +139,15 @@ class Reasons:
         )
 
     def _obstacle(self, c: ClaimClass, index: int, lock: Lock, units: int) -> Obstacle | None:
-        if not lock.admits(units):
+        if not lock.could_admit(units):
             return Obstacle(index, lock.key, "limit")
         refusal = self.barriers.refusal(c, lock, units)
         if refusal == FITS:
             return None
         if refusal == BARRED and self.barriers.has_room(c, lock, units):
             return Obstacle(index, lock.key, "reserved", tuple(b.ticket for _, _, b in lock.bars if b is not c))
+        if lock.left <= 0 and self.barriers.families.has_room(c.owner, lock, units):
+            return Obstacle(index, lock.key, "rate")
         kin = set(self.barriers.families.ancestors(c.owner))
         strangers = (hold for hold in lock.holds if self.board.holds[hold].owner not in kin)
         return Obstacle(index, lock.key, "held", tuple(sorted(strangers)))

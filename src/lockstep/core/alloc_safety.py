@@ -170,7 +170,7 @@ class Safety:
         for access in accesses:
             lock = board.locks.get(access.lock)
             units = WHOLE if access.mode == "exclusive" else access.count
-            if lock is None or not lock.admits(units):
+            if lock is None or not lock.could_admit(units):
                 continue
             if lock.has_room(units) and _SUPPOSED not in lock.holds:
                 continue
@@ -180,4 +180,4 @@ class Safety:
 
     def _admitted(self, access: Access) -> bool:
         lock = self.board.locks.get(access.lock)
-        return lock is not None and lock.admits(WHOLE if access.mode == "exclusive" else access.count)
+        return lock is not None and lock.could_admit(WHOLE if access.mode == "exclusive" else access.count)

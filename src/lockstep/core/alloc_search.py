@@ -8,10 +8,11 @@ will be looked at first. What fits is decided in `alloc_barriers.py`.
 
 from heapq import heappop, heappush, heapreplace
 
-from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
+from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Decision, Granted, Hold
 from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
+from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_safety import Safety
 
@@ -19,10 +20,11 @@ from lockstep.core.alloc_safety import Safety
 class Search:
     """Finds the first claim that may be granted, and grants it."""
 
-    def __init__(self, board: Board, barriers: Barriers, queues: Queues, safety: Safety) -> None:
+    def __init__(self, board: Board, limits: Limits, queues: Queues, safety: Safety) -> None:
         self.board = board
+        self.limits = limits
         self.safety = safety
-        self.barriers = barriers
+        self.barriers = limits.barriers
         self.queues = queues
 
     def grant_first(self, out: list[Decision]) -> bool:
@@ -205,9 +207,10 @@ class Search:
     def _grant(self, c: ClaimClass, index: int, out: list[Decision]) -> None:
         """The first claim of the class gets this alternative: all of it, in this moment (L10, L13)."""
         board = self.board
-        ticket, since, level, barrier = c.ticket, c.since, c.level, c.pin >= 0
+        ticket, level, barrier = c.ticket, c.level, c.pin >= 0
         accesses = c.alts[index]
         claim = board.waiting[ticket]
+        since = claim.since or ticket
         hold = board.next_hold
         board.next_hold += 1
         board.hold_locks[hold] = c.shape.alternatives[index]
@@ -229,4 +232,6 @@ class Search:
             board.suspects[claim.owner] = None
         if claim.owner in board.children_of:
             self.queues.offer_family(claim.owner)
+        if board.rated:
+            self.limits.started(anew)
         self.barriers.stir()

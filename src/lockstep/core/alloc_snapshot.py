@@ -1,7 +1,7 @@
 """The allocator as values, and the board back from them. What can be computed from holds and claims is not in it."""
 
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import AllocatorSnapshot, Hold
+from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Hold
 from lockstep.core.alloc_items import WHOLE
 from lockstep.core.values import BuilderSetup
 
@@ -35,6 +35,10 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
         lock = board.add_lock(state.key, min(state.limit, WHOLE - 1), state.max_overtakes)
         lock.remember(state)
         lock.removed = state.removed
+        lock.left = state.left
+        if state.left < UNRATED:
+            board.rated[lock] = None
+            lock.limit = lock.limit if state.left > 0 else 0
         if state.removed:
             board.leaving[lock] = None
     for hold in snapshot.holds:

@@ -130,7 +130,7 @@ class Waits:
             missing: list[Lock] = []
             servable = False
             for index, accesses in enumerate(c.alts):
-                if not c.servable(index):
+                if not c.servable_in_time(index):
                     continue
                 servable = True
                 lacked = [lock for lock, units, _ in accesses if not self.families.has_room(owner, lock, units, gone)]

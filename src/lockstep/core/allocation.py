@@ -40,7 +40,7 @@ class Allocator:
         self.limits = Limits(self.board, self.barriers)
         self.queues = Queues(self.board, self.barriers)
         self.safety = Safety(self.board, self.families)
-        self.search = Search(self.board, self.barriers, self.queues, self.safety)
+        self.search = Search(self.board, self.limits, self.queues, self.safety)
         self.reasons = Reasons(self.board, self.barriers)
         self.holds: dict[int, Hold] = self.board.holds
         self.waiting: dict[int, Claim] = self.board.waiting
@@ -54,6 +54,10 @@ class Allocator:
     def forget_lock(self, key: LockKey) -> None:
         """A reload removed the lock: it stays with its last limit until its last hold and waiter have ended (L6)."""
         self.limits.forget_lock(key)
+
+    def set_starts(self, key: LockKey, left: int) -> None:
+        """So many more grants a lock's start rate allows from now on; `UNRATED` if it has none."""
+        self.limits.set_starts(key, left)
 
     # --- claims
 
@@ -70,11 +74,11 @@ class Allocator:
         self.board.clock = max(self.board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
 
-    def replace(self, ticket: int, need: Need) -> None:
+    def replace(self, ticket: int, need: Need, newest: bool = False) -> None:
         """A waiting claim's alternatives were rendered again or put in another order: ticket and since stay (L24)."""
         claim = self.waiting.get(ticket)
-        if claim is not None and claim.need != need:
-            self.queues.requeue(claim, changed(claim, need=need))
+        if claim is not None and (claim.need, claim.newest) != (need, newest):
+            self.queues.requeue(claim, changed(claim, need=need, newest=newest))
 
     def set_level(self, ticket: int, level: int) -> None:
         """A waiting claim's priority changed (L44)."""

@@ -98,6 +98,7 @@ class Claim(Struct, frozen=True, gc=False):
     `owner` is the ticket of the build-level claim that the holds belong to: a build's own ticket, also for claims of
     its steps. `parent` is the owner that waits for this claim's build to end (`Trigger(waitForFinish=True)`), or 0.
     `level` is the priority, `STEP_LEVEL` for steps. `retryable` says whether a ring may put its build back (L52).
+    `newest`: of its level it comes before all that came before it, and it may be overtaken without end.
     """
 
     ticket: int
@@ -108,6 +109,7 @@ class Claim(Struct, frozen=True, gc=False):
     parent: int = 0
     put_back: bool = False
     retryable: bool = True
+    newest: bool = False
 
 
 class Result(enum.IntEnum):
