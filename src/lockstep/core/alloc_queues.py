@@ -30,7 +30,8 @@ class Queues:
         special = self.is_special(claim)
         c = None if special or claim.newest else shape.classes.get(claim.level)
         if c is None:
-            c = board.add_class(shape, claim.level, special, claim.owner in board.parent_of, claim.newest)
+            child = special and claim.owner in board.parent_of
+            c = board.add_class(shape, claim.level, special, child, claim.newest)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
