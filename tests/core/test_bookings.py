@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -16,7 +17,7 @@ from lockstep.core.state import slot_key
 from lockstep.core.values import BookingWish
 
 from . import compare
-from .driving import Hand, builder, lock, setup, use, whole
+from .driving import Hand, builder, lock, setup, submission, use, whole
 from .worlds import Event, World
 
 
@@ -317,3 +318,67 @@ def test_what_a_failed_step_held_is_kept() -> None:
     (keeper,) = hand.state.bookings.values()
     assert keeper.wish.reason == "kept after failure of step 'flash' of build 1 of 'b'"
     assert not hand.state.builds
+
+
+def family(parent: Access | None, child: Access, limit: int) -> tuple[Hand, int, int]:
+    """A parent waits for a child, each with its access of `x`. Their builds' ids."""
+    made = builder("p", *([parent] if parent else [])), builder("k", child, workers=("w2",))
+    hand = Hand(setup(*made, limits={"x": limit}, workers=("w1", "w2")), connect=["w1", "w2"])
+    mother = hand.started("p")
+    hand.prepared(mother)
+    hand.call(mother, c.StartBuilds(submissions=(submission("k"),), wait=True))
+    (kid,) = [build.buildid for build in hand.state.builds.values() if build.builder == "k"]
+    return hand, mother, kid
+
+
+def kept(access: Access) -> Access:
+    return replace(access, keep=60.0)
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "limit"),
+    [
+        (whole("x"), kept(whole("x")), 1),
+        (whole("x"), kept(use("x")), 1),
+        (use("x"), kept(whole("x")), 1),
+        (use("x", count=2), kept(use("x")), 2),
+        (use("x", count=2), kept(use("x", count=3)), 4),
+    ],
+)
+@pytest.mark.parametrize("result", [Result.FAILURE, Result.SUCCESS])
+def test_L53_what_was_lent_is_not_kept_but_by_its_lender(
+    parent: Access, child: Access, limit: int, result: Result
+) -> None:
+    hand, mother, kid = family(parent, child, limit)
+    hand.put(e.BuildBroken(buildid=kid, result=Result.EXCEPTION, reason="it broke"))
+    assert not hand.state.bookings
+    assert hand.used("x") == parent.count
+    (left,) = hand.all(f.NotKept)
+    assert left.why == "p #1 lends it, and keeps it if it fails too"
+    hand.finished(mother, 1, result)
+    reasons = [booking.wish.reason for booking in hand.state.bookings.values()]
+    assert reasons == (["kept after failure of build 1 of 'p'"] if result is Result.FAILURE else [])
+    assert hand.used("x") == (parent.count if result is Result.FAILURE else 0)
+
+
+def test_L53_what_was_taken_anew_is_kept() -> None:
+    hand, _, kid = family(None, kept(use("x")), 1)
+    hand.put(e.BuildBroken(buildid=kid, result=Result.EXCEPTION, reason="it broke"))
+    (keeper,) = hand.state.bookings.values()
+    assert keeper.wish.reason == "kept after failure of build 1 of 'k'"
+
+
+def test_L53_a_build_that_breaks_keeps_nothing_that_its_child_has_still() -> None:
+    hand, mother, kid = family(kept(whole("x")), whole("x"), 1)
+    hand.planned(kid)
+    hand.prepared(kid)
+    command = hand.command(kid)
+    hand.put(e.BuildBroken(buildid=mother, result=Result.EXCEPTION, reason="it broke"))
+    assert [left.why for left in hand.all(f.NotKept)] == [
+        "others have it too, as builds that were waited for have, and there is no room beside them"
+    ]
+    assert not hand.state.bookings
+    assert [hold.owner for hold in hand.state.allocator.reasons.holders(lock("x"))] == [hand.build(kid).ticket]
+    hand.over(command, rc=-1)
+    hand.finished(kid, 1, Result.CANCELLED)
+    assert not hand.used("x")

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from lockstep.core import (
+    alloc_reasons,
     apply,
     decide,
     decide_bookings,
@@ -370,6 +371,11 @@ def kept_lock_has_an_old_fence() -> Any:
     )
 
 
+def lent_lock_is_kept() -> Any:
+    """What is only lent is kept after a failure, beside its lender."""
+    return patch.object(alloc_reasons.Reasons, "stands_alone", lambda *_: True)
+
+
 def _less(fields: dict[str, Any]) -> dict[str, Any]:
     return {"fences": tuple(fence - 1 for fence in fields["fences"])}
 
@@ -471,6 +477,7 @@ MUTANTS: tuple[Mutant, ...] = (
     booking_lease_too_short,
     robbed_build_goes_on,
     kept_lock_has_an_old_fence,
+    lent_lock_is_kept,
     booking_forgotten_after_restart,
 )
 

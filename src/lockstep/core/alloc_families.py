@@ -75,6 +75,15 @@ class Families:
             owner = each
         return owner
 
+    def stands_alone(self, hold: int, lock: Lock) -> bool:
+        """Whether this hold's part of the lock could be somebody's who has no family: nothing more is taken then."""
+        top = self.eldest(self.board.holds[hold].owner)
+        together, units = self.footprint(top, lock), lock.holds[hold]
+        lock.holds[hold] = 0
+        others = lock.used - together + self.footprint(top, lock)
+        lock.holds[hold] = units
+        return others + units <= lock.used and (not others or others + units <= lock.limit)
+
     # --- what would be taken
 
     def strangers(self, owner: int, lock: Lock, gone: Set[int] = NOBODY) -> Iterator[int]:

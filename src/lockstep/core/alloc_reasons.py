@@ -55,6 +55,15 @@ class Reasons:
         units = WHOLE if access.mode == "exclusive" else access.count
         return lock is not None and self.barriers.families.has_room(owner, lock, units)
 
+    def stands_alone(self, hold: Hold, key: LockKey) -> bool:
+        """Whether what a hold has of a lock is neither lent by another nor used by one to whom it was lent (L53)."""
+        return self.barriers.families.stands_alone(hold.id, self.board.locks[key])
+
+    def lender(self, hold: Hold, key: LockKey) -> Hold | None:
+        """The hold of the nearest that waits for this one's owner and has something of the lock."""
+        found = self.barriers.families.lender(hold.owner, self.board.locks[key])
+        return self.board.holds[found] if found else None
+
     def holders(self, key: LockKey) -> list[Hold]:
         """Who holds the lock, in the order of the grants."""
         lock = self.board.locks.get(key)

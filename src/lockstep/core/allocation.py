@@ -25,7 +25,7 @@ from lockstep.core.alloc_safety import Safety
 from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_snapshot import put_back_together, take_apart
 from lockstep.core.alloc_waits import Waits
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Claim, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
 from lockstep.core.values import BuilderSetup
 
 
@@ -146,6 +146,10 @@ class Allocator:
             lock.used = self.families.recount(lock)
         board.next_hold = new + 1
         self.barriers.stir()
+
+    def reword(self, hold: int, alternative: Alternative) -> None:
+        """What becomes of a hold's locks after a failure is another; what is held is not."""
+        self.board.holds[hold] = changed(self.board.holds[hold], alternative=alternative)
 
     # --- courses (L51)
 

@@ -333,6 +333,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.BookingExtended: bookings.booking_extended,
     f.BookingLeaving: bookings.booking_leaving,
     f.HoldPassed: bookings.hold_passed,
+    f.NotKept: bookings.not_kept,
     f.HoldStolen: nothing,
     f.BookingEnded: bookings.booking_ended,
     f.BuildStarted: builds.build_started,

@@ -32,6 +32,11 @@ def hold_passed(state: State, fact: f.HoldPassed, at: float) -> None:
     granted(booking, fact.hold, at)
 
 
+def not_kept(state: State, fact: f.NotKept, _at: float) -> None:
+    if fact.alternative is not None:
+        state.allocator.reword(fact.lender, fact.alternative)
+
+
 def booking_renewed(state: State, fact: f.BookingRenewed, _at: float) -> None:
     booking = state.bookings[fact.ticket]
     booking.state = move("booking", fact.ticket, booking.state, "renewed")  # type: ignore[assignment]

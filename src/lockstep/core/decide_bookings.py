@@ -310,14 +310,19 @@ def keep_after_failure(
 ) -> None:
     """What a failed build or step wanted kept for a look goes over to a booking of nobody's, before its hold ends.
 
-    All `but` these: they are given back later.
+    All `but` these: they are given back later. Nor what is lent: two would have it then.
     """
     held = draft.state.allocator.holds.get(hold)
     if held is None or result not in (Result.FAILURE, Result.EXCEPTION):
         return
+    reason = f"kept after failure of {what} {build.number} of '{build.builder}'"
     for access in held.alternative.accesses:
-        if access.keep and access.lock not in but:
-            _keep(draft, hold, access, f"kept after failure of {what} {build.number} of '{build.builder}'")
+        if not access.keep or access.lock in but:
+            continue
+        if draft.state.allocator.reasons.stands_alone(held, access.lock):
+            _keep(draft, hold, access, reason)
+        else:
+            _leave(draft, held, access)
 
 
 def _keep(draft: Draft, hold: int, access: Access, reason: str) -> None:
@@ -335,3 +340,28 @@ def _keep(draft: Draft, hold: int, access: Access, reason: str) -> None:
         )
     )
     begun(draft, draft.state.bookings[ticket])
+
+
+def _leave(draft: Draft, held: Hold, access: Access) -> None:
+    """What is lent is not kept (L53): the lender's end decides, and finds the wish among its own."""
+    state = draft.state
+    lender = state.allocator.reasons.lender(held, access.lock)
+    if lender is None:
+        why = "others have it too, as builds that were waited for have, and there is no room beside them"
+        draft.emit(f.NotKept(hold=held.id, ticket=held.ticket, access=access, why=why))
+        return
+    noted = tuple(
+        replace(each, keep=max(each.keep, access.keep)) if each.lock == access.lock else each
+        for each in lender.alternative.accesses
+    )
+    draft.emit(
+        f.NotKept(
+            hold=held.id,
+            ticket=held.ticket,
+            access=access,
+            why=f"{Reasons(state, draft.at).party(lender.ticket).text} lends it, and keeps it if it fails too",
+            lender=lender.id,
+            lender_ticket=lender.ticket,
+            alternative=replace(lender.alternative, accesses=noted),
+        )
+    )

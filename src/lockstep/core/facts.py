@@ -18,6 +18,7 @@ from lockstep.core.facts_bookings import (
     BookingRenewed,
     HoldPassed,
     HoldStolen,
+    NotKept,
 )
 from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
 from lockstep.core.values import Change, Properties, Rank, Setup, SourceStamp, StepPlan, Submission
@@ -31,6 +32,7 @@ __all__ = [
     "Fact",
     "HoldPassed",
     "HoldStolen",
+    "NotKept",
     "Numbered",
 ]  # those of other files; the rest is below
 
@@ -460,6 +462,7 @@ AnyFact = (
     | BookingExtended
     | BookingLeaving
     | HoldPassed
+    | NotKept
     | HoldStolen
     | BookingEnded
     | BuildStarted

@@ -5,7 +5,7 @@ the same facts as of every claim (L30).
 """
 
 from lockstep.core.fact import Fact
-from lockstep.core.nouns import Alternative, LockKey
+from lockstep.core.nouns import Access, Alternative, LockKey
 from lockstep.core.values import BookingEnding, BookingWish
 
 
@@ -53,6 +53,22 @@ class HoldPassed(Fact, frozen=True):
     alternative: Alternative
     fences: tuple[int, ...]
     of_hold: int
+
+
+class NotKept(Fact, frozen=True):
+    """A lock that was to stay held after a failure does not: it was only lent, or is lent to others still (L53).
+
+    Where somebody lends it, that one's end decides: `alternative` is what its hold `lender` has, and keeps after a
+    failure, from now on.
+    """
+
+    hold: int
+    ticket: int
+    access: Access
+    why: str
+    lender: int = 0
+    lender_ticket: int = 0
+    alternative: Alternative | None = None
 
 
 class HoldStolen(Fact, frozen=True):

@@ -14,7 +14,7 @@ from lockstep.core.state import slot_key
 from lockstep.core.values import BuilderSetup, LockSetup, Stage, StepPlan, WorkerSetup
 from lockstep.sim.groups import with_groups
 from lockstep.sim.impatience import with_impatience
-from lockstep.sim.people import with_people
+from lockstep.sim.people import with_keeping, with_people
 from lockstep.sim.scenario import (
     Act,
     Builder,
@@ -300,6 +300,8 @@ def draw(seed: int) -> Scenario:
         scenario = with_hooks(scenario)
     if seed % 6 == 2:
         scenario = with_groups(scenario)
+    if seed % 10 == 7:
+        scenario = with_keeping(scenario)
     if seed % 7 == 3:
         scenario = with_impatience(scenario)
     return with_people(scenario, HEAL) if seed % 5 == 1 else scenario

@@ -48,6 +48,10 @@ class BookingFold:
         )
         self.booking_granted(fact.ticket, fact.hold, at)
 
+    def on_not_kept(self, fact: f.NotKept, _at: float) -> None:
+        if fact.lender:
+            self.claims[fact.lender_ticket].alternative = fact.alternative
+
     def on_booking_renewed(self, fact: f.BookingRenewed, _at: float) -> None:
         self.bookings[fact.ticket].renewals = fact.renewals
 
@@ -96,11 +100,35 @@ class BookingWatch(GrantsWatch):
             self.fences[access.lock] = fence
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
+        before = {a.lock: self._users(a.lock, {}) for a in fact.alternative.accesses}
         rest = tuple(a for a in old.accesses if a.lock not in {access.lock for access in fact.alternative.accesses})
         kept = dict(old.fences)
         self.holds[old.id] = Held(old.id, old.ticket, old.owner, rest, {a.lock: kept[a.lock] for a in rest})
         own = {a.lock: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
         self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.ticket, fact.alternative.accesses, own)
+        for access in fact.alternative.accesses:
+            after = self._users(access.lock, {})
+            alone = len(after) == 1 or all(a.mode == "counting" for _, a in after)
+            demand(alone, f"hold {fact.of_hold} passes {access} on, which others have too: {after} (L2)")
+            fits = len(after) == 1 or self.most_at_once(after) <= self.limits.get(access.lock, 0)
+            demand(fits, f"hold {fact.of_hold} passes {access} on beside {after} (L1)")
+            grown = self.most_at_once(after) > self.most_at_once(before[access.lock])
+            demand(not grown, f"hold {fact.of_hold} passes {access} on, which was lent (L53)")
+
+    def on_not_kept(self, fact: f.NotKept) -> None:
+        hold = self.holds.get(fact.hold)
+        demand(hold is not None and fact.access in hold.accesses, f"hold {fact.hold} has no {fact.access} to keep")
+        if fact.alternative is not None:
+            lender = self.holds[fact.lender]
+            demand(lender.ticket == fact.lender_ticket, f"hold {fact.lender} is another claim's")
+            assert hold is not None
+            demand(lender.owner in self.lenders(hold.owner), f"hold {fact.lender} lends nothing to hold {fact.hold}")
+            plain = [(a.lock, a.mode, a.count) for a in lender.accesses]
+            noted = [(a.lock, a.mode, a.count) for a in fact.alternative.accesses]
+            demand(plain == noted, f"hold {fact.lender} becomes {fact.alternative}")
+            self.holds[lender.id] = Held(
+                lender.id, lender.ticket, lender.owner, fact.alternative.accesses, lender.fences
+            )
 
     def on_hold_stolen(self, fact: f.HoldStolen) -> None:
         hold = self.holds.get(fact.hold)

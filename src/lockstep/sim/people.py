@@ -213,6 +213,12 @@ def with_people(scenario: Scenario, heal: float) -> Scenario:
     return structs.replace(scenario, builders=tuple(builders), acts=tuple(acts), scripts=scripts, machines=machines)
 
 
+def with_keeping(scenario: Scenario) -> Scenario:
+    """The world with builds that keep after a failure what they have, lent or not. Nobody ends that but time."""
+    r = Random(f"keeping {scenario.seed}")
+    return structs.replace(scenario, builders=tuple(_keeping(r, builder) for builder in scenario.builders))
+
+
 def _keeping(r: Random, builder: Builder) -> Builder:
     if r.random() < 0.6:
         return builder

@@ -19,6 +19,9 @@ from lockstep.storage.reading import Reader
 
 PERCENTILES: Final = (50, 90, 99)
 
+OF_HOLDERS: Final = ("released", "stolen", "not kept")
+"""Events of those who held the lock: their seconds are how long."""
+
 Item = dict[str, Any]
 
 
@@ -78,8 +81,8 @@ def _item(row: tuple[Any, ...]) -> Item:
         "units": units,
         "exclusive": bool(exclusive),
         "limit": size if event in ("limit", "removed") else None,
-        "waited": None if event in ("released", "stolen") else seconds,
-        "held": seconds if event in ("released", "stolen") else None,
+        "waited": None if event in OF_HOLDERS else seconds,
+        "held": seconds if event in OF_HOLDERS else None,
         "hold": hold or None,
         "fence": fence or None,
         "ticket": ticket,

@@ -343,6 +343,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.BookingExtended: (bookings.booking_extended, "ticket", "booking "),
     f.BookingLeaving: (bookings.booking_leaving, "ticket", "booking "),
     f.HoldPassed: (bookings.hold_passed, "ticket", "booking "),
+    f.NotKept: (bookings.not_kept, "ticket", "claim "),
     f.HoldStolen: (bookings.hold_stolen, "ticket", "claim "),
     f.BookingEnded: (bookings.booking_ended, "ticket", "booking "),
     f.BuildStarted: (builds.build_started, "buildid", "build "),

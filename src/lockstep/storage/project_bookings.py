@@ -45,6 +45,12 @@ def hold_passed(p: Projection, fact: f.HoldPassed, n: f.Numbered, _body: bytes) 
     locks.granted(p, fact, n, p.waits.pop(fact.ticket))
 
 
+def not_kept(p: Projection, fact: f.NotKept, n: f.Numbered, _body: bytes) -> None:
+    if fact.alternative is not None:
+        p.changes.update("claims", fact.lender_ticket, {"alternative": pack(fact.alternative)})
+    locks.not_kept(p, fact, n)
+
+
 def hold_stolen(p: Projection, fact: f.HoldStolen, n: f.Numbered, _body: bytes) -> None:
     locks.stolen(p, fact, n)
 

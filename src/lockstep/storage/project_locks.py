@@ -81,6 +81,14 @@ def stolen(p: Projection, fact: f.HoldStolen, n: Envelope) -> None:
         _add(p, n, 0, "stolen", fact.lock, detail=detail, **more)
 
 
+def not_kept(p: Projection, fact: f.NotKept, n: Envelope) -> None:
+    """A lock does not stay held after a failure."""
+    held = p.holds.get(fact.hold)
+    if held is not None and fact.access.lock.kind in KINDS:
+        more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - held.at)}
+        _add(p, n, 0, "not kept", fact.access.lock, detail=clean(fact.why), **_wanted(fact.access), **more)
+
+
 def left(p: Projection, n: Envelope, wait: LiveWait, reason: str = "") -> None:
     """A wait has ended without a grant (L33): at the locks that it waited for whichever worker it would have been."""
     more = {**_who(wait), "ticket": wait.ticket, "seconds": max(0.0, n.at - wait.at), "detail": clean(reason)}
