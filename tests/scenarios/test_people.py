@@ -1,20 +1,15 @@
-"""People and other programs at a running server: they hold, queue, extend, steal; commands run under a lock."""
+"""People and other programs at a running server: they hold, queue, extend, steal."""
 
 import http.server
 import json
-import os
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scene import DEADLINE, PROGRAM, Scene, until
-from scene_agents import Cable
+from scene import DEADLINE, PROGRAM, Scene
 from timeline import check_lock
 
 from lockstep.core.nouns import Result
@@ -28,48 +23,6 @@ CONFIG = """
     c['builders'] = [build('b', gate('go'), locks=[db.access('exclusive')]),
                      build('idle', gate('go'), locks=[cpu.access('counting')])]
     """
-
-
-class Exec:
-    """A `lockstep exec` that runs beside the test."""
-
-    def __init__(self, scene: Scene, *words: str, url: str = "", **how: Any) -> None:
-        self.folder = scene.folder
-        env = {**scene.env, "LOCKSTEP_URL": url or scene.url, "USER": "robot"}
-        pipe = subprocess.PIPE
-        self.popen = subprocess.Popen(
-            [str(PROGRAM), "exec", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True, **how
-        )
-
-    def end(self) -> tuple[int, str, str]:
-        """Wait for its end: exit code, output, what it says itself."""
-        out, err = self.popen.communicate(timeout=DEADLINE)
-        return self.popen.returncode, out.decode(), err.decode()
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[..., Exec]]:
-    """`run(scene, *words)`: an Exec that is ended with the test."""
-    made: list[Exec] = []
-
-    def make(scene: Scene, *words: str, **how: Any) -> Exec:
-        made.append(Exec(scene, *words, **how))
-        return made[-1]
-
-    yield make
-    for each in made:
-        if each.popen.poll() is None:
-            each.popen.kill()
-            each.popen.wait(DEADLINE)
-
-
-def alive(path: Path) -> bool:
-    """Whether the process whose id is in a file runs."""
-    try:
-        state = Path("/proc", path.read_text().strip(), "stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 def holders(scene: Scene, lock: str = "database") -> list[str]:
@@ -248,146 +201,7 @@ def test_a_lock_is_kept_after_a_failure_for_whoever_looks(stage: Stage) -> None:
     check_lock(scene.facts, "board", 1)
 
 
-# --- commands under a lock
-
-
-def test_exec_passes_everything_through(stage: Stage, run: Callable[..., Exec]) -> None:
-    scene = stage(CONFIG)
-    text = 'cat; echo "fence $LOCKSTEP_FENCE_DATABASE $LOCKSTEP_FENCE_CPU"; echo oops >&2; exit 7'
-    words = ("--lock", "database", "--lock", "cpu", "--", "sh", "-c", text)
-    source = subprocess.run(["printf", "a\\0b\\n"], capture_output=True, check=True).stdout
-    done = subprocess.run(
-        [str(PROGRAM), "exec", *words],
-        env={**scene.env, "LOCKSTEP_URL": scene.url},
-        input=source,
-        capture_output=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (7, source + b"fence 1 1\n", b"oops\n")
-    assert scene.fact("BookingEnded").ending == "released"
-    assert run(scene, "--lock", "pool", "--count", "2", "--", "sh", "-c", "kill -USR1 $$").end()[0] == 128 + 10
-    assert run(scene, "--lock", "pool", "--", "/nowhere/at/all").end()[0] == 127
-    assert run(scene, "--lock", "pool", "--", str(scene.folder)).end()[0] == 126
-
-
-def test_L1_exec_and_builds_never_overlap(stage: Stage, run: Callable[..., Exec]) -> None:
-    scene = stage(CONFIG, "w1")
-    guard = textwrap.dedent(
-        """
-        import os, sys, time
-        path = sys.argv[1]
-        os.mkdir(path); open(sys.argv[2], 'a').write(os.environ['LOCKSTEP_FENCE_DATABASE'] + chr(10)); os.rmdir(path)
-        """
-    )
-    (scene.folder / "guard.py").write_text(guard)
-    words = (sys.executable, str(scene.folder / "guard.py"), str(scene.folder / "in"), str(scene.folder / "fences"))
-    running = [run(scene, "--lock", "database", "--", *words) for _ in range(6)]
-    assert [each.end()[0] for each in running] == [0] * 6
-    fences = [int(line) for line in (scene.folder / "fences").read_text().split()]
-    assert fences == sorted(fences)
-    assert len(fences) == 6
-
-
-def test_exec_waits_as_long_as_it_is_told(stage: Stage, run: Callable[..., Exec]) -> None:
-    scene = stage(CONFIG)
-    scene.cli("hold", "database", "--reason", "a look")
-    code, _, err = run(scene, "--lock", "database", "--timeout", "1", "--", "true").end()
-    assert (code, "held by" in err, "was not had within 1 s" in err) == (124, True, True)
-    waiting = run(scene, "--lock", "database", "--", "true")
-    scene.until(lambda: len(scene.facts.of("BookingAdded")) == 3, "the second wish")
-    waiting.popen.send_signal(signal.SIGINT)
-    assert waiting.end()[0] == 130
-    scene.until(lambda: len(scene.facts.of("BookingEnded")) == 2, "both to be taken back")
-    assert [each.ending for each in scene.facts.of("BookingEnded")] == ["cancelled", "cancelled"]
-
-
-def tree(scene: Scene, *more: str) -> list[str]:
-    """A command that starts another, which leaves its session; both write their ids, and never end by themselves."""
-    inner = f"echo $$ > {scene.folder}/inner; while :; do sleep 0.1; done"
-    text = f"setsid sh -c '{inner}' & echo $$ > {scene.folder}/outer; {' '.join(more)} while :; do sleep 0.1; done"
-    return ["sh", "-c", text]
-
-
-def test_L61_exec_whose_link_is_cut_ends_its_command_before_the_lock_goes_on(
-    stage: Stage, run: Callable[..., Exec], cables: Callable[[int], Cable]
-) -> None:
-    scene = stage(CONFIG, "w1")
-    cable = cables(scene.port)
-    running = run(scene, "--lock", "database", "--lease", "2", "--", *tree(scene), url=cable.url)
-    inner, outer = scene.folder / "inner", scene.folder / "outer"
-    until(lambda: alive(inner) and alive(outer), "the command")
-    (brid,) = scene.force("b")
-    cable.cut()
-    code, _, err = running.end()
-    assert (code, "the lock is lost" in err) == (125, True), err
-    assert not alive(inner)
-    assert not alive(outer)
-    assert not scene.facts.of("BuildStarted")  # the margin is not over
-    assert scene.fact("BookingEnded").ending == "lost"
-    scene.fact("BuildStarted", brid=brid)
-
-
-def test_L61_a_restart_of_the_server_is_nothing_to_exec(stage: Stage, run: Callable[..., Exec]) -> None:
-    scene = stage(CONFIG)
-    go = scene.folder / "go"
-    text = f"touch {go}.began; until [ -e {go} ]; do sleep 0.05; done; echo $LOCKSTEP_FENCE_DATABASE"
-    running = run(scene, "--lock", "database", "--lease", "30", "--", "sh", "-c", text)
-    until(lambda: Path(f"{go}.began").exists(), "the command")
-    scene.kill()
-    scene.start()
-    scene.until(lambda: scene.facts.of("BookingRenewed"), "the lease to be renewed")
-    assert scene.cli("fence", "check", "database", "1").returncode == 0
-    go.touch()
-    assert running.end()[:2] == (0, "1\n")
-    assert scene.fact("BookingEnded").ending == "released"
-    check = scene.cli("fence", "check", "database", "1")
-    assert (check.returncode, check.stdout) == (
-        1,
-        "Fence 1 of lock 'database' is not current; the last one given is 1.\n",
-    )
-
-
-def test_L61_a_lock_that_is_stolen_from_a_command_goes_on_only_when_that_has_ended(
-    stage: Stage, run: Callable[..., Exec]
-) -> None:
-    scene = stage(CONFIG, env={"USER": "ann"})
-    running = run(scene, "--lock", "database", "--", *tree(scene))
-    inner, outer = scene.folder / "inner", scene.folder / "outer"
-    until(lambda: alive(inner) and alive(outer), "the command")
-    assert "belongs to a program" in scene.cli("release", "database").stderr
-    done = scene.cli("steal", "database", "--reason", "it hangs")
-    assert "holds 'database' (fence 2)" in done.stdout, done
-    assert not alive(inner)
-    assert not alive(outer)
-    code, _, err = running.end()
-    assert (code, "stolen by ann: lock 'database' was taken away: it hangs" in err) == (125, True), err
-
-
-def test_kill_9_of_exec_leaves_nothing_running(stage: Stage, run: Callable[..., Exec]) -> None:
-    scene = stage(CONFIG)
-    for which in ("guardian", "worker"):
-        running = run(scene, "--lock", "database", "--", *tree(scene))
-        inner, outer = scene.folder / "inner", scene.folder / "outer"
-        until(lambda a=inner, b=outer: alive(a) and alive(b), "the command")
-        pid = running.popen.pid
-        if which == "worker":
-            pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
-        until(lambda a=inner, b=outer: not alive(a) and not alive(b), "everything to end")
-        running.end()
-        if which == "guardian":
-            scene.until(lambda: scene.facts.of("BookingEnded"), "the lock to be given back")
-
-
-def test_sigterm_ends_the_command_and_gives_the_lock_back(stage: Stage, run: Callable[..., Exec]) -> None:
-    scene = stage(CONFIG)
-    running = run(scene, "--lock", "database", "--", *tree(scene, "trap 'exit 9' TERM;"))
-    until(lambda: alive(scene.folder / "outer") and alive(scene.folder / "inner"), "the command")
-    running.popen.send_signal(signal.SIGTERM)
-    assert running.end()[0] == 9
-    assert scene.fact("BookingEnded").ending == "released"
-    assert not alive(scene.folder / "inner")
+# --- other programs
 
 
 def test_other_programs_acquire_renew_and_release_through_the_api(stage: Stage) -> None:
