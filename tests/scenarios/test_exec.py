@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from scene_agents import Cable
 
 Stage = Callable[..., Scene]
 
+LOCKED = """
+c['workers'] = workers('w1')
+c['builders'] = [build('b', sh('s'), locks=[lock.access('exclusive') for lock in locks])]
+"""
 CONFIG = """
     db, cpu = util.MasterLock('database'), util.WorkerLock('cpu')
     pool = util.MasterLock('pool', maxCount=3)
@@ -24,15 +29,40 @@ CONFIG = """
     """
 
 
+TOO_SOON = """
+import os, signal, subprocess, sys
+
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Popen
+"""
+"""A program that gets SIGTERM when it has started another, before it can do anything else."""
+NO_PIDFD = """
+import os
+
+def refused(*_):
+    raise OSError(1, "Operation not permitted")
+
+os.pidfd_open = refused
+"""
+"""A program in a container that lets nobody use pidfd_open(2)."""
+
+
 class Exec:
     """A `lockstep exec` that runs beside the test."""
 
-    def __init__(self, scene: Scene, *words: str, url: str = "", **how: Any) -> None:
+    def __init__(
+        self, scene: Scene, *words: str, url: str = "", first: tuple[str, ...] = (), odd: str = "", **how: Any
+    ) -> None:
         self.folder = scene.folder
         env = {**scene.env, "LOCKSTEP_URL": url or scene.url, "USER": "robot"}
         pipe = subprocess.PIPE
+        program = [sys.executable, "-c", f"{odd}\nfrom lockstep.cli.main import main; main()"] if odd else [PROGRAM]
         self.popen = subprocess.Popen(
-            [str(PROGRAM), "exec", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True, **how
+            [*first, *program, "exec", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True, **how
         )
 
     def end(self) -> tuple[int, str, str]:
@@ -203,3 +233,72 @@ def test_sigterm_ends_the_command_and_gives_the_lock_back(stage: Stage, run: Cal
     assert running.end()[0] == 9
     assert scene.fact("BookingEnded").ending == "released"
     assert not alive(scene.folder / "inner")
+
+
+def test_a_server_that_is_away_for_half_the_lease_is_nothing_to_exec(
+    stage: Stage, run: Callable[..., Exec], cables: Callable[[int], Cable]
+) -> None:
+    """Wherever in its rhythm the link is cut."""
+    scene = stage("a, b, c1, d = (util.MasterLock(n) for n in 'abcd')\nlocks = [a, b, c1, d]\n" + LOCKED)
+    lease = 6.0
+    go = scene.folder / "go"
+    text = f"touch {scene.folder}/$0; until [ -e {go} ]; do sleep 0.05; done"
+    cable = cables(scene.port)
+    running = []
+    for number, name in enumerate("abcd"):
+        words = ("--lock", name, "--lease", f"{lease:g}", "--", "sh", "-c", text, name)
+        running.append(run(scene, *words, url=cable.url))
+        until(lambda name=name: (scene.folder / name).exists(), "the command")
+        scene.until(lambda number=number: len(scene.facts.of("BookingRenewed")) > 2 * number, "renewals")
+    cable.cut()
+    away = time.monotonic() + lease / 2
+    until(lambda: time.monotonic() > away, "half the lease")
+    cable.mend()
+    before = len(scene.facts.of("BookingRenewed"))
+    scene.until(lambda: len(scene.facts.of("BookingRenewed")) > before + len(running), "renewals")
+    go.touch()
+    assert [each.end()[0] for each in running] == [0] * len(running)
+
+
+def test_L30_a_signal_while_the_command_is_started_ends_the_command_before_the_lock(
+    stage: Stage, run: Callable[..., Exec]
+) -> None:
+    scene = stage(CONFIG)
+    running = run(scene, "--lock", "database", "--", *tree(scene), odd=TOO_SOON)
+    code, _, err = running.end()
+    assert (code, err) == (128 + signal.SIGTERM, "")
+    assert scene.fact("BookingEnded").ending == "released"
+    assert not alive(scene.folder / "outer")
+    assert not alive(scene.folder / "inner")
+
+
+def test_exec_works_where_pidfd_open_is_refused(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    assert run(scene, "--lock", "database", "--", "echo", "done", odd=NO_PIDFD).end()[:2] == (0, "done\n")
+
+
+def test_what_goes_wrong_in_exec_is_said_and_leaves_nothing(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    odd = "import select\ndef broken(*_):\n    raise RuntimeError('no')\nselect.select = broken"
+    code, _, err = run(scene, "--lock", "database", "--", *tree(scene), odd=odd).end()
+    said = "Error: It cannot go on (RuntimeError: no). What it had started is ended.\n"
+    assert (code, err) == (5, said)
+    assert scene.fact("BookingEnded").ending == "released"
+    assert not alive(scene.folder / "outer")
+
+
+def test_a_hangup_is_nothing_under_nohup(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    go = scene.folder / "go"
+    text = f"touch {go}.began; until [ -e {go} ]; do sleep 0.05; done; echo done"
+    running = run(scene, "--lock", "database", "--", "sh", "-c", text, first=("nohup",))
+    until(lambda: Path(f"{go}.began").exists(), "the command")
+    os.killpg(running.popen.pid, signal.SIGHUP)
+    go.touch()
+    assert running.end()[:2] == (0, "done\n")
+
+
+def test_others_see_the_name_of_the_program_and_not_its_arguments(stage: Stage, run: Callable[..., Exec]) -> None:
+    scene = stage(CONFIG)
+    run(scene, "--lock", "database", "--", "/bin/echo", "--password", "xyzzy").end()
+    assert scene.fact("BookingAdded").wish.reason == "echo"

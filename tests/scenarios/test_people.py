@@ -134,7 +134,12 @@ def test_L61_what_is_wrong_gets_one_sentence(stage: Stage) -> None:
         ("steal", "pool"): (2, "--reason"),
         ("fence", "check", "datbase", "1"): (4, "There is no lock 'datbase'"),
         ("exec", "--lock", "nonsense", "--", "true"): (4, "There is no lock 'nonsense'."),
-        ("exec", "--lock", "pool", "--lease", "0.1", "--", "true"): (4, "A lease is from 1"),
+        ("exec", "--lock", "pool", "--lease", "0", "--", "true"): (2, "'0' is too short: 1 s is the least"),
+        ("exec", "--lock", "pool", "--timout", "10m", "--", "true"): (2, "No such option '--timout'"),
+        ("hold", "database", "--for", "0"): (2, "'0' is too short: 1 s is the least"),
+        ("steal", "1", "--for", "1h", "--reason", "now"): (2, "--for means nothing with the number of a booking"),
+        ("steal", "1", "--all", "--reason", "now"): (2, "--all means nothing with the number of a booking"),
+        ("steal", "pool", "--no-hold", "--count", "1", "--reason", "now"): (2, "--count means nothing with --no-hold"),
         ("exec", "--", "true"): (2, "--lock"),
     }
     before = scene.facts.last

@@ -17,20 +17,27 @@ from lockstep.master import clock
 
 WAIT: Final = 20.0
 """Seconds for which the server is asked to wait at once."""
+SHORTEST: Final = 1.0
+"""Seconds for which it makes sense to hold a lock."""
 _PAUSE: Final = 0.5
 """Seconds between two tries while no server answers."""
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """`2h`, `30m`, `90`: seconds."""
+    """`2h`, `30m`, `90`: seconds, so many at least. A default may be less."""
 
     name = "time"
+
+    def __init__(self, least: float = 0.0) -> None:
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The seconds."""
         seconds = seconds_of(value)
         if seconds is None:
             self.fail(f"'{value}' is no length of time; {HOW}.", param, ctx)
+        if isinstance(value, str) and seconds < self._least:
+            self.fail(f"'{value}' is too short: {self._least:g} s is the least.", param, ctx)
         return seconds
 
 

@@ -1,5 +1,6 @@
 """`lockstep exec`: runs any command on any machine under locks, and ends it when they are lost (`under_locks.py`)."""
 
+import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -8,17 +9,18 @@ from typing import Any
 import click
 
 from lockstep.cli import booking
-from lockstep.cli.booking import Duration
+from lockstep.cli.booking import SHORTEST, Duration
 from lockstep.cli.client import Client, address_options, patience_option, person
-from lockstep.cli.codes import INTERRUPTED, CliError
-from lockstep.cli.under_locks import Run, Terminated
+from lockstep.cli.codes import CANNOT_RUN, INTERRUPTED, CliError
+from lockstep.cli.under_locks import Run
+from lockstep.core.limits import MIN_LEASE
 from lockstep.worker.guard import guarded
 
 
 @click.command(
     "exec",
     short_help="Run a command under locks.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.option("--lock", "locks", multiple=True, required=True, help="A lock; may be repeated: all of them, or none.")
 @click.option(
@@ -26,9 +28,13 @@ from lockstep.worker.guard import guarded
 )
 @click.option("--count", type=click.IntRange(1), help="Units of each lock.")
 @click.option("--timeout", type=Duration(), help="Wait so long for the locks (2h, 30m, 90 s), then give up.")
-@click.option("--lease", type=Duration(), default=60.0, show_default=True, help="Without a server for so long: end.")
-@click.option("--for", "seconds", type=Duration(), default=0.0, help="The locks, and the command, end after so long.")
-@click.option("--reason", default="", help="What for. [default: the command]")
+@click.option(
+    "--lease", type=Duration(MIN_LEASE), default=60.0, show_default=True, help="Without a server for so long: end."
+)
+@click.option(
+    "--for", "seconds", type=Duration(SHORTEST), default=0.0, help="The locks, and the command, end after so long."
+)
+@click.option("--reason", default="", help="What for. [default: the name of the program]")
 @click.option("--after-current", is_flag=True, help="Be next: nobody who comes later, and nobody who waits, may pass.")
 @click.option("--priority", type=int, default=0, help="As a request's: a greater one comes first.")
 @click.option("--quiet", is_flag=True, help="Do not say what is waited for.")
@@ -59,7 +65,7 @@ def command(
 
     \b
     Exit codes of its own: 124 no lock within --timeout, 125 the lock was lost, 126 and 127 COMMAND cannot be run or is
-    not there, 3 no server answers, 4 the server refused, 130 Ctrl-C while it waited.
+    not there, 3 no server answers, 4 the server refused, 5 it cannot go on, 130 Ctrl-C or SIGTERM while it waited.
 
     \b
     Examples:
@@ -72,7 +78,8 @@ def command(
     key = secrets.token_urlsafe(24)
     given: dict[str, Any] = {"for": seconds, "lease": lease, "after_current": after_current, "priority": priority}
     given |= {"locks": [booking.wanted(lock, units) for lock in locks], "owner": person(), "key": key}
-    run = Run(client, key, list(words), {**given, "reason": (reason or " ".join(words))[:200]})
+    what = reason or os.path.basename(words[0]).encode(errors="replace").decode()[:200]
+    run = Run(client, key, list(words), {**given, "reason": what})
     return guarded(lambda: _told(lambda: run.run(timeout, patience, quiet=quiet)))
 
 
@@ -83,8 +90,12 @@ def _told(work: Callable[[], int]) -> int:
     except CliError as error:
         error.show()
         return error.code
-    except (KeyboardInterrupt, Terminated):
+    except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        text = f"It cannot go on ({type(error).__name__}: {error}). What it had started is ended."
+        CliError(CANNOT_RUN, text).show()
+        return CANNOT_RUN
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

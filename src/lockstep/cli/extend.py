@@ -3,13 +3,13 @@
 import click
 
 from lockstep.cli import booking, show
-from lockstep.cli.booking import Duration
+from lockstep.cli.booking import SHORTEST, Duration
 from lockstep.cli.client import Client, person, server_options
 
 
 @click.command("extend", short_help="Hold a lock for longer.")
 @click.argument("what", metavar="BOOKING|LOCK")
-@click.option("--for", "seconds", type=Duration(), required=True, help="By how much: 1h, 30m, 90 (s).")
+@click.option("--for", "seconds", type=Duration(SHORTEST), required=True, help="By how much: 1h, 30m, 90 (s).")
 @server_options
 def command(client: Client, what: str, seconds: float, as_json: bool) -> int:
     """Let a booking (its number, or the only one of LOCK) end so much later than it would.

@@ -5,14 +5,16 @@ from typing import Any
 import click
 
 from lockstep.cli import booking, show
-from lockstep.cli.booking import Duration
+from lockstep.cli.booking import SHORTEST, Duration
 from lockstep.cli.client import Client, patience_option, person, server_options
 from lockstep.cli.codes import INTERRUPTED, OK
 
 
 @click.command("hold", short_help="Hold a lock yourself.")
 @click.argument("lock")
-@click.option("--for", "seconds", type=Duration(), default=0.0, help="Give it back by itself after 2h, 30m, 90 (s).")
+@click.option(
+    "--for", "seconds", type=Duration(SHORTEST), default=0.0, help="Give it back by itself after 2h, 30m, 90 (s)."
+)
 @click.option("--count", type=click.IntRange(1), help="Take so many units of it. [default: all of it]")
 @click.option("--exclusive", is_flag=True, help="Take all of it, and share it with nobody. This is the default.")
 @click.option("--reason", default="", help="What for: everybody who waits for it sees this.")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from lockstep.cli import booking, show
-from lockstep.cli.booking import Duration
+from lockstep.cli.booking import SHORTEST, Duration
 from lockstep.cli.client import Client, patience_option, person, quoted, server_options
 from lockstep.cli.codes import INTERRUPTED
 
@@ -17,7 +17,7 @@ from lockstep.cli.codes import INTERRUPTED
     "--hold", "hold", type=click.IntRange(1), help="Which hold, if it has several ('lockstep locks LOCK' says)."
 )
 @click.option("--all", "everybody", is_flag=True, help="From all its holders.")
-@click.option("--for", "seconds", type=Duration(), default=0.0, help="Hold it then for 2h, 30m, 90 (s).")
+@click.option("--for", "seconds", type=Duration(SHORTEST), default=0.0, help="Hold it then for 2h, 30m, 90 (s).")
 @click.option("--count", type=click.IntRange(1), help="Take so many units of it. [default: all of it]")
 @click.option("--no-hold", is_flag=True, help="Only take it away; whoever is next gets it.")
 @patience_option
@@ -45,6 +45,13 @@ def command(
       lockstep steal board --reason "the customer is here" --for 1h
       lockstep steal 17 --reason "bob has gone home"
     """
+    if what.isdigit():
+        _refuse("the number of a booking, which is ended", ("--for", seconds), ("--count", count), ("--hold", hold))
+        _refuse("the number of a booking, which is ended", ("--all", everybody))
+    if no_hold:
+        _refuse("--no-hold", ("--for", seconds), ("--count", count))
+    if everybody:
+        _refuse("--all", ("--hold", hold))
     given: dict[str, Any] = {"owner": person(), "reason": reason}
     if what.isdigit():
         client.call(f"bookings/{what}", "steal", **given)
@@ -66,3 +73,10 @@ def command(
     else:
         click.echo(booking.report(mine) if mine else "It is taken away.")
     return 0
+
+
+def _refuse(beside: str, *options: tuple[str, Any]) -> None:
+    """Refuse options that mean nothing."""
+    for name, value in options:
+        if value:
+            raise click.UsageError(f"{name} means nothing with {beside}.")

@@ -4,6 +4,7 @@ How the command's processes are found and killed is the agent's (`worker/trees.p
 `lockstep exec` are in `exec.py`.
 """
 
+import contextlib
 import os
 import secrets
 import select
@@ -20,6 +21,7 @@ from lockstep.cli.client import TIMEOUT, Client
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
 from lockstep.worker import trees
 from lockstep.worker.clock import boottime
+from lockstep.worker.guard import heard
 from lockstep.worker.limits import KILL_PATIENCE, KILL_PAUSE
 
 WAITED: Final = 124
@@ -35,10 +37,8 @@ _LOOK: Final = 0.5
 """Seconds between two looks at the clock: one that runs during suspension wakes nobody."""
 _PAUSE: Final = 1.0
 """Seconds between two tries to renew while no server answers."""
-
-
-class Terminated(Exception):  # noqa: N818 (a wish, as KeyboardInterrupt is)
-    """SIGTERM or SIGHUP, while the locks were waited for."""
+_POLLS: Final = 6
+"""The lease is renewed so often while it lasts: no more than two of these parts are gone when a server goes away."""
 
 
 class Run:
@@ -56,22 +56,20 @@ class Run:
         self._lost = ""
         self._over = threading.Event()
         self._mark = f"{MARKER}={secrets.token_hex(16)}"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._waiting = True
+        self._untaken: list[int] = []
+        """Signals that no command was there to have."""
 
     def run(self, timeout: float | None, patience: float, *, quiet: bool) -> int:
         """Wait, run, release. Returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _terminated)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in heard():
+            signal.signal(number, lambda got, _: self._signalled(got))
         try:
             held = self._acquire(timeout, patience, quiet=quiet)
-        except BaseException:
-            self._release()
-            raise
-        if held is None:
-            self._release()
-            click.echo(f"The lock was not had within {timeout:g} s.", err=True)
-            return WAITED
-        try:
+            if held is None:
+                click.echo(f"The lock was not had within {timeout:g} s.", err=True)
+                return WAITED
             return self._under(held["environment"])
         finally:
             self._release()
@@ -98,18 +96,25 @@ class Run:
         self._sent = boottime()
 
     def _renew(self) -> None:
-        """Renew, in a thread of its own, until the command is over or the locks are lost."""
-        third = min(self._lease / 3, TIMEOUT)
+        """Renew, in a thread of its own, until the command is over or the locks are lost.
+
+        Each question waits a while, to hear at once that the locks must be given back; what it renews counts from when
+        it was sent. So the first one, and the first after a failure, does not wait.
+        """
+        poll = min(self._lease / _POLLS, TIMEOUT)
+        wait = 0.0
         while not self._over.is_set():
             sent = boottime()
             try:
                 path = f"bookings/{self._number}"
-                self._client.call(path, "wait", timeout=third + max(1.0, third), key=self._key, wait=third)
+                self._client.call(path, "wait", timeout=wait + max(1.0, poll), key=self._key, wait=wait)
                 self._until = sent + self._lease
+                wait = poll
             except CliError as exc:
                 if exc.code == REFUSED:
                     self._lost = str(exc)
                     return
+                wait = 0.0
                 self._over.wait(min(_PAUSE, self._lease / 10))
 
     def _release(self) -> None:
@@ -121,7 +126,7 @@ class Run:
             try:
                 self._client.call(f"bookings/{self._number}", "release", timeout=_PAUSE * 5, key=self._key)
             except CliError as exc:
-                if exc.code == UNREACHABLE and boottime() < self._until:
+                if exc.code == UNREACHABLE and boottime() < self._until and not self._untaken:
                     time.sleep(_PAUSE)
                     continue
             return
@@ -129,32 +134,50 @@ class Run:
     # --- the command
 
     def _under(self, fences: dict[str, str]) -> int:
+        """Run the command. Nothing of it is left when this returns or raises."""
+        self._waiting = False
         name, _, value = self._mark.partition("=")
         environment = {**os.environ, **fences, name: value}
         try:
-            child = subprocess.Popen(self._words, env=environment, close_fds=True, start_new_session=not trees.HAS_PROC)
+            self._child = subprocess.Popen(
+                self._words, env=environment, close_fds=True, start_new_session=not trees.HAS_PROC
+            )
+            while self._untaken:
+                _pass_on(self._child, self._untaken.pop(0))
+            threading.Thread(target=self._renew, daemon=True).start()
+            return self._attend(self._child)
         except OSError as exc:
+            if self._child is not None:
+                raise
             click.echo(f"lockstep: cannot run '{self._words[0]}': {exc.strerror}", err=True)
             return MISSING if isinstance(exc, FileNotFoundError) else CANNOT
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda got, _: _pass_on(child, got))
-        threading.Thread(target=self._renew, daemon=True).start()
-        self._attend(child)
-        self._over.set()
-        lost = child.returncode is None
-        self._kill(child)
-        if lost:
-            why = self._lost or f"no server could be reached for the lease of {self._lease:g} s"
-            click.echo(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)
-            return LOST
-        code = child.returncode
-        return SIGNALLED - code if code < 0 else code
+        finally:
+            self._over.set()
+            if self._child is not None:
+                self._kill(self._child)
 
-    def _attend(self, child: "subprocess.Popen[bytes]") -> None:
-        """Wait until the command ends, or the locks may be lost."""
+    def _signalled(self, number: int) -> None:
+        """A signal ends the wait for the locks, once; then it is the command's."""
+        if self._waiting:
+            self._waiting = False
+            raise KeyboardInterrupt
+        if self._child is None or self._child.returncode is not None:
+            self._untaken.append(number)
+        else:
+            _pass_on(self._child, number)
+
+    def _attend(self, child: "subprocess.Popen[bytes]") -> int:
+        """Wait until the command ends, or the locks may be lost. Returns the exit code."""
         with _Ending(child.pid) as ending:
             while child.poll() is None and not self._lost and boottime() < self._until:
                 ending.wait(max(0.0, min(_LOOK, self._until - boottime())))
+        code = child.returncode
+        if code is None:
+            why = self._lost or f"no server could be reached for the lease of {self._lease:g} s"
+            self._kill(child)
+            click.echo(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)
+            return LOST
+        return SIGNALLED - code if code < 0 else code
 
     def _kill(self, child: "subprocess.Popen[bytes]") -> None:
         """End everything that the command has started, itself included."""
@@ -170,10 +193,13 @@ class Run:
 
 
 class _Ending:
-    """Wakes whoever waits for the end of a process."""
+    """Wakes whoever waits for the end of a process, where the system can do that."""
 
     def __init__(self, pid: int) -> None:
-        self._fd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+        self._fd = -1
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self._fd = os.pidfd_open(pid)
 
     def __enter__(self) -> "_Ending":
         return self
@@ -188,10 +214,6 @@ class _Ending:
     def __exit__(self, *_error: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-
-
-def _terminated(_number: int, _frame: object) -> None:
-    raise Terminated
 
 
 def _pass_on(child: "subprocess.Popen[bytes]", number: int) -> None:

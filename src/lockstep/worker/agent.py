@@ -48,6 +48,7 @@ from lockstep.worker.clock import boottime
 from lockstep.worker.commands import run_command
 from lockstep.worker.connection import Connection
 from lockstep.worker.former import bury_former_life
+from lockstep.worker.guard import heard
 from lockstep.worker.limits import (
     CLOSE_PATIENCE,
     FAREWELL,
@@ -198,7 +199,7 @@ class Agent:
         if not self._settings.owns_process:
             return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in heard():
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGCHLD, lambda: trees.reap_orphans(self._watched))
 

@@ -17,6 +17,12 @@ from lockstep.worker.clock import boottime
 from lockstep.worker.limits import KILL_PATIENCE, KILL_PAUSE
 
 
+def heard() -> set[signal.Signals]:
+    """The signals that end this process: not those that whoever started it has it ignore (`nohup`, `&`)."""
+    maybe = {signal.SIGINT, signal.SIGHUP}
+    return {signal.SIGTERM} | {number for number in maybe if signal.getsignal(number) is not signal.SIG_IGN}
+
+
 def guarded(serve: Callable[[], int]) -> int:
     """Run `serve` in a child process, and return its exit code when nothing that it started is left.
 
@@ -24,7 +30,7 @@ def guarded(serve: Callable[[], int]) -> int:
     """
     if not trees.HAS_PROC or not trees.become_subreaper():
         return serve()
-    forwarded = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    forwarded = heard()
     signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
     guardian = os.getpid()
     child = os.fork()
