@@ -44,11 +44,24 @@ f = util.BuildFactory()
             "MasterLock \"a\": whenFull must be 'cancelOldest' or 'cancelNewest', not 'cancelOlder'; did you mean",
         ),
         ("util.MasterLock('a', whenFull='cancelOldest')", 'MasterLock "a": whenFull says nothing without maxWaiting'),
-        ("util.MasterLock('a', rate='6/hour')", '"rate" of MasterLock is not supported yet; leave it out'),
-        ("util.MasterLock('a', order='newest')", "MasterLock \"a\": order='newest' is not there yet: waiters come by"),
+        (
+            "util.MasterLock('a', rate=6)",
+            'MasterLock "a": rate must be a number of starts in a time, not 6; write',
+        ),
+        ("util.MasterLock('a', rate='6')", 'MasterLock "a": rate must be a number of starts in a time, not'),
+        ("util.MasterLock('a', rate='6/fortnight')", "MasterLock \"a\": rate='6/fortnight' names no time; write it as"),
+        ("util.MasterLock('a', rate='6/0s')", "MasterLock \"a\": rate='6/0s' names no time"),
+        (
+            "util.MasterLock('a', rate='0/hour')",
+            'MasterLock "a": rate must allow 1 to 1000 starts, not 0; maxCount=0',
+        ),
+        (
+            "util.WorkerLock('a', rate='5000/day')",
+            'WorkerLock "a": rate must allow 1 to 1000 starts, not 5000; say it',
+        ),
         (
             "util.MasterLock('a', order='fif')",
-            "MasterLock \"a\": order must be 'fifo', not 'fif'; did you mean \"fifo\"?",
+            "MasterLock \"a\": order must be 'newest' or 'fifo' or 'priority', not 'fif'; did you mean \"fifo\"?",
         ),
     ],
 )

@@ -124,3 +124,14 @@ def test_what_remains_of_a_build_is_what_longer_ones_took() -> None:
     assert likely(known, 1, 2.5) == [course(0.5)]
     assert likely(known, 0, 40.0) == [course(4, 1), course(4, 2), course(4, 3)]
     assert likely(known, 7, 40.0) == [course(4)]
+
+
+def test_a_start_rate_is_waited_for() -> None:
+    allocator = Allocator()
+    allocator.set_lock(DB, 1)
+    allocator.set_starts(DB, 1)
+    for ticket in (1, 2, 3):
+        allocator.submit(Claim(ticket, Need((Alternative("", (Access(DB, "exclusive"),)),)), ticket, since=ticket))
+    course = (Phase(5.0),)
+    future = Future((), dict.fromkeys((1, 2, 3), course), {DB: 60.0}, ((20.0, DB),))
+    assert grants_in(allocator.snapshot(), future, 1e6, 1000) == {1: 0.0, 2: 20.0, 3: 60.0}

@@ -59,3 +59,49 @@ def test_who_does_not_want_to_wait_is_skipped_across_a_crash(stage: Stage) -> No
     assert one.summary.startswith("gave up after 3 s (waitTimeout). Waits for lock 'live', held by deploy #1")
     assert two.summary.startswith("not run, because it does not wait (skipIfBusy) for lock 'live', held by deploy #1")
     scene.open("go")
+
+
+def test_no_more_begin_than_the_rate_allows_also_after_a_crash(stage: Stage) -> None:
+    scene = stage(
+        """
+        live = util.MasterLock('live', rate='2/4s')
+        c['workers'] = workers('w1', 'w2')
+        c['collapseRequests'] = False
+        c['builders'] = [build('deploy', sh('go', 'true'), locks=[live.access('exclusive')])]
+        """,
+        "w1",
+        "w2",
+    )
+    brids = [scene.force("deploy")[0] for _ in range(5)]
+    scene.until(lambda: scene.why(brids[2])["kind"] == "rate", "the third to wait for a start")
+    why = scene.why(brids[2])
+    assert "which begins at most 2 times in 4 s; the next may in " in why["sentence"]
+    assert why["can_start"]
+    assert why["locks"][0]["starts_at"]
+    (lock,) = scene.all("locks", "locks")
+    assert (lock["rate"], lock["order"]) == ("2 times in 4 s", "priority")
+    scene.kill()
+    scene.start()
+    assert scene.ended(*brids) == [Result.SUCCESS] * 5
+    times = [one.at for one in scene.facts.numbered("ClaimGranted")]
+    assert all(later - first >= 3.99 for first, later in zip(times, times[2:], strict=False)), times
+
+
+def test_whoever_came_last_goes_first(stage: Stage) -> None:
+    scene = stage(
+        """
+        live = util.MasterLock('live', order='newest')
+        c['workers'] = workers('w1', 'w2')
+        c['collapseRequests'] = False
+        c['builders'] = [build('deploy', gate('go'), locks=[live.access('exclusive')])]
+        """,
+        "w1",
+        "w2",
+    )
+    brids = [scene.force("deploy")[0]]
+    scene.running("deploy-1-go")
+    brids += [scene.force("deploy")[0] for _ in range(3)]
+    scene.open("go")
+    assert scene.ended(*brids) == [Result.SUCCESS] * 4
+    assert [one.brid for one in scene.facts.of("BuildStarted")] == [brids[0], *brids[:0:-1]]
+    check_lock(scene.facts, "live", 1)

@@ -14,6 +14,7 @@ from lockstep.config.errors import Place, mistake, nearest, warning
 from lockstep.config.locked_steps import groups_in
 from lockstep.config.locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses
 from lockstep.config.needs import Needs, unrendered
+from lockstep.config.patience import BY_PRIORITY
 from lockstep.config.properties import has_renderables
 from lockstep.config.workers import Worker
 from lockstep.core.nouns import Access
@@ -135,6 +136,10 @@ def _limits(lock: BaseLock) -> str:
         text += f", maxCountForWorker={lock.maxCountForWorker}"
     if lock.maxWaiting is not None:
         text += f", maxWaiting={lock.maxWaiting}, whenFull={lock.whenFull!r}"
+    if lock.order != BY_PRIORITY:
+        text += f", order={lock.order!r}"
+    if lock.rate is not None:
+        text += f", rate='{lock.rate[0]}/{lock.rate[1]:g}s'"
     return text
 
 

@@ -61,6 +61,8 @@ class Config:
             locks=self.needs.lock_setups(self.builders.values()),
             leases=self.needs.leases(self.builders.values()),
             queues=self.table.queues(),
+            orders=self.table.orders(),
+            rates=self.table.rates(),
             schedulers=tuple(self._scheduler_setup(scheduler) for scheduler in self.schedulers.values()),
             sources=tuple(self.change_sources),
         )

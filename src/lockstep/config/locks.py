@@ -21,14 +21,15 @@ from lockstep.config.errors import (
 )
 from lockstep.config.patience import (
     ACCESS_KEYWORDS,
+    BY_PRIORITY,
     CANCEL_NEWEST,
     CANCEL_OLDEST,
-    FIFO,
-    LATER,
+    ORDERS,
     QUEUE_KEYWORDS,
-    check_order,
     most_waiting,
+    order_of,
     patience,
+    rate_of,
 )
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
 from lockstep.core.durations import HOW, seconds_of
@@ -41,7 +42,7 @@ from lockstep.core.limits import (
     MIN_LEASE,
 )
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Patience
-from lockstep.core.values import FOR_EVER, LockSetup, QueueRule
+from lockstep.core.values import FOR_EVER, LockSetup, QueueOrder, QueueRule, StartRate
 
 _MODES = ("counting", "exclusive")
 AS_ANNOUNCED = "as the worker says"
@@ -77,14 +78,16 @@ class BaseLock:
         lease: Any = AS_ANNOUNCED,
         maxWaiting: int | None = None,
         whenFull: str | None = None,
-        order: str = FIFO,
+        order: str = BY_PRIORITY,
+        rate: str | None = None,
         **unknown: Any,
     ) -> None:
         """Make a lock of that name with `maxCount` units. `maxOvertakes=0` serves in strict order (L42).
 
         `lease`: so many seconds at least a hold of it waits for a worker that is out of reach; None: until that is
         back, or a person says that nothing runs there (L61). At most `maxWaiting` requests wait for it; `whenFull` says
-        who is cancelled then: `cancelOldest` keeps the latest.
+        who is cancelled then: `cancelOldest` keeps the latest. `order`: whoever waits is served by `priority`, then by
+        time; by time alone (`fifo`); or the `newest` first. `rate` ('6/hour'): no more grants than so in any such time.
         """
         self.place = here()
         what = type(self).__name__
@@ -98,8 +101,9 @@ class BaseLock:
         self.lease = patience_of(lease, f'{what} "{self.name}": lease', self.place)
         self.maxWaiting = most_waiting(maxWaiting, whenFull, f'{what} "{self.name}"', self.place)
         self.whenFull = whenFull if self.maxWaiting is not None and whenFull else CANCEL_OLDEST
-        check_order(order, f'{what} "{self.name}"', self.place)
-        check_keywords(what, unknown, self._keywords, LATER, self.place)
+        self.order = order_of(order, f'{what} "{self.name}"', self.place)
+        self.rate = rate_of(rate, f'{what} "{self.name}"', self.place)
+        check_keywords(what, unknown, self._keywords, (), self.place)
         announce(self)
 
     def access(
@@ -172,11 +176,12 @@ class WorkerLock(BaseLock):
         lease: Any = AS_ANNOUNCED,
         maxWaiting: int | None = None,
         whenFull: str | None = None,
-        order: str = FIFO,
+        order: str = BY_PRIORITY,
+        rate: str | None = None,
         **unknown: Any,
     ) -> None:
         """Make a lock of which each worker has one of its own. `maxWaiting` is for all workers together."""
-        super().__init__(name, maxCount, maxOvertakes, lease, maxWaiting, whenFull, order, **unknown)
+        super().__init__(name, maxCount, maxOvertakes, lease, maxWaiting, whenFull, order, rate, **unknown)
         self.maxCountForWorker: dict[str, int] = {}
         if maxCountForWorker is None:
             return
@@ -391,6 +396,24 @@ class LockTable:
             for (kind, name), lock in strictest.items()
         )
 
+    def orders(self) -> tuple[QueueOrder, ...]:
+        """The locks whose waiters come in another order than by priority."""
+        found = {sort: min((lock.order for lock in same), key=ORDERS.index) for sort, same in self._locks.items()}
+        return tuple(
+            QueueOrder(kind, name, order)  # type: ignore[arg-type]
+            for (kind, name), order in found.items()
+            if order != BY_PRIORITY
+        )
+
+    def rates(self) -> tuple[StartRate, ...]:
+        """The locks that may be granted only so often; of two rates the lower one holds."""
+        found = {
+            sort: min(rates, key=lambda rate: (rate[0] / rate[1], rate[0]))
+            for sort, same in self._locks.items()
+            if (rates := [lock.rate for lock in same if lock.rate is not None])
+        }
+        return tuple(StartRate(kind, name, *rate) for (kind, name), rate in found.items())  # type: ignore[arg-type]
+
     def lease(self, key: LockKey) -> float:
         """The longest lease that objects of this lock have, 0 if none has one."""
         found = [one.lease for one in self._locks.get((key.kind, key.name), ())]
@@ -421,4 +444,13 @@ class LockTable:
 def _limits(lock: BaseLock) -> tuple[Any, ...]:
     """All that two objects of one lock may disagree about."""
     per_worker = sorted(lock.maxCountForWorker.items()) if isinstance(lock, WorkerLock) else []
-    return (lock.maxCount, per_worker, lock.maxOvertakes, lock.lease, lock.maxWaiting, lock.whenFull)
+    return (
+        lock.maxCount,
+        per_worker,
+        lock.maxOvertakes,
+        lock.lease,
+        lock.maxWaiting,
+        lock.whenFull,
+        lock.order,
+        lock.rate,
+    )

@@ -1,24 +1,27 @@
 """What a configuration says of waiting for a lock: how many may, for how long, in which order, and whether at all.
 
-Only reading and refusing; what follows from it is decided in `core/decide_waits.py`.
+Only reading and refusing; what follows from it is decided in `core/decide_waits.py` and by the allocator.
 """
 
+import re
 from typing import Any, Final
 
 from lockstep.config.errors import Place, mistake, nearest
 from lockstep.core.durations import HOW, seconds_of
-from lockstep.core.limits import MAX_WAIT_SECONDS, MAX_WAITING
+from lockstep.core.limits import MAX_STARTS, MAX_WAIT_SECONDS, MAX_WAITING
 from lockstep.core.nouns import Patience, Result
 
 CANCEL_OLDEST: Final = "cancelOldest"
 CANCEL_NEWEST: Final = "cancelNewest"
-FIFO: Final = "fifo"
-QUEUE_KEYWORDS: Final = ("maxOvertakes", "lease", "maxWaiting", "whenFull", "order")
+BY_PRIORITY: Final = "priority"
+QUEUE_KEYWORDS: Final = ("maxOvertakes", "lease", "maxWaiting", "whenFull", "order", "rate")
 """What all locks take, beside name and limits."""
-LATER: Final = ("rate",)
-"""What a lock will take, and is refused by its name until then."""
 ACCESS_KEYWORDS: Final = ("mode", "count", "keepAfterFailure", "waitTimeout", "onTimeout", "skipIfBusy")
-_ORDERS: Final = (FIFO, "newest", "priority")
+ORDERS: Final = ("newest", "fifo", BY_PRIORITY)
+"""In which order those who wait for a lock are served. Where two are said of one lock, the first of these holds."""
+_RATE: Final = re.compile(r"\s*(\d{1,6})\s*/\s*(.+)")
+_PERIODS: Final = {"second": "1s", "sec": "1s", "minute": "1m", "hour": "1h", "day": "1d", "week": "7d"}
+_HOW_RATE: Final = "write it as '6/hour', '10/minute' or '1/30m'"
 _RESULTS: Final = {"failure": Result.FAILURE, "warnings": Result.WARNINGS, "skipped": Result.SKIPPED}
 
 
@@ -38,16 +41,34 @@ def most_waiting(value: Any, when_full: Any, what: str, place: Place) -> int | N
     return value
 
 
-def check_order(value: Any, what: str, place: Place) -> None:
-    """Refuse all but the order that there is."""
-    if value == FIFO:
-        return
-    if value in _ORDERS:
-        text = f"{what}: order={value!r} is not there yet: waiters come by priority, then in the order of their coming"
-        mistake(text, "leave it out; a request's priority is its scheduler's", place)
-    else:
-        hint = nearest(value, _ORDERS) if isinstance(value, str) else ""
-        mistake(f"{what}: order must be {FIFO!r}, not {value!r}", hint, place)
+def order_of(value: Any, what: str, place: Place) -> str:
+    """The order; by priority, after reporting a wrong value."""
+    if isinstance(value, str) and value in ORDERS:
+        return value
+    hint = nearest(value, ORDERS) if isinstance(value, str) else ""
+    mistake(f"{what}: order must be {' or '.join(map(repr, ORDERS))}, not {value!r}", hint, place)
+    return BY_PRIORITY
+
+
+def rate_of(value: Any, what: str, place: Place) -> tuple[int, float] | None:
+    """So many starts in so many seconds; None if there is no such limit, or after reporting a wrong value."""
+    if value is None:
+        return None
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        mistake(f"{what}: rate must be a number of starts in a time, not {value!r}", _HOW_RATE, place)
+        return None
+    starts, period = int(found[1]), found[2].strip().lower()
+    period = _PERIODS.get(period.removesuffix("s") if len(period) > 2 else period, period)
+    seconds = seconds_of(period) if period[:1].isdigit() else seconds_of("1" + period)
+    if not seconds or seconds > MAX_WAIT_SECONDS:
+        mistake(f"{what}: rate={value!r} names no time", _HOW_RATE, place)
+        return None
+    if not 1 <= starts <= MAX_STARTS:
+        text = f"{what}: rate must allow 1 to {MAX_STARTS} starts, not {starts}"
+        mistake(text, "maxCount=0 admits nobody" if not starts else "say it of a shorter time", place)
+        return None
+    return starts, seconds
 
 
 def patience(timeout: Any, result: Any, skip: Any, what: str, place: Place) -> Patience | None:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import Hold, Impossible, Memory, Obstacle, Reservation
+from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, Reservation
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 
@@ -33,6 +33,11 @@ class Reasons:
         """How often a claim may be overtaken at the lock: its K (L42)."""
         lock = self.board.locks.get(key)
         return lock.k if lock else DEFAULT_MAX_OVERTAKES
+
+    def starts_left(self, key: LockKey) -> int:
+        """How many more grants the lock's start rate allows now; `UNRATED` if it has none."""
+        lock = self.board.locks.get(key)
+        return lock.left if lock else UNRATED
 
     def fence(self, key: LockKey) -> int:
         """The last fence that was given for this lock (L62)."""
@@ -125,7 +130,7 @@ class Reasons:
     def servable(self, ticket: int) -> bool:
         """Whether some alternative of this waiting claim could be served as the limits are (L5)."""
         c = self.board.class_of.get(ticket)
-        return c is not None and any(c.servable(index) for index in range(len(c.alts)))
+        return c is not None and any(c.servable_in_time(index) for index in range(len(c.alts)))
 
     def withheld_for(self, ticket: int) -> tuple[int, ...]:
         """If a claim fits and is withheld (L51): the builds that it could block, and that could block it, for ever."""

@@ -13,6 +13,7 @@ SHOWN: Final = 3
 
 WhyKind = Literal[
     "lock",
+    "rate",
     "reserved",
     "withheld",
     "worker",
@@ -74,9 +75,10 @@ class Kept(Struct, kw_only=True, frozen=True):
 class Shortage(Struct, kw_only=True, frozen=True):
     """One lock that a claim lacks: what it wants of it, who has it, who is ahead, and how often it was passed.
 
-    `why` is the allocator's kind of obstacle: `held` by `holders`, `reserved` for `reserved_for`, or `limit`: it could
-    never be served (L5). Of at most `max_overtakes` times (K) it was passed `passed` times, and may be `may_pass` times
-    more by those who are `behind` it; then it is next (L42). Whom it waits for itself may pass it at any time (L46).
+    `why` is the allocator's kind of obstacle: `held` by `holders`, `reserved` for `reserved_for`, `limit`: it could
+    never be served (L5), or `rate`: its start rate is used up until `starts_at`, Unix time. Of at most `max_overtakes`
+    times (K) it was passed `passed` times, and may be `may_pass` times more by those who are `behind` it; then it is
+    next (L42). Whom it waits for itself may pass it at any time (L46).
     """
 
     lock: str
@@ -95,6 +97,7 @@ class Shortage(Struct, kw_only=True, frozen=True):
     max_overtakes: int
     holders: tuple[Holder, ...] = ()
     reserved_for: tuple[Party, ...] = ()
+    starts_at: float | None = None
 
 
 class WorkerReason(Struct, kw_only=True, frozen=True):
@@ -152,7 +155,8 @@ class Waiter(Struct, kw_only=True, frozen=True):
 class LockView(Struct, kw_only=True, frozen=True):
     """A lock as it is now: who holds it, and who waits for it in the order of L40. `limit` None: there is none.
 
-    At most `max_waiting` requests may wait for it (None: any number); `when_full` says who is cancelled then.
+    At most `max_waiting` requests may wait for it (None: any number); `when_full` says who is cancelled then. `order`
+    is that of its waiters, `rate` how often it may be granted, as text; empty: as often as there is room.
     """
 
     lock: str
@@ -168,6 +172,8 @@ class LockView(Struct, kw_only=True, frozen=True):
     waiters: tuple[Waiter, ...]
     max_waiting: int | None = None
     when_full: Literal["cancelOldest", "cancelNewest"] | None = None
+    order: str = "priority"
+    rate: str = ""
 
 
 def span(seconds: float) -> str:
@@ -187,3 +193,11 @@ def listed(names: Sequence[str], more: str = "more") -> str:
     if len(names) > SHOWN:
         return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN} {more}"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def all_reasons(reasons: Sequence[WorkerReason]) -> str:
+    """Why a build cannot start on its workers; for at most `SHOWN` of them."""
+    told = [f"{each.worker} {each.reason}" for each in reasons]
+    if len(told) > SHOWN:
+        return f"{'; '.join(told[:SHOWN])}; and {len(told) - SHOWN} more are not free either"
+    return "; ".join(told)

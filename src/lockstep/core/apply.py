@@ -20,7 +20,9 @@ from lockstep.core.values import LockSetup
 def setup_changed(state: State, fact: f.SetupChanged, _at: float) -> None:
     """Take the new builders and workers; waiting claims of builders take their new alternatives (L24)."""
     before = {name: builder.need for name, builder in state.builders.items()}
+    reordered = state.setup.orders != fact.setup.orders
     state.setup = fact.setup
+    state.rule_locks()
     state.builders = {builder.name: builder for builder in fact.setup.builders}
     state.builder_ids = dict(fact.builder_ids)
     state.worker_ids = dict(fact.worker_ids)
@@ -30,8 +32,9 @@ def setup_changed(state: State, fact: f.SetupChanged, _at: float) -> None:
     for request in state.requests.values():
         builder = state.builders.get(request.builder)
         after = builder.need if builder else None
-        if request.state == "waiting" and request.need is None and before.get(request.builder) != after:
-            state.claim_other(request.ticket, state.request_claim(request).need)
+        other = request.need is None and before.get(request.builder) != after
+        if request.state == "waiting" and (other or reordered):
+            state.claim_other(request)
     state.rule_anew()
     state.plan()
 
@@ -73,6 +76,7 @@ def limit_changed(state: State, fact: f.LimitChanged, _at: float) -> None:
         state.removed_locks.pop(fact.key, None)
         state.locks[fact.key] = LockSetup(fact.key, fact.limit, fact.max_overtakes)
         state.allocator.set_lock(fact.key, fact.limit, fact.max_overtakes)
+        state.allow_starts(fact.key)
 
 
 def memory_kept(state: State, fact: f.MemoryKept, _at: float) -> None:
@@ -153,7 +157,7 @@ def need_set(state: State, fact: f.NeedSet, _at: float) -> None:
     if first:
         state.claim(state.request_claim(request))
     else:
-        state.claim_other(request.ticket, state.request_claim(request).need)
+        state.claim_other(request)
 
 
 def priority_set(state: State, fact: f.PrioritySet, _at: float) -> None:
@@ -178,7 +182,7 @@ def builder_ranked(state: State, fact: f.BuilderRanked, _at: float) -> None:
         if request.builder == fact.builder and request.state == "waiting":
             state.allocator.set_level(request.ticket, state.level(request))
             if fact.rank.held != held:
-                state.claim_other(request.ticket, state.request_claim(request).need)
+                state.claim_other(request)
 
 
 def request_put_back(state: State, fact: f.RequestPutBack, at: float) -> None:
@@ -229,6 +233,7 @@ def buildset_ended(state: State, fact: f.BuildsetEnded, _at: float) -> None:
 
 
 def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
+    state.lock_rules.recent.update(fact.starts)
     if state.ruled.used:
         state.ruled.leaves(fact.ticket)
     kind, subject, number, call = state.claims[fact.ticket]
@@ -248,6 +253,14 @@ def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
     step.hold = fact.hold
     step.fences = fences_of(fact)
     builds.locks_acquired(state, step, at)
+
+
+def starts_returned(state: State, fact: f.StartsReturned, _at: float) -> None:
+    if fact.starts:
+        state.lock_rules.recent[fact.key] = fact.starts
+    else:
+        state.lock_rules.recent.pop(fact.key, None)
+    state.allow_starts(fact.key)
 
 
 def fences_of(fact: f.ClaimGranted) -> dict[str, int]:
@@ -322,6 +335,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.RequestEnded: request_ended,
     f.BuildsetEnded: buildset_ended,
     f.ClaimGranted: claim_granted,
+    f.StartsReturned: starts_returned,
     f.ClaimPinned: nothing,
     f.BarrierRaised: nothing,
     f.ClaimDropped: claim_dropped,

@@ -1,7 +1,8 @@
 """Decisions that end a wait without a grant: too many wait for a lock, too long, or who waits does not want to (L33).
 
 They are taken when the allocator has granted all that it can, so nobody is ended who could have been served. See
-`decide.py`; of which claims the rules speak is known in `waiting.py`.
+`decide.py`; of which claims the rules speak is known in `waiting.py`. When starts come back to a lock is in
+`decide_rates.py`.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 See `decide.py`. Timers of sleeping steps end here too, since all timers come in as one event.
 """
 
-from lockstep.core import decide_bookings, decide_builds, decide_calls, decide_waits
+from lockstep.core import decide_bookings, decide_builds, decide_calls, decide_rates, decide_waits
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -101,7 +101,7 @@ def declared_dead(draft: Draft, event: e.WorkerDeclaredDead) -> None:
 
 
 def timer_fired(draft: Draft, event: e.TimerFired) -> None:
-    """A lease is over, a step has slept long enough, a booking's time has come, or a claim has waited too long."""
+    """A lease is over, a sleep, a booking's time, a claim's patience, or the time for which a lock's grant counts."""
     kind, _, rest = event.timer.partition(":")
     if kind == "lease":
         session, _, name = rest.partition(":")
@@ -118,6 +118,8 @@ def timer_fired(draft: Draft, event: e.TimerFired) -> None:
         decide_bookings.time_is_up(draft, rest)
     elif kind == "wait":
         decide_waits.time_is_up(draft, int(rest))
+    elif kind == "rate":
+        decide_rates.time_is_up(draft, event.timer)
 
 
 def _give_up(draft: Draft, worker: Worker, reason: str) -> None:

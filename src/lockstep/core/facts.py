@@ -166,7 +166,8 @@ class ClaimGranted(Fact, frozen=True):
     """A claim got one of its alternatives. `fences` follow the order of its accesses (L62).
 
     Of `lent` locks it took nothing anew: their fences are those of the builds that wait for it (L53). `memories` (same
-    order) are what the allocator keeps of each lock's grants, to be stored with the lock's row.
+    order) are what the allocator keeps of each lock's grants, to be stored with the lock's row; so are the `starts` of
+    each lock with a start rate: when it was granted of late, this time included.
     """
 
     ticket: int
@@ -176,6 +177,14 @@ class ClaimGranted(Fact, frozen=True):
     fences: tuple[int, ...]
     lent: tuple[LockKey, ...] = ()
     memories: tuple[Any, ...] = ()
+    starts: tuple[tuple[LockKey, tuple[float, ...]], ...] = ()
+
+
+class StartsReturned(Fact, frozen=True):
+    """Some of a lock's grants are so long ago that its start rate counts only these."""
+
+    key: LockKey
+    starts: tuple[float, ...]
 
 
 class ClaimPinned(Fact, frozen=True):
@@ -451,6 +460,7 @@ AnyFact = (
     | RequestEnded
     | BuildsetEnded
     | ClaimGranted
+    | StartsReturned
     | ClaimPinned
     | BarrierRaised
     | ClaimDropped

@@ -12,7 +12,7 @@ from itertools import count
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from lockstep.core.alloc_facts import AllocatorSnapshot, Granted, Sentenced, normalize
+from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Granted, Sentenced, normalize
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
@@ -47,10 +47,16 @@ class Going(Struct, frozen=True):
 
 
 class Future(Struct, frozen=True):
-    """What is supposed: how builds go on, and how those that wait will go (None, or not named: nobody knows)."""
+    """What is supposed: how builds go on, and how those that wait will go (None, or not named: nobody knows).
+
+    A grant of a lock with a start rate counts for the seconds in `rates`; those of before stop counting in `returns`,
+    seconds from now.
+    """
 
     going: tuple[Going, ...]
     waiting: Mapping[int, Course | None]
+    rates: Mapping[LockKey, float] = {}
+    returns: tuple[tuple[float, LockKey], ...] = ()
 
 
 class _Build(Struct):
@@ -94,13 +100,16 @@ class _Run:
     def __init__(self, snapshot: AllocatorSnapshot, future: Future) -> None:
         self._allocator = Allocator.restore(snapshot)
         self._waiting = future.waiting
+        self._rates = future.rates
         self._clock = self._asked = snapshot.clock
         self._order = count()
-        self._agenda: list[tuple[float, int, _Build]] = []
+        self._agenda: list[tuple[float, int, _Build | LockKey]] = []
         self._builds: dict[int, _Build] = {}
         self._claims: dict[int, _Build] = {}
         self._now = 0.0
         self.granted: dict[int, float] = {}
+        for seconds, key in future.returns:
+            heappush(self._agenda, (seconds, next(self._order), key))
         for going in future.going:
             build = _Build(going.owner, going.hold, going.worker, going.course, holds=list(going.phase_holds))
             self._builds[going.owner] = build
@@ -117,7 +126,12 @@ class _Run:
             if self._now > horizon:
                 break
             while self._agenda and self._agenda[0][0] <= self._now:
-                self._next_phase(heappop(self._agenda)[2])
+                what = heappop(self._agenda)[2]
+                if isinstance(what, LockKey):
+                    left = self._allocator.reasons.starts_left(what)
+                    self._allocator.set_starts(what, min(UNRATED, left + 1))
+                else:
+                    self._next_phase(what)
             self._decide(missing)
             most -= 1
         return self.granted
@@ -129,9 +143,16 @@ class _Run:
                     if decision.ticket <= self._asked:
                         self.granted[decision.ticket] = self._now
                     missing.discard(decision.ticket)
+                    self._count(decision)
                     self._has(decision)
                 elif isinstance(decision, Sentenced):
                     self._give_up(decision.ticket)
+
+    def _count(self, grant: Granted) -> None:
+        """Of a lock with a start rate: a start that comes back after its time."""
+        for access in grant.alternative.accesses if self._rates else ():
+            if access.lock in self._rates and access.lock not in grant.lent:
+                heappush(self._agenda, (self._now + self._rates[access.lock], next(self._order), access.lock))
 
     def _has(self, grant: Granted) -> None:
         build = self._claims.pop(grant.ticket, None)

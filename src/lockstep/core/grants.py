@@ -5,7 +5,7 @@ The allocator decides about locks; here its grants become builds, running steps 
 
 from collections.abc import Sequence
 
-from lockstep.core import decide_bookings, decide_builds, decide_waits
+from lockstep.core import decide_bookings, decide_builds, decide_rates, decide_waits
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
@@ -74,8 +74,11 @@ def _granted(draft: Draft, grant: Granted) -> None:
         fences=grant.fences,
         lent=grant.lent,
         memories=tuple(draft.state.allocator.reasons.memory(access.lock) for access in grant.alternative.accesses),
+        starts=decide_rates.starts_with(draft, grant),
     )
     draft.emit(fact)
+    for key, _ in fact.starts:
+        decide_rates.watch(draft, key)
     if kind == "request":
         _start_build(draft, subject, fact)
     elif kind == "step":

@@ -35,6 +35,9 @@ MAX_WAIT_SECONDS: Final = 366 * 86400.0
 MAX_WAITING: Final = 1_000_000
 """The greatest `maxWaiting` of a lock."""
 
+MAX_STARTS: Final = 1_000
+"""Starts that a lock's `rate` may allow in its time: so many times are kept, and stored with every grant."""
+
 MAX_LOCK_NAME: Final = 200
 """Characters of a lock's name."""
 

@@ -10,7 +10,6 @@ import msgspec
 
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import (
-    SHOWN,
     Holder,
     Kept,
     LockView,
@@ -19,6 +18,7 @@ from lockstep.core.answers import (
     Waiter,
     Why,
     WorkerReason,
+    all_reasons,
     booking_party,
     listed,
     span,
@@ -163,6 +163,8 @@ class Reasons:
             used=self.answers.used(key),
             max_overtakes=self.answers.max_overtakes(key),
             max_waiting=rule.most if rule is not None else None,
+            order=self.state.lock_rules.order_of(key),
+            rate=self.state.lock_rules.rate_of((key.kind, key.name)),
             when_full=("cancelNewest" if rule.newest else "cancelOldest") if rule is not None else None,
             removed=setup is None and (worker is None or not worker.configured),
             holders=self.holders(key),
@@ -229,7 +231,7 @@ class Reasons:
         reasons = self._workers(claim, by_index)
         if not reasons:
             return Why(kind="turn", sentence="It is next.", since=since, ticket=ticket)
-        sentence = f"Waits for a worker: {_all_reasons(reasons)}."
+        sentence = f"Waits for a worker: {all_reasons(reasons)}."
         sentence += self._standing(claim, [o for found in usable.values() for o in found])
         return Why(
             kind="worker",
@@ -277,7 +279,7 @@ class Reasons:
         told = self.lacking(claim, obstacles)
         held = any(each.why == "held" for each in shortages)
         return Why(
-            kind="lock" if held else "reserved",
+            kind="lock" if held else "rate" if any(each.why == "rate" for each in shortages) else "reserved",
             sentence=f"Waits for {told}.{self._standing(claim, obstacles)}",
             since=self.since(claim.ticket),
             ticket=claim.ticket,
@@ -298,6 +300,9 @@ class Reasons:
         if short.why == "reserved":
             names = [party.text for party in short.reserved_for]
             return f"{what}, which is kept free for {listed(names)}" if names else what
+        if short.why == "rate":
+            rate = self.state.lock_rules.rate_of((short.kind, short.name))
+            return f"{what}, which begins at most {rate}; the next may in {span((short.starts_at or 0.0) - self.now)}"
         names = [self._holding(holder, short.limit) for holder in short.holders]
         return f"{what}, held by {listed(names)}" if names else what
 
@@ -365,6 +370,7 @@ class Reasons:
             max_overtakes=most,
             holders=self.holders(key) if obstacle.kind == "held" else (),
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
+            starts_at=self.state.lock_rules.next_at(key) if obstacle.kind == "rate" else None,
         )
 
     # --- workers
@@ -384,7 +390,7 @@ class Reasons:
             sentence = f"Cannot start as the limits are: it needs {listed(told, 'more')}."
             return Why(kind="never", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         reasons = self._workers(claim, by_index)
-        sentence = f"No worker: {_all_reasons(reasons)}."
+        sentence = f"No worker: {all_reasons(reasons)}."
         return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, workers=reasons)
 
     def _workers(self, claim: Claim, by_index: dict[int, list[Obstacle]]) -> tuple[WorkerReason, ...]:
@@ -398,7 +404,7 @@ class Reasons:
         away = self._away(alternative.worker)
         if away:
             return away
-        obstacle = min(found, key=lambda o: ("limit", "held", "reserved").index(o.kind))
+        obstacle = min(found, key=lambda o: ("limit", "rate", "held", "reserved").index(o.kind))
         if _is_lock(obstacle.lock):
             short = self._shortage(claim, obstacle)
             if obstacle.kind == "limit":
@@ -487,10 +493,3 @@ def _access(claim: Claim, key: LockKey) -> Access:
             if access.lock == key:
                 return access
     return Access(key, "counting", 0)
-
-
-def _all_reasons(reasons: Sequence[WorkerReason]) -> str:
-    told = [f"{each.worker} {each.reason}" for each in reasons]
-    if len(told) > SHOWN:
-        return f"{'; '.join(told[:SHOWN])}; and {len(told) - SHOWN} more are not free either"
-    return "; ".join(told)

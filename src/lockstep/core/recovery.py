@@ -5,7 +5,7 @@ Pure, so that the simulation proves the code that serves. Recovery is finished b
 
 from collections.abc import Iterator
 
-from lockstep.core import decide_bookings, decide_waits, grants
+from lockstep.core import decide_bookings, decide_rates, decide_waits, grants
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState
@@ -54,6 +54,8 @@ def state_of(saved: Saved) -> State:
         for lock in saved.locks
         if lock.removed and lock.key.kind != "slot"
     }
+    state.lock_rules.recent = {lock.key: lock.starts for lock in saved.locks if lock.starts}
+    state.rule_locks()
     _index(state, {claim.ticket for claim in saved.claims if claim.hold})
     state.allocator = Allocator.restore(_snapshot(state, saved))
     state.plan()
@@ -142,7 +144,8 @@ def _lock_state(state: State, lock: SavedLock) -> LockState:
         worker = state.workers.get(lock.key.worker)
         limit = state.slot_limit(worker) if worker is not None else 0
         k, removed = DEFAULT_MAX_OVERTAKES, worker is None
-    return LockState(lock.key, limit, k, removed, lock.fence, lock.memory or ())
+    left = state.lock_rules.left(lock.key)
+    return LockState(lock.key, limit, k, removed, lock.fence, lock.memory or (), left)
 
 
 def _parents(state: State) -> Iterator[tuple[int, int]]:
@@ -190,6 +193,7 @@ def resume(state: State, at: float) -> Outcome:
             draft.effect(x.RenderNeed(request.brid))
     for booking in state.bookings.values():
         decide_bookings.resume(draft, booking)
+    decide_rates.configured(draft)
     for ticket in sorted(state.allocator.waiting):
         decide_waits.watch(draft, ticket)
     for build in list(state.builds.values()):

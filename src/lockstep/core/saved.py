@@ -13,7 +13,7 @@ from lockstep.core.values import Rank, Setup
 
 
 class SavedLock(Struct, kw_only=True):
-    """A lock's row. `fence` is the last number given, `memory` what the last `ClaimGranted` fact said of it."""
+    """A lock's row. `fence` is the last number given, `memory` and `starts` what the last fact said of its grants."""
 
     key: LockKey
     limit: int
@@ -21,6 +21,7 @@ class SavedLock(Struct, kw_only=True):
     removed: bool = False
     fence: int = 0
     memory: Any = None
+    starts: tuple[float, ...] = ()
 
 
 class SavedClaim(Struct, kw_only=True):

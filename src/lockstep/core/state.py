@@ -8,6 +8,7 @@ from typing import Any
 
 from lockstep.core.allocation import Allocator
 from lockstep.core.deadlock import plans_of
+from lockstep.core.lock_rules import LockRules
 from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
 from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
 from lockstep.core.values import BuilderSetup, LockSetup, Rank, Setup, SourceStamp
@@ -73,6 +74,7 @@ class State:
         self.commands_of: dict[int, set[str]] = {}
         self.allocator = Allocator()
         self.ruled = Ruled()
+        self.lock_rules = LockRules()
 
     # --- questions
 
@@ -105,19 +107,19 @@ class State:
         return self.ranks.get(builder, PLAIN)
 
     def level(self, request: Request) -> int:
-        """A request's level for L40: the order of its builder, whether it is the chosen one, its priority."""
+        """A request's level for L40: the order of its builder, whether it is the chosen one, its priority.
+
+        Where a lock serves by time alone, nothing of this counts.
+        """
+        if self.lock_rules.order(self.need_of(request)) == "fifo":
+            return 0
         rank = self.rank(request.builder)
         place = 2 * rank.order + (rank.chosen == request.brid)
         return place * PRIORITIES + _level(request.priority)
 
     def request_claim(self, request: Request) -> Claim:
         """The claim that a waiting request stands for."""
-        need = request.need
-        if need is None:
-            builder = self.builders.get(request.builder)
-            need = (builder.need if builder else None) or NO_NEED
-        if self.rank(request.builder).held:
-            need = NO_NEED
+        need = self.need_of(request)
         call = self.buildsets[request.bsid].parent_call
         return Claim(
             ticket=request.ticket,
@@ -127,7 +129,15 @@ class State:
             since=request.since,
             parent=request.parent if call is not None and self.call_waits(call) else 0,
             put_back=request.put_back,
+            newest=self.lock_rules.order(need) == "newest",
         )
+
+    def need_of(self, request: Request) -> Need:
+        """What a request needs now."""
+        if self.rank(request.builder).held:
+            return NO_NEED
+        builder = self.builders.get(request.builder)
+        return request.need or (builder.need if builder else None) or NO_NEED
 
     def booking_claim(self, booking: Booking) -> Claim:
         """The claim that a waiting booking stands for: it is its own owner, and no ring puts it back."""
@@ -183,16 +193,24 @@ class State:
         if build.builder in self.allocator.safety.plans:
             self.allocator.set_course(build.ticket, build.builder, build.current)
 
-    def claim_other(self, ticket: int, need: Need) -> None:
-        """A waiting claim has other alternatives."""
-        back = self._bring_back(need) if self.removed_locks else ()
-        self.allocator.replace(ticket, need)
-        self._rule(ticket, need)
+    def claim_other(self, request: Request) -> None:
+        """A waiting request has other alternatives."""
+        claim = self.request_claim(request)
+        back = self._bring_back(claim.need) if self.removed_locks else ()
+        self.allocator.replace(claim.ticket, claim.need, claim.newest)
+        self.allocator.set_level(claim.ticket, claim.level)
+        self._rule(claim.ticket, claim.need)
         for key in back:
             self.allocator.forget_lock(key)
 
     def _rule(self, ticket: int, need: Need) -> None:
         self.ruled.waits(ticket, need, counted=self.claims[ticket][0] == "request")
+
+    def rule_locks(self) -> None:
+        """The orders and start rates of locks are others."""
+        self.lock_rules.configure(self.setup)
+        for key in self.locks:
+            self.allow_starts(key)
 
     def rule_anew(self) -> None:
         """The rules of locks' queues are others, or all of the state is new: find out whom they speak of."""
@@ -217,7 +235,12 @@ class State:
         for key in back:
             lock = self.removed_locks[key]
             self.allocator.set_lock(key, lock.limit, lock.max_overtakes)
+            self.allow_starts(key)
         return back
+
+    def allow_starts(self, key: LockKey) -> None:
+        """Tell the allocator how many more grants a lock's start rate allows."""
+        self.allocator.set_starts(key, self.lock_rules.left(key))
 
     def waited_buildsets(self, call: tuple[int, int, int]) -> list[Buildset]:
         """The build sets that a call of a running step waits for."""

@@ -158,6 +158,26 @@ class QueueRule(Struct, frozen=True):
     newest: bool = False
 
 
+class QueueOrder(Struct, frozen=True):
+    """Who waits for the locks of this kind and name is served in another order than by priority (L40).
+
+    `fifo`: by time alone. `newest`: whoever came last first, and nobody is due for having been passed.
+    """
+
+    kind: LockKind
+    name: str
+    order: Literal["fifo", "newest"]
+
+
+class StartRate(Struct, frozen=True):
+    """At most so many `starts` (grants) of a lock of this kind and name in any `seconds`."""
+
+    kind: LockKind
+    name: str
+    starts: int
+    seconds: float
+
+
 FOR_EVER: Final = -1.0
 """A lease that ends when the worker is back, or when a person says that nothing runs there."""
 
@@ -273,6 +293,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     locks: tuple[LockSetup, ...] = ()
     leases: tuple[LockLease, ...] = ()
     queues: tuple[QueueRule, ...] = ()
+    orders: tuple[QueueOrder, ...] = ()
+    rates: tuple[StartRate, ...] = ()
     schedulers: tuple[SchedulerSetup, ...] = ()
     sources: tuple[str, ...] = ()
     master_name: str = "lockstep"

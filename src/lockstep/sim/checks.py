@@ -60,8 +60,11 @@ def allocated(state: State) -> dict[str, Any]:
     locks = {}
     for lock in snapshot.locks:
         memory = {level: sorted(tickets) for level, tickets in lock.memory if tickets}
-        locks[lock.key] = (lock.limit, lock.max_overtakes, lock.removed, lock.fence, memory)
-    claims = {c.ticket: (c.need, c.owner, c.level, c.since or c.ticket, c.parent, c.put_back) for c in snapshot.waiting}
+        locks[lock.key] = (lock.limit, lock.max_overtakes, lock.removed, lock.fence, lock.left, memory)
+    claims = {
+        c.ticket: (c.need, c.owner, c.level, c.since or c.ticket, c.parent, c.put_back, c.newest)
+        for c in snapshot.waiting
+    }
     return {
         "locks": locks,
         "holds": {h.id: (h.ticket, h.owner, h.alternative, h.fences) for h in snapshot.holds},
@@ -70,6 +73,7 @@ def allocated(state: State) -> dict[str, Any]:
         "parents": dict(snapshot.parents),
         "next hold": snapshot.next_hold,
         "clock": snapshot.clock,
+        "starts": state.lock_rules.recent,
     }
 
 

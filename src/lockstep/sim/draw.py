@@ -14,6 +14,7 @@ from lockstep.core.state import slot_key
 from lockstep.core.values import BuilderSetup, LockSetup, Stage, StepPlan, WorkerSetup
 from lockstep.sim.groups import with_groups
 from lockstep.sim.impatience import with_impatience
+from lockstep.sim.ordering import with_ordering
 from lockstep.sim.people import with_keeping, with_people
 from lockstep.sim.scenario import (
     Act,
@@ -304,4 +305,6 @@ def draw(seed: int) -> Scenario:
         scenario = with_keeping(scenario)
     if seed % 7 == 3:
         scenario = with_impatience(scenario)
+    if seed % 8 == 5:
+        scenario = with_ordering(scenario)
     return with_people(scenario, HEAL) if seed % 5 == 1 else scenario

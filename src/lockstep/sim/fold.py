@@ -95,6 +95,9 @@ class Fold(BuildFold, BookingFold):
         row = self._lock(fact.key)
         row.limit, row.max_overtakes, row.removed = fact.limit, fact.max_overtakes, fact.removed
 
+    def on_starts_returned(self, fact: f.StartsReturned, _at: float) -> None:
+        self._lock(fact.key).starts = fact.starts
+
     def _lock(self, key: LockKey) -> SavedLock:
         fresh = SavedLock(key=key, limit=-1, max_overtakes=DEFAULT_MAX_OVERTAKES)
         return self.locks.setdefault(key, fresh)
@@ -194,6 +197,8 @@ class Fold(BuildFold, BookingFold):
         for position, access in enumerate(fact.alternative.accesses):
             row = self._lock(access.lock)
             row.fence, row.memory = max(row.fence, fact.fences[position]), fact.memories[position]
+        for key, starts in fact.starts:
+            self._lock(key).starts = starts
         self.step_granted(fact, at)
         self.booking_granted(fact.ticket, fact.hold, at)
 

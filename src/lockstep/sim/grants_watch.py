@@ -6,9 +6,10 @@ A model with plain dictionaries; everything is counted anew each time. See `watc
 from msgspec import Struct
 
 from lockstep.core import facts as f
-from lockstep.core.nouns import STEP_LEVEL, Access, LockKey, Need
+from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need
 from lockstep.core.state import State
 from lockstep.sim.faults import demand
+from lockstep.sim.ordering import OrderingWatch
 
 
 class Held(Struct, frozen=True):
@@ -47,6 +48,8 @@ class GrantsWatch:
         self.later: dict[LockKey, list[tuple[int, int]]] = {}
         self.last_hold = 0
         self.clock = 0
+        self.now = 0.0
+        self.ordering = OrderingWatch()
 
     def see_number(self, number: int) -> None:
         """A ticket, or the beginning of a new wait."""
@@ -154,11 +157,18 @@ class GrantsWatch:
         for wait in self.waiting.values():
             for each in wait.need.alternatives:
                 fits = all(self.has_room(wait.owner, access, {}) for access in each.accesses)
-                if reasons.withheld_for(wait.ticket):
+                shut = [access.lock for access in each.accesses if reasons.starts_left(access.lock) <= 0]
+                for lock in shut:
+                    demand(self.ordering.used_up(lock, self.now), f"{lock} is granted to nobody, and has starts left")
+                if shut or reasons.withheld_for(wait.ticket):
                     continue
                 if fits and not any(access.lock in self.removed for access in each.accesses):
                     barred = any(reasons.reservations(access.lock) for access in each.accesses)
                     demand(barred, f"claim {wait.ticket} waits, and {each} is free")
+
+    def _waits_for_time(self, alternative: Alternative) -> bool:
+        """Whether the start rate of one of these locks may be used up."""
+        return any(self.ordering.used_up(access.lock, self.now) for access in alternative.accesses)
 
     # --- overtaking (L42)
 
@@ -178,6 +188,8 @@ class GrantsWatch:
 
     def _passes(self, other: Wait, ticket: int, taken: Access) -> None:
         if len(other.need.alternatives) != 1 or ticket < other.ticket or not self.can_be_served(other):
+            return
+        if self.ordering.order(other.need) == "newest" or self._waits_for_time(other.need.alternatives[0]):
             return
         wanted = [a for a in other.need.alternatives[0].accesses if a.lock == taken.lock]
         equal = [w.ticket for w in self.waiting.values() if (w.level, w.need) == (other.level, other.need)]

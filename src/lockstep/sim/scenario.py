@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
-from lockstep.core.values import BuilderSetup, LockSetup, QueueRule, Setup, StepPlan, WorkerSetup
+from lockstep.core.values import BuilderSetup, LockSetup, QueueOrder, QueueRule, Setup, StartRate, StepPlan, WorkerSetup
 
 
 class Command(Struct, frozen=True, tag=True):
@@ -130,6 +130,8 @@ class Scenario(Struct, frozen=True):
     faults: Faults
     heal: float
     queues: tuple[QueueRule, ...] = ()
+    orders: tuple[QueueOrder, ...] = ()
+    rates: tuple[StartRate, ...] = ()
 
     def setup(self, limits: dict[str, int] | None = None, without: str = "") -> Setup:
         """The configuration, with other limits for some locks (by name), and without one builder or worker or lock."""
@@ -149,6 +151,8 @@ class Scenario(Struct, frozen=True):
             builders=tuple(builders),
             locks=locks,
             queues=self.queues,
+            orders=self.orders,
+            rates=self.rates,
         )
 
     def need(self, name: str, without: str = "") -> Need:

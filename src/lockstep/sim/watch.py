@@ -52,15 +52,21 @@ class Watch(BookingWatch):
     def see(self, facts: Iterable[f.Numbered], state: State | None, now: float = 0.0) -> None:
         """A decision's facts, and (if given) the state after them, at that time."""
         for one in facts:
+            self.now = one.at
+            if isinstance(one.fact, f.SetupChanged):
+                self.ordering.see(one)
             rule = getattr(self, rule_for(one.fact), None)
             if rule is not None:
                 self._lenders.clear()
                 rule(one.fact)
+            if isinstance(one.fact, f.ClaimGranted):
+                self.ordering.see(one)
             self.impatience.see(one)
             self.groups.see(one.fact)
         self._lenders.clear()
         self._owners_live()
         if state is not None:
+            self.now = now
             self.impatience.check(now)
             self._agrees(state)
             self.nothing_idle(state)
@@ -172,6 +178,8 @@ class Watch(BookingWatch):
         rank = self.ranks.get(self.builders[brid], Rank())
         need = self.own_need[brid] or self.needs.get(self.builders[brid]) or NO_NEED
         level = (2 * rank.order + (rank.chosen == brid)) * PRIORITIES + self.levels[ticket]
+        if self.ordering.order(need) == "fifo":
+            level = 0
         self.wait(Wait(ticket, ticket, level, NO_NEED if rank.held else need, brid in self.parents()))
 
     def parents(self) -> dict[int, int]:

@@ -123,9 +123,10 @@ def _counters(reader: Reader, saved: Saved) -> None:
 
 def _locks(reader: Reader, saved: Saved) -> None:
     sql = (
-        "SELECT kind, name, worker, units, max_overtakes, removed, fence, memory FROM locks ORDER BY kind, name, worker"
+        "SELECT kind, name, worker, units, max_overtakes, removed, fence, memory, starts "
+        "FROM locks ORDER BY kind, name, worker"
     )
-    for kind, name, worker, units, overtakes, removed, fence, memory in reader.rows(sql):
+    for kind, name, worker, units, overtakes, removed, fence, memory, starts in reader.rows(sql):
         lock = SavedLock(
             key=LockKey(kind, name, worker),
             limit=units,
@@ -133,6 +134,7 @@ def _locks(reader: Reader, saved: Saved) -> None:
             removed=bool(removed),
             fence=fence,
             memory=None if memory is None else codec.tuples(codec.plain_of(memory)),
+            starts=() if starts is None else codec.tuples(codec.plain_of(starts)),
         )
         saved.locks.append(lock)
     sql = "SELECT ticket, owner, hold, alternative, fences, pin FROM claims WHERE hold <> 0 OR pin >= 0 ORDER BY ticket"

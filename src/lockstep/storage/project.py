@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lockstep.core import facts as f
+from lockstep.core.nouns import LockKey
 from lockstep.storage import project_bookings as bookings
 from lockstep.storage import project_builds as builds
 from lockstep.storage import project_locks as locks
@@ -214,6 +215,8 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
             row["memory"] = pack(fact.memories[position])
         if row:
             p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
+    for key, starts in fact.starts:
+        _put_starts(p, key, starts)
     if fact.ticket in p.bookings:
         bookings.granted(p, fact.ticket, fact.hold, n.at)
     wait = p.waits.pop(fact.ticket)
@@ -221,6 +224,14 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
         builds.claim_of_step_granted(p, fact, n, (wait.buildid, wait.step, wait.call))
     if any(access.lock.kind in locks.KINDS for access in fact.alternative.accesses):
         locks.granted(p, fact, n, wait)
+
+
+def _put_starts(p: Projection, key: LockKey, starts: tuple[float, ...]) -> None:
+    p.changes.upsert("locks", (key.kind, key.name, key.worker), {"starts": pack(starts) if starts else None})
+
+
+def starts_returned(p: Projection, fact: f.StartsReturned, _n: Envelope, _body: bytes) -> None:
+    _put_starts(p, fact.key, fact.starts)
 
 
 def put_claim(p: Projection, ticket: int, row: dict[str, Any]) -> None:
@@ -332,6 +343,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.RequestEnded: (request_ended, "brid", "request "),
     f.BuildsetEnded: (buildset_ended, "bsid", "build set "),
     f.ClaimGranted: (claim_granted, "ticket", "claim "),
+    f.StartsReturned: (starts_returned, "key", "lock "),
     f.ClaimPinned: (claim_pinned, "ticket", "claim "),
     f.BarrierRaised: (barrier_raised, "ticket", "claim "),
     f.ClaimDropped: (claim_dropped, "ticket", "claim "),

@@ -129,6 +129,7 @@ locks = Table(
     _flag("removed"),
     _int("fence"),
     _bytes("memory"),
+    _bytes("starts"),
 )
 
 cursors = Table("cursors", metadata, Column("owner", Text, primary_key=True), _bytes("memory"), _int("cursor"))

@@ -15,6 +15,7 @@ from msgspec import Struct
 from lockstep.core.alloc_facts import AllocatorSnapshot
 from lockstep.core.answers import Expected, listed, span
 from lockstep.core.forecast import Course, Future, Going, Phase, first_claims, grants_in, likely
+from lockstep.core.nouns import LockKey
 from lockstep.core.records import Build
 from lockstep.core.state import State
 from lockstep.storage.queries import Queries
@@ -54,12 +55,16 @@ class Question(Struct, frozen=True):
     booked: Mapping[int, Course | None]
     builder_ids: Mapping[str, int]
     workers: Mapping[int, str]
+    rates: Mapping[LockKey, float] = {}
+    returns: tuple[tuple[float, LockKey], ...] = ()
+    """Of locks with a start rate: for how many seconds a grant counts, and in how many the last ones stop to."""
 
 
 def question(state: State, now: float) -> Question:
     """What there is to be known of the state."""
     waiting: dict[int, str] = {}
     booked: dict[int, Course | None] = {}
+    rules = state.lock_rules
     snapshot = first_claims(state.allocator.snapshot(), FORECAST_CLAIMS)
     for claim in snapshot.waiting:
         kind, subject, _, _ = state.claims[claim.ticket]
@@ -82,6 +87,13 @@ def question(state: State, now: float) -> Question:
         booked=booked,
         builder_ids=dict(state.builder_ids),
         workers={number: name for name, number in state.worker_ids.items()},
+        rates={lock.key: rate.seconds for lock in snapshot.locks if (rate := rules.rate(lock.key)) is not None},
+        returns=tuple(
+            (max(0.0, start + rate.seconds - now), key)
+            for key, starts in rules.recent.items()
+            if (rate := rules.rate(key)) is not None
+            for start in starts
+        ),
     )
 
 
@@ -118,7 +130,7 @@ def futures(asked: Question, known: Known, runs: int) -> list[Future]:
         waiting = {
             ticket: pick(known[builder]) if known.get(builder) else None for ticket, builder in asked.waiting.items()
         }
-        made.append(Future((*going, *asked.bookings), {**waiting, **asked.booked}))
+        made.append(Future((*going, *asked.bookings), {**waiting, **asked.booked}, asked.rates, asked.returns))
     return made
 
 
