@@ -11,6 +11,8 @@ from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Hold, Pi
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 from lockstep.core.values import BuilderSetup
 
+from .oracle_ahead import Foresight
+
 Bars = list[tuple[Claim, Access]]
 Users = Sequence[tuple[float, Access]]
 WHOLE = 1 << 60
@@ -32,6 +34,7 @@ class Oracle:
         self.parents: dict[int, int] = {}
         self.plans: Mapping[str, BuilderSetup] = {}
         self.courses: dict[int, tuple[str, int]] = {}
+        self.foresight = Foresight(self)
         self.clock = 0
         self.next_hold = 1
 
@@ -110,7 +113,7 @@ class Oracle:
         for claim in sorted(self.heads(), key=self.rank):
             for index, alternative in enumerate(claim.need.alternatives):
                 fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
-                if fits and not self.withheld(claim, alternative):
+                if fits and not self.foresight.withheld(claim, alternative):
                     self.grant(claim, index, alternative, out)
                     return True
         return False
@@ -342,70 +345,6 @@ class Oracle:
     def is_barrier_at(self, ticket: int, key: LockKey) -> bool:
         named = any(access.lock == key for access in self.pins[ticket].accesses)
         return named and self.due(self.waiting[ticket], key)
-
-    # --- what could lead to a deadlock (L51)
-
-    def withheld(self, claim: Claim, alternative: Alternative) -> bool:
-        if claim.owner not in self.courses:
-            return False
-        before = self.never_end()
-        self.holds[-1] = Hold(-1, claim.ticket, claim.owner, 0, alternative, ())
-        del self.waiting[claim.ticket]
-        after = self.never_end()
-        del self.holds[-1]
-        self.waiting[claim.ticket] = claim
-        return not after <= before
-
-    def never_end(self) -> set[int]:
-        left = {hold.owner for hold in self.holds.values()} & set(self.courses)
-        while ending := {owner for owner in left if self.gets_all(owner, left - {owner})}:
-            left -= ending
-        return left
-
-    def gets_all(self, owner: int, others: set[int]) -> bool:
-        holders = {hold.owner for hold in self.holds.values()}
-        children = [child for child, parent in self.parents.items() if parent == owner]
-        if any(child in others for child in children):
-            return False
-        todo: list[tuple[int, Need, BuilderSetup | None]] = []
-        for claim in self.waiting.values():
-            if claim.owner == owner:
-                todo.append((owner, claim.need, None))
-            elif claim.owner in children and claim.owner not in holders:
-                builder, _ = self.courses.get(claim.owner, ("", 0))
-                todo.append((claim.owner, claim.need, self.plans.get(builder)))
-        builder, number = self.courses[owner]
-        workers = [hold.alternative.worker for hold in self.holds.values() if hold.owner == owner]
-        for stage in self.plans[builder].stages if builder in self.plans else ():
-            if stage.number > number and not self.one_at_a_time(owner, stage.on(max(workers)), others):
-                return False
-            if stage.number > number or (stage.number == number and not children):
-                kids = [self.plans[child] for child in stage.children if child in self.plans]
-                todo += [(owner + 10**6, kid.planned, kid) for kid in kids]
-        return all(self.gets_one(who, need, plan, others, owner) for who, need, plan in todo)
-
-    def gets_one(self, who: int, need: Need, plan: BuilderSetup | None, others: set[int], parent: int) -> bool:
-        ways = [way for way in need.alternatives if self.servable_in_time(way)]
-        supposed = who not in self.parents and who != parent
-        if supposed:
-            self.parents[who] = parent
-        found = not ways
-        for way in ways:
-            fits = self.one_at_a_time(who, way.accesses, others)
-            for stage in plan.stages if plan else ():
-                fits = fits and self.one_at_a_time(who, stage.on(way.worker), others)
-                for child in stage.children:
-                    if child in self.plans:
-                        kid = self.plans[child]
-                        fits = fits and self.gets_one(who + 10**6, kid.planned, kid, others, who)
-            found = found or fits
-        if supposed:
-            del self.parents[who]
-        return found
-
-    def one_at_a_time(self, owner: int, accesses: Iterable[Access], others: set[int]) -> bool:
-        wanted = [access for access in accesses if access.count <= self.limit(access.lock)]
-        return all(self.has_room(owner, access, others) for access in wanted)
 
     # --- rings
 

@@ -1,0 +1,85 @@
+"""What the dumb allocator foresees (L51): who could wait for ever, from the holds and from all that builds may claim.
+
+See `oracle.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lockstep.core.alloc_facts import Hold
+from lockstep.core.nouns import Access, Alternative, Claim, Need
+from lockstep.core.values import BuilderSetup
+
+if TYPE_CHECKING:
+    from .oracle import Oracle
+
+
+class Foresight:
+    """Looks ahead for an oracle."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+
+    def withheld(self, claim: Claim, alternative: Alternative) -> bool:
+        if claim.owner not in self.oracle.courses:
+            return False
+        before = self.never_end()
+        self.oracle.holds[-1] = Hold(-1, claim.ticket, claim.owner, 0, alternative, ())
+        del self.oracle.waiting[claim.ticket]
+        after = self.never_end()
+        del self.oracle.holds[-1]
+        self.oracle.waiting[claim.ticket] = claim
+        return not after <= before
+
+    def never_end(self) -> set[int]:
+        left = {hold.owner for hold in self.oracle.holds.values()} & set(self.oracle.courses)
+        while ending := {owner for owner in left if self.gets_all(owner, left - {owner})}:
+            left -= ending
+        return left
+
+    def gets_all(self, owner: int, others: set[int]) -> bool:
+        holders = {hold.owner for hold in self.oracle.holds.values()}
+        children = [child for child, parent in self.oracle.parents.items() if parent == owner]
+        if any(child in others for child in children):
+            return False
+        todo: list[tuple[int, Need, BuilderSetup | None]] = []
+        for claim in self.oracle.waiting.values():
+            if claim.owner == owner:
+                todo.append((owner, claim.need, None))
+            elif claim.owner in children and claim.owner not in holders:
+                builder, _ = self.oracle.courses.get(claim.owner, ("", 0))
+                todo.append((claim.owner, claim.need, self.oracle.plans.get(builder)))
+        builder, number = self.oracle.courses[owner]
+        workers = [hold.alternative.worker for hold in self.oracle.holds.values() if hold.owner == owner]
+        for stage in self.oracle.plans[builder].stages if builder in self.oracle.plans else ():
+            if stage.number > number and not self.one_at_a_time(owner, stage.on(max(workers)), others):
+                return False
+            if stage.number > number or (stage.number == number and not children):
+                kids = [self.oracle.plans[child] for child in stage.children if child in self.oracle.plans]
+                todo += [(owner + 10**6, kid.planned, kid) for kid in kids]
+        return all(self.gets_one(who, need, plan, others, owner) for who, need, plan in todo)
+
+    def gets_one(self, who: int, need: Need, plan: BuilderSetup | None, others: set[int], parent: int) -> bool:
+        ways = [way for way in need.alternatives if self.oracle.servable_in_time(way)]
+        supposed = who not in self.oracle.parents and who != parent
+        if supposed:
+            self.oracle.parents[who] = parent
+        found = not ways
+        for way in ways:
+            fits = self.one_at_a_time(who, way.accesses, others)
+            for stage in plan.stages if plan else ():
+                fits = fits and self.one_at_a_time(who, stage.on(way.worker), others)
+                for child in stage.children:
+                    if child in self.oracle.plans:
+                        kid = self.oracle.plans[child]
+                        fits = fits and self.gets_one(who + 10**6, kid.planned, kid, others, who)
+            found = found or fits
+        if supposed:
+            del self.oracle.parents[who]
+        return found
+
+    def one_at_a_time(self, owner: int, accesses: Iterable[Access], others: set[int]) -> bool:
+        wanted = [access for access in accesses if access.count <= self.oracle.limit(access.lock)]
+        return all(self.oracle.has_room(owner, access, others) for access in wanted)
