@@ -105,7 +105,7 @@ class Oracle:
         out: list[Decision] = []
         while True:
             self.settle_pins(out)
-            if not (self.sentence(out) or self.grant_first(out) or self.drop_locks()):
+            if not (self.sentence(out) or self.grant_first(out) or self.let_go(out) or self.drop_locks()):
                 return out
 
     def grant_first(self, out: list[Decision]) -> bool:
@@ -346,6 +346,18 @@ class Oracle:
         named = any(access.lock == key for access in self.pins[ticket].accesses)
         return named and self.due(self.waiting[ticket], key)
 
+    # --- what could lead to a deadlock (L51)
+
+    def let_go(self, out: list[Decision]) -> bool:
+        bars = self.reserved()
+        for claim in sorted(self.heads(), key=self.rank):
+            for index, alternative in enumerate(claim.need.alternatives):
+                fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
+                if fits and self.foresight.withheld_in_vain(claim.owner):
+                    self.grant(claim, index, alternative, out)
+                    return True
+        return False
+
     # --- rings
 
     def sentence(self, out: list[Decision]) -> bool:
@@ -363,25 +375,30 @@ class Oracle:
                     return True
         return False
 
-    def can_finish(self, owner: int, stuck: set[int]) -> bool:
+    def can_finish(self, owner: int, stuck: set[int], minding: bool = False) -> bool:
         if any(parent == owner and child in stuck for child, parent in self.parents.items()):
             return False
-        return all(self.could_be_served(claim, stuck) for claim in self.waiting.values() if claim.owner == owner)
+        claims = [claim for claim in self.waiting.values() if claim.owner == owner]
+        return all(self.could_be_served(claim, stuck, minding) for claim in claims)
 
-    def could_be_served(self, claim: Claim, stuck: set[int]) -> bool:
+    def could_be_served(self, claim: Claim, stuck: set[int], minding: bool = False) -> bool:
         ways = [alternative for alternative in claim.need.alternatives if self.servable_in_time(alternative)]
         return not ways or any(
-            all(self.has_room(claim.owner, access, stuck) for access in way.accesses) for way in ways
+            self.has_rooms(claim.owner, way, stuck) and not (minding and self.foresight.withheld(claim, way, stuck))
+            for way in ways
         )
 
-    def blockers(self, owner: int, stuck: set[int]) -> set[int]:
-        children = {child for child, parent in self.parents.items() if parent == owner and child in stuck}
-        return children | self.lacked_from(owner, stuck)
+    def has_rooms(self, owner: int, way: Alternative, stuck: set[int]) -> bool:
+        return all(self.has_room(owner, access, stuck) for access in way.accesses)
 
-    def lacked_from(self, owner: int, stuck: set[int]) -> set[int]:
+    def blockers(self, owner: int, stuck: set[int], minding: bool = False) -> set[int]:
+        children = {child for child, parent in self.parents.items() if parent == owner and child in stuck}
+        return children | self.lacked_from(owner, stuck, minding)
+
+    def lacked_from(self, owner: int, stuck: set[int], minding: bool = False) -> set[int]:
         found: set[int] = set()
         for claim in self.waiting.values():
-            if claim.owner == owner and not self.could_be_served(claim, stuck):
+            if claim.owner == owner and not self.could_be_served(claim, stuck, minding):
                 for way in filter(self.servable_in_time, claim.need.alternatives):
                     for access in way.accesses:
                         if not self.has_room(owner, access, stuck):

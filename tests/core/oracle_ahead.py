@@ -22,24 +22,27 @@ class Foresight:
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
 
-    def withheld(self, claim: Claim, alternative: Alternative) -> bool:
+    def withheld(self, claim: Claim, alternative: Alternative, among: set[int] | None = None) -> bool:
         if claim.owner not in self.oracle.courses:
             return False
-        before = self.never_end()
+        before = self.never_end(among)
+        waiting = self.oracle.waiting
         self.oracle.holds[-1] = Hold(-1, claim.ticket, claim.owner, 0, alternative, ())
-        del self.oracle.waiting[claim.ticket]
-        after = self.never_end()
+        self.oracle.waiting = {ticket: other for ticket, other in waiting.items() if ticket != claim.ticket}
+        after = self.never_end(among)
         del self.oracle.holds[-1]
-        self.oracle.waiting[claim.ticket] = claim
+        self.oracle.waiting = waiting
         return not after <= before
 
-    def never_end(self) -> set[int]:
+    def never_end(self, among: set[int] | None) -> set[int]:
         left = {hold.owner for hold in self.oracle.holds.values()} & set(self.oracle.courses)
-        while ending := {owner for owner in left if self.gets_all(owner, left - {owner})}:
+        if among is not None:
+            left &= among
+        while ending := {owner for owner in left if self.gets_all(owner, left - {owner}, among)}:
             left -= ending
         return left
 
-    def gets_all(self, owner: int, others: set[int]) -> bool:
+    def gets_all(self, owner: int, others: set[int], among: set[int] | None) -> bool:
         holders = {hold.owner for hold in self.oracle.holds.values()}
         children = [child for child, parent in self.oracle.parents.items() if parent == owner]
         if any(child in others for child in children):
@@ -48,7 +51,7 @@ class Foresight:
         for claim in self.oracle.waiting.values():
             if claim.owner == owner:
                 todo.append((owner, claim.need, None))
-            elif claim.owner in children and claim.owner not in holders:
+            elif claim.owner in children and claim.owner not in holders and (among is None or claim.owner in among):
                 builder, _ = self.oracle.courses.get(claim.owner, ("", 0))
                 todo.append((claim.owner, claim.need, self.oracle.plans.get(builder)))
         builder, number = self.oracle.courses[owner]
@@ -83,3 +86,24 @@ class Foresight:
     def one_at_a_time(self, owner: int, accesses: Iterable[Access], others: set[int]) -> bool:
         wanted = [access for access in accesses if access.count <= self.oracle.limit(access.lock)]
         return all(self.oracle.has_room(owner, access, others) for access in wanted)
+
+    def withheld_in_vain(self, owner: int) -> bool:
+        if owner not in self.oracle.parents and all(hold.owner != owner for hold in self.oracle.holds.values()):
+            return False  # nobody waits for it
+        everybody = (*self.oracle.holds.values(), *self.oracle.waiting.values())
+        left = {each.owner for each in everybody}
+        while finishing := {each for each in left if self.oracle.can_finish(each, left, minding=True)}:
+            left -= finishing
+        after = {each: self.oracle.blockers(each, left, minding=True) | self.withheld_for(each, left) for each in left}
+        return owner in left and owner in self.oracle.follow(owner, after)
+
+    def withheld_for(self, owner: int, left: set[int]) -> set[int]:
+        ways = [
+            (claim, way)
+            for claim in self.oracle.waiting.values()
+            if claim.owner == owner and not self.oracle.could_be_served(claim, left, minding=True)
+            for way in filter(self.oracle.servable_in_time, claim.need.alternatives)
+        ]
+        if any(self.oracle.has_rooms(owner, way, left) and self.withheld(claim, way, left) for claim, way in ways):
+            return {hold.owner for hold in self.oracle.holds.values()} & set(self.oracle.courses) & left - {owner}
+        return set()

@@ -1,6 +1,7 @@
 """Random worlds in which the allocator knows what each build may still claim (L51): builds nest locks and builds.
 
-No build claims what it did not say before: so no ring may ever close, and all that can end must end.
+In a `PlannedWorld` no build claims what it did not say before: so no ring may ever close, and all that can end must
+end. In a `ChangingWorld` not all is known, and what is known changes: rings close, and still all must end.
 """
 
 from typing import Any
@@ -114,3 +115,56 @@ class PlannedWorld(World):
         if owner in self.waiting:
             events.append(("set_course", (owner, self.builder_of[owner], 0)))
         return events
+
+
+class ChangingWorld(PlannedWorld):
+    """One in which the allocator knows no, false or other stages of some builders, and then others again (reloads)."""
+
+    def __init__(self, seed: int, events: int = 60) -> None:
+        super().__init__(seed, events)
+        self.has["triggers"] = self.has["triggers"] or self.random.random() < 0.5
+        self.known: dict[str, BuilderSetup] = {}
+        self.learn()
+
+    def learn(self) -> None:
+        self.known = {}
+        for name, plan in self.plans.items():
+            kind = self.random.random()
+            if kind < 0.6:
+                self.known[name] = plan
+            elif kind < 0.8:
+                stages = tuple(stage for stage in plan.stages if self.random.random() < 0.5)
+                self.known[name] = BuilderSetup(name=name, workers=plan.workers, need=plan.need, stages=stages)
+
+    def begin(self) -> list[Event]:
+        return [*super().begin()[:-1], ("set_plans", (self.known,))]
+
+    def next(self) -> list[Event]:
+        events = super().next()
+        return [*events, *self.reload()] if self.random.random() < 0.08 else events
+
+    def reload(self) -> list[Event]:
+        self.learn()
+        events: list[Event] = [("set_plans", (self.known,))]
+        owners = (*self.builds, *(ticket for ticket, claim in self.waiting.items() if claim.owner == ticket))
+        courses = ((owner, self.builder_of[owner], self.stage_of.get(owner, 0)) for owner in owners)
+        return [*events, *(("set_course", course) for course in courses if course[1] in self.known)]
+
+    def go_on(self) -> list[Event]:
+        events = super().go_on()
+        free = [owner for owner in self.builds if owner not in self.busy]
+        if free and self.random.random() < 0.2:  # a step with locks that nobody knew of
+            owner = self.random.choice(free)
+            self.busy.add(owner)
+            ticket = self.number()
+            claimed = Need((Alternative("", self.some_of(self.locks, 1)),))
+            events += self.submitted(Claim(ticket, claimed, owner, STEP_LEVEL, ticket))
+        return [event for event in events if event[0] != "set_course" or event[1][1] in self.known]
+
+    def request(self, name: str, **more: Any) -> list[Event]:
+        events = super().request(name, **more)
+        return events if name in self.known else events[:-1]
+
+    def end_build(self, owner: int) -> list[Event]:
+        events = super().end_build(owner)
+        return [event for event in events if event[0] != "set_course" or event[1][1] in self.known]

@@ -8,9 +8,9 @@ from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import LockKey
 from lockstep.core.values import BuilderSetup, Stage
 
-from .compare import differs, over_the_wire
+from .compare import differs, drained, over_the_wire
 from .farm import DB, NET, Farm, need, units, whole
-from .planned import PlannedWorld
+from .planned import ChangingWorld, PlannedWorld
 from .worlds import Event, feed
 
 
@@ -116,6 +116,46 @@ def test_L51_what_is_not_safe_already_withholds_nothing_more() -> None:
     assert farm.decide() == [third]
 
 
+def reloaded() -> tuple[Planned, int, int, int]:
+    """Two builds that were started before it was known what they nest; one of them waits for a child."""
+    child = BuilderSetup(
+        name="child", workers=(), need=need(), stages=(Stage(number=1, name="step", need=need(whole(NET))),)
+    )
+    parent = BuilderSetup(
+        name="parent", workers=(), need=need(whole()), stages=(Stage(number=1, name="trigger", children=("child",)),)
+    )
+    farm = Planned(parent, child, nested("other", NET, DB))
+    farm.allocator.set_plans({})
+    first, second = farm.build("parent"), farm.build("other")
+    assert farm.decide() == [first, second]
+    farm.allocator.set_plans(farm.plans)
+    farm.allocator.set_course(first, "parent", 1)
+    farm.allocator.set_course(second, "other", 0)
+    own = farm.build("child", parent=first)
+    assert farm.decide() == [], "the other build may end without its step"
+    return farm, first, second, own
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L51_who_is_withheld_because_of_a_build_that_waits_for_its_parent_is_let_go(restart: bool) -> None:
+    farm, _, second, own = reloaded()
+    farm.allocator.set_course(second, "other", 1)
+    farm.step(second, whole())
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == [own]
+    farm.allocator.set_course(own, "child", 1)
+    farm.step(own, whole(NET))
+    farm.decide()
+    (sentence,) = farm.said(Sentenced)
+    assert sentence.ticket == second, "now it is a ring, which is found"
+
+
+def test_L51_who_is_withheld_is_not_let_go_while_the_other_may_get_on() -> None:
+    farm, _, second, own = reloaded()
+    assert farm.end(second) == [own]
+
+
 @pytest.mark.parametrize("block", range(6))
 def test_L51_quick_and_dumb_withhold_the_same(block: int) -> None:
     for seed in range(block * 25, block * 25 + 25):
@@ -127,6 +167,39 @@ def test_L51_quick_and_dumb_withhold_the_same(block: int) -> None:
 def test_L51_quick_and_dumb_withhold_the_same_in_many_worlds(block: int) -> None:
     for seed in range(1000 + block * 100, 1100 + block * 100):
         assert not (difference := differs(seed, events=120, kind=PlannedWorld, restart=seed % 4 == 0)), difference
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_L51_quick_and_dumb_withhold_the_same_where_not_all_is_known(block: int) -> None:
+    for seed in range(block * 20, block * 20 + 20):
+        assert not (difference := differs(seed, kind=ChangingWorld, restart=seed % 4 == 0)), difference
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(20))
+def test_L51_quick_and_dumb_withhold_the_same_in_many_worlds_where_not_all_is_known(block: int) -> None:
+    for seed in range(1000 + block * 50, 1050 + block * 50):
+        assert not (difference := differs(seed, events=120, kind=ChangingWorld, restart=seed % 4 == 0)), difference
+
+
+NOT_ALL_KNOWN = range(400)
+
+
+def test_L51_L52_nobody_is_withheld_for_ever_where_not_all_is_known() -> None:
+    for seed in NOT_ALL_KNOWN:
+        assert not drained(seed, ChangingWorld), f"seed {seed}"
+
+
+def test_that_somebody_is_withheld_for_ever_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Safety, "in_vain", lambda self, owner: False)
+    assert any(drained(seed, ChangingWorld) for seed in NOT_ALL_KNOWN)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(10))
+def test_L51_L52_nobody_is_withheld_for_ever_in_many_worlds(block: int) -> None:
+    for seed in range(1000 + block * 1000, 2000 + block * 1000):
+        assert not drained(seed, ChangingWorld), f"seed {seed}"
 
 
 def run(seed: int) -> tuple[int, set[int]]:

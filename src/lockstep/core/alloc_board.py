@@ -29,7 +29,8 @@ class Board:
     What is still to be looked at, between an event and the end of the decision: `dirty` locks have more room than
     when somebody was parked there; `moved` ones have other holds or bars, which may concern suspended reservations;
     `to_pin` became due; `to_weigh` are barriers whose reservations must be weighed again; `carried` lost their pin by
-    an event and may keep it; `withheld` may be granted once the builds with `courses` have become `safer` (L51);
+    an event and may keep it; `withheld` may be granted once the builds with `courses` have become `safer` (L51), and
+    are `doubted` if they may be so in vain;
     `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave.
     """
 
@@ -54,6 +55,7 @@ class Board:
         self.courses: dict[int, tuple[str, int]] = {}
         self.withheld: dict[ClaimClass, None] = {}
         self.safer = False
+        self.doubted = False
         self.parent_of: dict[int, int] = {}
         self.children_of: dict[int, dict[int, None]] = {}
         self.gone: dict[LockKey, LockState] = {}

@@ -6,12 +6,13 @@ their end one after another, each getting, one at a time, whatever it may still 
 Nothing changes here but for a moment; who is looked at is decided in `alloc_search.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold
-from lockstep.core.alloc_families import Families
+from lockstep.core.alloc_families import NOBODY
 from lockstep.core.alloc_items import WHOLE, ClaimClass
+from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import Access, Alternative
 from lockstep.core.values import BuilderSetup, Stage
 
@@ -22,9 +23,10 @@ _SUPPOSED = -1
 class Safety:
     """Answers whether a grant must be withheld."""
 
-    def __init__(self, board: Board, families: Families) -> None:
+    def __init__(self, board: Board, waits: Waits) -> None:
         self.board = board
-        self.families = families
+        self.waits = waits
+        self.families = waits.families
         self.plans: Mapping[str, BuilderSetup] = {}
         self.before: set[int] | None = None
         """Who is stuck as things are, once that was asked; to be forgotten with every change."""
@@ -35,24 +37,24 @@ class Safety:
         If builds could block each other for ever already (a claim that nobody knew of, another configuration), only
         what makes more of them do so is withheld.
         """
-        self._suppose(c, index)
-        after = self.stuck(c.owner)
-        self._unsuppose(c, index)
+        after = self._stuck_with(c, index, NOBODY)
         if after and self.before is None:
             self.before = self.stuck()
         return bool(after) and not after <= (self.before or set())
 
-    def _ending(self) -> set[int]:
-        """Those whose holds do not count: whoever has no course ends by itself."""
-        return {owner for owner in self.board.holds_of if owner not in self.board.courses}
+    def _stuck_with(self, c: ClaimClass, index: int, gone: Set[int]) -> set[int]:
+        self._suppose(c, index)
+        after = self.stuck(c.owner, gone)
+        self._unsuppose(c, index)
+        return after
 
-    def stuck(self, wanted: int = 0) -> set[int]:
-        """The builds that could not be brought to their end one after another.
+    def stuck(self, wanted: int = 0, gone: Set[int] = NOBODY) -> set[int]:
+        """The builds that could not be brought to their end one after another, were some gone.
 
         None, as soon as the `wanted` one could: it was granted something just now, and without it there were fewer.
         """
-        ended = self._ending()
-        left = [owner for owner in self.board.courses if owner in self.board.holds_of]
+        ended = {owner for owner in self.board.holds_of if owner not in self.board.courses} | gone
+        left = [owner for owner in self.board.courses if owner in self.board.holds_of and owner not in gone]
         if wanted:
             left.remove(wanted)
             left.append(wanted)
@@ -68,6 +70,64 @@ class Safety:
             if len(still) == len(left):
                 return set(left)
             left = still[::-1]
+
+    # --- who is withheld in vain
+
+    def in_vain(self, start: int) -> bool:
+        """Whether those because of whom this owner's claim is withheld wait for this owner, and cannot get on else.
+
+        Then it helps nobody: what closes is a ring, with whoever knew it beforehand, and L52 finds it.
+        """
+        board = self.board
+        if start not in board.holds_of and start not in board.parent_of:
+            return False
+        left, gone = self._concerned(start), set[int]()
+        after: dict[int, set[int]] = {}
+        while start in left:
+            after = {owner: kept for owner in left if (kept := self._kept_by(owner, gone)) is not None}
+            if len(after) == len(left):
+                return start in self.waits.reach_in(start, after)
+            gone |= left - set(after)
+            left = set(after)
+        return False
+
+    def _concerned(self, start: int) -> set[int]:
+        """Everybody whom this owner may have to wait for, and itself."""
+        waits, seen, stack = self.waits, {start}, [start]
+        while stack:
+            owner = stack.pop()
+            found = {*waits.lacked_from(owner), *waits.child_edges(owner), *waits.course_edges(owner)} - seen
+            seen |= found
+            stack += found
+        return seen
+
+    def _kept_by(self, owner: int, gone: Set[int]) -> set[int] | None:
+        """Who keeps this owner waiting, were some gone: as children, by what they hold (L1), or by what they may yet
+        claim (L51). None if nobody does, and it can finish."""
+        board = self.board
+        kept = {child for child in self.waits.child_edges(owner) if child not in gone}
+        waits = bool(kept)
+        for ticket in tuple(board.claims_of.get(owner, ())):
+            c = board.class_of[ticket]
+            by = [self._refused_by(c, index, gone) for index in range(len(c.alts)) if c.servable_in_time(index)]
+            if by and None not in by:
+                waits = True
+                kept.update(*(each for each in by if each))
+        return kept if waits else None
+
+    def _refused_by(self, c: ClaimClass, index: int, gone: Set[int]) -> set[int] | None:
+        families, owner = self.families, c.owner
+        lacked = [lock for lock, units, _ in c.alts[index] if not families.has_room(owner, lock, units, gone)]
+        if lacked:
+            return {holder for lock in lacked for holder in families.strangers(owner, lock, gone)}
+        if owner not in self.board.courses:
+            return None
+        after = self._stuck_with(c, index, gone)
+        if not after or after <= self.stuck(0, gone):
+            return None
+        return set(self.waits.course_edges(owner)) - gone
+
+    # --- as if it were granted
 
     def _suppose(self, c: ClaimClass, index: int) -> None:
         """From now on it is as if the claim had been granted."""
@@ -91,6 +151,8 @@ class Safety:
         if not mine:
             del board.holds_of[c.owner]
 
+    # --- whether a build could end
+
     def _can_end(self, owner: int, ended: set[int]) -> bool:
         """Whether a build gets all that it may still claim, one at a time, beside those who have not ended."""
         ended.add(owner)
@@ -103,10 +165,9 @@ class Safety:
         board = self.board
         builder, number = board.courses[owner]
         children = tuple(board.children_of.get(owner, ()))
-        for child in children:
-            if child in board.holds_of and child not in ended:
-                return False
-        for each in (owner, *(child for child in children if child not in board.holds_of)):
+        if any(child in board.holds_of and child not in ended for child in children):
+            return False
+        for each in (owner, *(child for child in children if child not in board.holds_of and child not in ended)):
             for ticket in board.claims_of.get(each, ()):
                 need = board.waiting[ticket].need
                 if not self._some_fits(each, need.alternatives, ended, self._course_of(each), 1):

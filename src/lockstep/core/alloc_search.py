@@ -36,6 +36,24 @@ class Search:
                 return True
         return False
 
+    def let_go(self, out: list[Decision]) -> bool:
+        """Nobody else can be granted anything: grant the first claim that is withheld in vain (L51); false if none."""
+        board = self.board
+        if not board.doubted:
+            return False
+        for _, c in sorted((c.rank, c) for c in board.withheld):
+            fitting = (index for index in sorted(c.open) if self._fits_now(c, index))
+            index = next(fitting, -1)
+            if index >= 0 and self.safety.in_vain(c.owner):
+                del board.withheld[c]
+                self._grant(c, index, out)
+                return True
+        board.doubted = False
+        return False
+
+    def _fits_now(self, c: ClaimClass, index: int) -> bool:
+        return all(self.barriers.refusal(c, lock, units) == FITS for lock, units in c.shape.alternatives[index])
+
     def settle(self, out: list[Decision]) -> None:
         """Bring pins, reservations and the list of candidates up to date after a change."""
         board = self.board
@@ -183,6 +201,7 @@ class Search:
                 if self._fits_all(c, index, own[index], stopped):
                     if c.owner in board.courses and self.safety.withholds(c, index):
                         board.withheld[c] = None
+                        board.doubted = True
                         continue
                     self._grant(c, index, out)
                     granted = True

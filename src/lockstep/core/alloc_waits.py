@@ -1,7 +1,7 @@
 """Who waits for whom: what L46 spares, and the rings of L52.
 
-Nothing here changes anything; sentences are carried out by `allocation.py`. The edges are those of L46; the one for
-grants withheld under L51 belongs here too, once they exist.
+Nothing here changes anything; sentences are carried out by `allocation.py`. The edges are those of L46. A ring is one
+of holders: who is withheld (L51) is in none, and is let go if he is withheld in vain (`alloc_safety.py`).
 """
 
 from collections.abc import Iterator, Set
@@ -141,6 +141,11 @@ class Waits:
                 if servable:
                     yield missing
 
+    def lacked_from(self, owner: int) -> Iterator[int]:
+        """Who holds what this owner's claims lack."""
+        for missing in self._lacking(owner, NOBODY):
+            yield from self._holders(owner, missing)
+
     def _holders(self, owner: int, locks: list[Lock]) -> set[int]:
         return {holder for lock in locks for holder in self.families.strangers(owner, lock)}
 
@@ -149,9 +154,7 @@ class Waits:
         stack = [start]
         while stack:
             owner = stack.pop()
-            found = set(self.board.children_of.get(owner, ()))
-            for missing in self._lacking(owner, NOBODY):
-                found |= self._holders(owner, missing)
+            found = {*self.child_edges(owner), *self.lacked_from(owner)}
             stack += found - seen
             seen |= found
         return seen
@@ -181,7 +184,7 @@ class Waits:
         for owner in stuck:
             lacks[owner] = [lock for missing in self._lacking(owner, gone) for lock in missing]
             after[owner] = (self._holders(owner, lacks[owner]) | set(board.children_of.get(owner, ()))) & stuck
-        reach = {owner: self._reach_in(owner, after) for owner in stuck}
+        reach = {owner: self.reach_in(owner, after) for owner in stuck}
         for owner in sorted(stuck):
             ring = reach[owner]
             if owner not in ring or any(owner not in reach[other] for other in ring):
@@ -191,7 +194,8 @@ class Waits:
                 return links
         return ()
 
-    def _reach_in(self, start: int, after: dict[int, set[int]]) -> set[int]:
+    def reach_in(self, start: int, after: dict[int, set[int]]) -> set[int]:
+        """Who can be reached from there by one edge or more."""
         seen: set[int] = set()
         stack = [start]
         while stack:

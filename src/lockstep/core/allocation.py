@@ -39,7 +39,7 @@ class Allocator:
         self.barriers = Barriers(self.board, self.waits)
         self.limits = Limits(self.board, self.barriers)
         self.queues = Queues(self.board, self.barriers)
-        self.safety = Safety(self.board, self.families)
+        self.safety = Safety(self.board, self.waits)
         self.search = Search(self.board, self.limits, self.queues, self.safety)
         self.reasons = Reasons(self.board, self.barriers)
         self.holds: dict[int, Hold] = self.board.holds
@@ -210,7 +210,7 @@ class Allocator:
                 self.search.settle(out)
                 if self._break_ring(out):
                     continue
-            if self.search.grant_first(out):
+            if self.search.grant_first(out) or self.search.let_go(out):
                 continue
             if not board.leaving or not self.limits.clear_leaving():
                 return out
@@ -240,6 +240,7 @@ class Allocator:
         ring = self.waits.find_ring(suspects)
         if not ring:
             board.suspects.clear()
+            board.doubted = True
             return False
         doomed = self.waits.youngest(ring)
         claims = tuple(sorted(board.claims_of.get(doomed, ())))
