@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,11 @@ class Master:
     def fall_silent(self) -> None:
         """Keep the connection, but answer nothing and take in nothing."""
         self._silent = True
+
+    def speak_again(self) -> None:
+        """After a cut: listen, and be as before."""
+        self._silent = False
+        self.open()
 
     def prepare(self, command: str) -> None:
         """Expect news of a command."""
@@ -353,6 +359,12 @@ class World:
         if wait:
             self.master.wait(lambda: len(self.master.hellos) > before, "the agent")
         return agent
+
+
+@pytest.fixture
+def word() -> str:
+    """A word that no other process has in its command line."""
+    return f"w{uuid.uuid4().hex}"
 
 
 @pytest.fixture

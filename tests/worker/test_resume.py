@@ -9,21 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 World = Any  # the fixture's class is in conftest.py
 
 COUNT = "i=0; while [ $i -lt {} ]; do i=$((i+1)); echo line $i; done"
-
-
-@pytest.fixture
-def word() -> str:
-    """A word that no other process has in its command line."""
-    return f"w{uuid.uuid4().hex}"
 
 
 def lines(count: int) -> bytes:
@@ -116,8 +107,7 @@ def test_lease_ends_commands_when_the_master_is_silent(world: World, word: str) 
     world.master.fall_silent()
     world.until(lambda: not world.alive(word), "the end of the lease")
     world.master.cut()
-    world.master._silent = False
-    world.master.open()
+    world.master.speak_again()
     assert world.master.ended("1").end.reason == "lease"
     assert world.master.run("2", command="echo again").end.rc == 0
 

@@ -7,15 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 World = Any  # the fixture's class is in conftest.py
-
-
-@pytest.fixture
-def word() -> str:
-    """A word that no other process has in its command line."""
-    return f"w{uuid.uuid4().hex}"
 
 
 def test_output_exit_code_and_streams(world: World) -> None:
