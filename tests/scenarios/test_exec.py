@@ -173,6 +173,22 @@ def test_L61_exec_whose_link_is_cut_ends_its_command_before_the_lock_goes_on(
     scene.fact("BuildStarted", brid=brid)
 
 
+def test_L61_exec_that_stands_still_does_not_keep_its_command(stage: Stage, run: Callable[..., Exec]) -> None:
+    """Its guardian ends it; and when it goes on, it knows that the lock is lost."""
+    scene = stage(CONFIG)
+    running = run(scene, "--lock", "database", "--lease", "1", "--", *tree(scene))
+    inner, outer = scene.folder / "inner", scene.folder / "outer"
+    until(lambda: alive(inner) and alive(outer), "the command")
+    guardian = running.popen.pid
+    (itself,) = Path(f"/proc/{guardian}/task/{guardian}/children").read_text().split()
+    os.kill(int(itself), signal.SIGSTOP)
+    until(lambda: not alive(inner) and not alive(outer), "the guardian's work")
+    assert not scene.facts.of("BookingEnded")  # the margin is not over
+    os.kill(int(itself), signal.SIGCONT)
+    code, _, err = running.end()
+    assert (code, "the lock is lost" in err) == (125, True), err
+
+
 def test_L61_a_restart_of_the_server_is_nothing_to_exec(stage: Stage, run: Callable[..., Exec]) -> None:
     scene = stage(CONFIG)
     go = scene.folder / "go"

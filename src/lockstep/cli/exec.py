@@ -80,7 +80,7 @@ def command(
     given |= {"locks": [booking.wanted(lock, units) for lock in locks], "owner": person(), "key": key}
     what = reason or os.path.basename(words[0]).encode(errors="replace").decode()[:200]
     run = Run(client, key, list(words), {**given, "reason": what})
-    return guarded(lambda: _told(lambda: run.run(timeout, patience, quiet=quiet)))
+    return guarded(lambda deadline: _told(lambda: run.run(deadline, timeout, patience, quiet=quiet)))
 
 
 def _told(work: Callable[[], int]) -> int:

@@ -21,7 +21,7 @@ from lockstep.cli.client import TIMEOUT, Client
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
 from lockstep.worker import trees
 from lockstep.worker.clock import boottime
-from lockstep.worker.guard import heard
+from lockstep.worker.guard import Deadline, heard
 from lockstep.worker.limits import KILL_PATIENCE, KILL_PAUSE
 
 WAITED: Final = 124
@@ -61,8 +61,9 @@ class Run:
         self._untaken: list[int] = []
         """Signals that no command was there to have."""
 
-    def run(self, timeout: float | None, patience: float, *, quiet: bool) -> int:
-        """Wait, run, release. Returns the exit code."""
+    def run(self, deadline: Deadline, timeout: float | None, patience: float, *, quiet: bool) -> int:
+        """Wait, run, release. Returns the exit code. The guardian looks at the deadline."""
+        self._deadline = deadline
         for number in heard():
             signal.signal(number, lambda got, _: self._signalled(got))
         try:
@@ -89,8 +90,12 @@ class Run:
         made = self._client.call("bookings", "acquire", **self._wish)
         self._number = made["bookingid"]
         held = booking.until_held(self._client, made, patience, told, self._note_sent, timeout)
-        self._until = self._sent + self._lease
+        self._may_run_until(self._sent + self._lease)
         return held
+
+    def _may_run_until(self, at: float) -> None:
+        self._until = at
+        self._deadline.set(at)
 
     def _note_sent(self) -> None:
         self._sent = boottime()
@@ -108,7 +113,7 @@ class Run:
             try:
                 path = f"bookings/{self._number}"
                 self._client.call(path, "wait", timeout=wait + max(1.0, poll), key=self._key, wait=wait)
-                self._until = sent + self._lease
+                self._may_run_until(sent + self._lease)
                 wait = poll
             except CliError as exc:
                 if exc.code == REFUSED:
@@ -172,7 +177,7 @@ class Run:
             while child.poll() is None and not self._lost and boottime() < self._until:
                 ending.wait(max(0.0, min(_LOOK, self._until - boottime())))
         code = child.returncode
-        if code is None:
+        if code is None or boottime() >= self._until:  # the guardian may have killed it
             why = self._lost or f"no server could be reached for the lease of {self._lease:g} s"
             self._kill(child)
             click.echo(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)

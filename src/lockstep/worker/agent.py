@@ -48,7 +48,7 @@ from lockstep.worker.clock import boottime
 from lockstep.worker.commands import run_command
 from lockstep.worker.connection import Connection
 from lockstep.worker.former import bury_former_life
-from lockstep.worker.guard import heard
+from lockstep.worker.guard import Deadline, heard
 from lockstep.worker.limits import (
     CLOSE_PATIENCE,
     FAREWELL,
@@ -112,15 +112,17 @@ async def run_agent(
     once: bool = False,
     hidden: tuple[str, ...] = (),
     owns_process: bool = True,
+    deadline: Deadline | None = None,
 ) -> int:
-    """Be an agent until told to stop; return the exit code. The arguments are those of `Settings`.
+    """Be an agent until told to stop; return the exit code. The arguments are those of `Settings`; a guardian
+    is told through the `deadline` when the commands must have ended.
 
     Returns 0 when it was told to stop, `EXIT_REFUSED` (only with `once`) when the master refused it, and
     `EXIT_OCCUPIED` when another agent has this base directory.
     """
     settings = Settings(url, name, password, os.fspath(basedir), lease, once, hidden, owns_process)
     try:
-        agent = Agent(settings)
+        agent = Agent(settings, deadline or Deadline())
     except OccupiedError as error:
         log.error("%s", error)
         return EXIT_OCCUPIED
@@ -144,11 +146,12 @@ async def _leave(websocket: ClientConnection) -> None:
 class Agent:
     """One agent. Make it, `await run()`, `close()`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, deadline: Deadline) -> None:
         """Take the base directory (`OccupiedError` if somebody has it), and end what a former life has left
         there.
         """
         self._settings = settings
+        self._deadline = deadline
         self._places = Places(settings.basedir)
         self._lock = _lock(self._places)
         self._home = self._places.home()
@@ -174,6 +177,7 @@ class Agent:
             lambda: sum(not work.ended for work in self._works.values()) == 1,
             self._watched.add,
             self._watched.discard,
+            self._check_lease,
         )
 
     def close(self) -> None:
@@ -314,6 +318,7 @@ class Agent:
     def _check_lease(self) -> None:
         """End the commands if the master has not been heard for too long (L61)."""
         running = [work for work in self._works.values() if not work.ended]
+        self._deadline.set(self._session.lease_ends_at if running else 0.0)
         if running and boottime() >= self._session.lease_ends_at:
             self._trouble(f"the master was not heard for {self._session.lease:g} s: all commands are ended")
             for work in running:
@@ -414,6 +419,7 @@ class Agent:
             return
         work.task = asyncio.create_task(run_command(work, command, self._places, self._around))
         work.task.add_done_callback(lambda _: self._ended(work))
+        self._check_lease()  # the word may have been long on its way; it does not begin then
 
     def _ended(self, work: Work) -> None:
         """A command has ended; one that nobody wants is forgotten at once."""

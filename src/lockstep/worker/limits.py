@@ -48,6 +48,13 @@ KILL_PATIENCE: Final = 10.0
 KILL_PAUSE: Final = 0.01
 """Seconds between two looks whether a killed tree is gone."""
 
+GUARD_PATIENCE: Final = 2.0
+"""Seconds beyond its lease that an agent has to end its commands; then its guardian does it. The master waits longer.
+"""
+
+GUARD_PERIOD: Final = 1.0
+"""Seconds between two looks of the guardian whether a lease that is over was renewed."""
+
 LOG_POLL: Final = 1.0
 """Seconds between two looks at followed log files."""
 

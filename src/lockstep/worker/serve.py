@@ -1,10 +1,11 @@
 """A whole agent: under its guardian, with its event loop. What command lines call."""
 
 import asyncio
+import signal
 
 from lockstep.protocol.limits import DEFAULT_LEASE
 from lockstep.worker.agent import run_agent
-from lockstep.worker.guard import guarded
+from lockstep.worker.guard import Deadline, guarded
 
 PASSWORD_VARIABLE = "LOCKSTEP_WORKER_PASSWORD"
 """The environment variable that may hold the password; commands do not see it."""
@@ -24,8 +25,12 @@ def serve(
     This is what a command line calls: it forks, so no thread or event loop may exist yet.
     """
 
-    def run() -> int:
+    def run(deadline: Deadline) -> int:
         """The agent itself, in the guardian's child."""
-        return asyncio.run(run_agent(url, name, password, basedir, lease, once, (PASSWORD_VARIABLE,)))
+        hidden = (PASSWORD_VARIABLE,)
+        return asyncio.run(run_agent(url, name, password, basedir, lease, once, hidden, deadline=deadline))
 
-    return guarded(run) if guard else run()
+    # Ctrl-Z would stop guardian and agent, and none of the commands: they would run on beyond the lease.
+    # (Commands do not inherit this, as they would if it were ignored.)
+    signal.signal(signal.SIGTSTP, lambda *_: None)
+    return guarded(run) if guard else run(Deadline())

@@ -43,7 +43,7 @@ class Surroundings(Struct, frozen=True):
 
     `home`: the agent's, for the marker; `environ`: what commands get; `resolve`: paths; `alone`: whether no
     other command runs; `watch(pid)` and `unwatch(pid)`: the process is waited for by its command, not by
-    the agent.
+    the agent; `check_lease`: end all commands if the lease is over.
     """
 
     home: str
@@ -52,6 +52,7 @@ class Surroundings(Struct, frozen=True):
     alone: Callable[[], bool]
     watch: Callable[[int], None]
     unwatch: Callable[[int], None]
+    check_lease: Callable[[], None]
 
 
 class ShellRun:
@@ -244,6 +245,8 @@ class ShellRun:
         drain_until: float | None = None
         while True:
             self._change.clear()
+            if child.code is not None:
+                self._around.check_lease()  # perhaps the guardian has killed it
             if self._kill or (self._stop is not None and child.code is not None):
                 await self._kill_tree()
                 break
