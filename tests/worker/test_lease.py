@@ -1,7 +1,8 @@
-"""Whoever cannot keep a lease loses it, and what ran ends: agents that stand still, that hear too late (L61).
+"""Whoever cannot keep a lease loses it, and what ran ends: agents that stand still, that have no disk (L61).
 """
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -78,3 +79,16 @@ def test_ctrl_z_does_not_stop_an_agent(world: World) -> None:
         os.killpg(popen.pid, signal.SIGCONT)
         popen.terminate()
         assert popen.wait(30) == 0
+
+
+def test_a_full_disk_ends_a_command_also_before_its_first_word(world: World, word: str) -> None:
+    """A file size limit stands for the disk."""
+    agent = world.agent()
+    before = resource.prlimit(agent.pid(), resource.RLIMIT_FSIZE)
+    for room in range(0, 500, 25):
+        resource.prlimit(agent.pid(), resource.RLIMIT_FSIZE, (room, before[1]))
+        told = world.master.run(f"full-{room}", command=f"head -c 9999 /dev/zero; sleep 1000; : {word}")
+        assert told.end.reason in ("error", "refused"), told.end
+        assert not world.alive(word)
+    resource.prlimit(agent.pid(), resource.RLIMIT_FSIZE, before)
+    assert works_again(world)

@@ -130,7 +130,7 @@ class ShellRun:
         self._child = Child(started.popen, self._change.set)
         self._around.watch(self._child.pid)
         proc = trees.look(self._child.pid) if trees.HAS_PROC else None
-        self._work.spool.note_process(Process(self._child.pid, proc.started if proc is not None else 0))
+        self._work.note_process(Process(self._child.pid, proc.started if proc is not None else 0))
         wanted = {"stdout": self._args.want_stdout, "stderr": self._args.want_stderr}
         for stream, fd in started.outputs:
             self._readers.append(Reader(fd, self._taker(stream, wanted[stream]), self._change.set))

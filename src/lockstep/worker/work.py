@@ -14,7 +14,7 @@ from lockstep.protocol.commands import Command
 from lockstep.protocol.messages import HEADER, STDERR, Ended, FileChunk, FileFailed, FileRead, Reason, encoded_size
 from lockstep.worker.clock import boottime, wall
 from lockstep.worker.limits import MAX_RESULTS
-from lockstep.worker.spool import Spool
+from lockstep.worker.spool import Process, Spool
 
 
 class Outcome(Struct, frozen=True):
@@ -72,12 +72,20 @@ class Work:
         """Add output. If the disk refuses it, the command is ended, and its end says why."""
         if not data or self.failure:
             return
+        self._keep(lambda: self.spool.append(stream, data, wall()))
+        self._changed(self)
+
+    def note_process(self, process: Process) -> None:
+        """Write down which process the command is. If the disk refuses it, as above."""
+        self._keep(lambda: self.spool.note_process(process))
+
+    def _keep(self, write: Callable[[], None]) -> None:
+        """Write something into the spool."""
         try:
-            self.spool.append(stream, data, wall())
+            write()
         except OSError as error:
             self.failure = f"its output could not be kept on the worker's disk: {error.strerror}"
             self.end_it(Stop("error", self.failure, at_once=True))
-        self._changed(self)
 
     def header(self, text: str) -> None:
         """Add a remark of the agent."""
