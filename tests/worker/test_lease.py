@@ -1,4 +1,5 @@
-"""Whoever cannot keep a lease loses it, and what ran ends: agents that stand still, that have no disk (L61).
+"""Whoever cannot keep a lease loses it, and what ran ends: agents that stand still, that have no disk, that nobody
+wants (L61).
 """
 
 import os
@@ -92,3 +93,14 @@ def test_a_full_disk_ends_a_command_also_before_its_first_word(world: World, wor
         assert not world.alive(word)
     resource.prlimit(agent.pid(), resource.RLIMIT_FSIZE, before)
     assert works_again(world)
+
+
+def test_an_agent_whose_master_is_nowhere_any_more_ends(world: World, tmp_path: Path) -> None:
+    """The file that says where it is has gone, as with the folder of a server that somebody has deleted."""
+    address = tmp_path / "url"
+    address.write_text(f"ws://127.0.0.1:{world.master.port}/\n")
+    agent = world.agent("--lease", "1", "--url", f"@{address}")
+    address.unlink()
+    world.master.cut()
+    assert agent.popen.wait(30) == 0
+    assert "has not been there" in agent.log.read_text()

@@ -18,7 +18,6 @@ import signal
 import socket
 from collections import OrderedDict
 from collections.abc import Iterable
-from pathlib import Path
 
 from msgspec import Struct
 from websockets.asyncio.client import ClientConnection, connect
@@ -44,6 +43,7 @@ from lockstep.protocol.messages import (
     Welcome,
 )
 from lockstep.worker import trees
+from lockstep.worker.address import Address, HomelessError
 from lockstep.worker.clock import boottime
 from lockstep.worker.commands import run_command
 from lockstep.worker.connection import Connection
@@ -165,6 +165,7 @@ class Agent:
         self._forgot = asyncio.Event()
         self._troubles: dict[str, float] = {}
         self._url = ""
+        self._address = Address(settings.url, settings.lease)
         if settings.owns_process:
             trees.become_subreaper()
         former = bury_former_life(self._places, self._home, self._boot, self._changed)
@@ -220,6 +221,9 @@ class Agent:
                 if self._settings.once:
                     return EXIT_REFUSED
                 limit = MAX_PAUSE_REFUSED
+            except HomelessError as error:
+                log.warning("%s: this worker ends", error)
+                return EXIT_STOPPED
             except ProtocolError as error:
                 self._trouble(str(error))
             except (OSError, WebSocketException, TimeoutError) as error:
@@ -238,18 +242,13 @@ class Agent:
             self._troubles[text] = now
             log.warning("%s", text)
 
-    def _address(self) -> str:
-        """The master's address. `@FILE` is read anew each time: a local worker's master may move to another port."""
-        url = self._settings.url
-        return Path(url[1:]).read_text().strip() if url.startswith("@") else url
-
     async def _connect_once(self) -> bool:
         """Make one connection and stay with it; whether the master welcomed us. Raises what `connect`
         raises.
         """
         pair = f"{self._settings.name}:{self._settings.password}".encode()
         try:
-            self._url = self._address()
+            self._url = self._address.look()
             websocket = await connect(
                 self._url,
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
