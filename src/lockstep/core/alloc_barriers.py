@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
-from lockstep.core.alloc_items import BELOW_STEPS, NO_BARRIER, WHOLE, ClaimClass, Lane, Lock, Watch
+from lockstep.core.alloc_items import BELOW_STEPS, WHOLE, ClaimClass, Lane, Lock, Watch
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 
@@ -283,7 +283,7 @@ class Barriers:
 
         Where the newest comes first, it comes before all others of its level.
         """
-        return (STEP_LEVEL + 2 - c.level) * NO_BARRIER + (-ticket if c.newest else ticket)
+        return c.base - ticket if c.newest else c.base + ticket
 
     def settle_pins(self, out: list[Decision]) -> None:
         """Before anything is granted: pins that events touched are kept or dropped, and who is due is pinned (L42b)."""

@@ -312,15 +312,23 @@ class Board:
                 c.stamps[index] = self.stamp
                 c.where[index][0].park(c, index, units, self.stamp)
 
-    def take(self, hold: int, accesses: tuple[tuple[Lock, int], ...]) -> tuple[tuple[int, ...], dict[Lock, int]]:
-        """Put the hold of one who has no family to its locks. Returns a fence for each, and what was taken of each."""
+    def take(self, hold: int, accesses: tuple[tuple[Lock, int], ...]) -> tuple[int, ...]:
+        """Put the hold of one who has no family to its locks. Returns a fence for each."""
         for lock, units in accesses:
             lock.used += units
             lock.holds[hold] = units
             lock.fence += 1
             if lock.hanging:
                 self.moved[lock] = None
-        return tuple(lock.fence for lock, _ in accesses), dict(accesses)
+        return tuple([lock.fence for lock, _ in accesses])
+
+    def put_down(self, hold: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
+        """Take the hold of one who has no family off its locks."""
+        for lock, units in accesses:
+            del lock.holds[hold]
+            lock.used -= units
+            if lock.hanging:
+                self.moved[lock] = None
 
     def add_owner(self, claim: Claim) -> None:
         """Note that this owner waits."""

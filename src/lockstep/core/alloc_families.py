@@ -161,12 +161,14 @@ class Families:
     def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
         """Take a hold off its locks; what its owner's children have of them goes on being taken."""
         board = self.board
-        alone = owner not in board.parent_of and owner not in board.children_of
-        top = owner if alone else self.eldest(owner)
-        for lock, units in accesses:
-            before = units if alone else self.footprint(top, lock)
+        if owner not in board.parent_of and owner not in board.children_of:
+            board.put_down(hold, accesses)
+            return
+        top = self.eldest(owner)
+        for lock, _ in accesses:
+            before = self.footprint(top, lock)
             del lock.holds[hold]
-            lock.used -= before - (0 if alone else self.footprint(top, lock))
+            lock.used -= before - self.footprint(top, lock)
             if lock.hanging:
                 board.moved[lock] = None
 

@@ -355,8 +355,9 @@ class ClaimClass:
 
     One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class.
 
-    `plain` is the rank of the first claim as if it were no barrier. `level` is its priority; overtaking is counted
-    in the lanes of `counted_level`, which for a child that a build waits for is the steps' (decision 0014).
+    `base` is where the ranks of its level begin, `plain` the rank of the first claim as if it were no barrier. `level`
+    is its priority; overtaking is counted in the lanes of `counted_level`, which for a child that a build waits for is
+    the steps' (decision 0014).
     `ticket`, `since`, `owner` and `rank` are those of the first claim (`ticket` 0: nobody waits). `open` are the
     alternatives that are not parked; `stamps` tell valid parkings from stale ones (0: not parked; the last two are for
     the crowd and the common accesses), `where` is the lock and need of each, `dormant` are parkings that were met while
@@ -368,6 +369,7 @@ class ClaimClass:
     __slots__ = (
         "alone",
         "alts",
+        "base",
         "common",
         "common_lanes",
         "counted_level",
@@ -409,6 +411,7 @@ class ClaimClass:
         self.serial = serial
         self.shape = shape
         self.level = level
+        self.base = (STEP_LEVEL + 2 - level) * NO_BARRIER
         self.counted_level = counted = STEP_LEVEL if child else level
         self.special = special
         self.newest = newest

@@ -15,6 +15,7 @@ from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Cla
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_safety import Safety
+from lockstep.core.nouns import LockKey
 
 
 class Search:
@@ -234,15 +235,18 @@ class Search:
         board.next_hold += 1
         board.hold_locks[hold] = c.shape.alternatives[index]
         board.holds_of.setdefault(claim.owner, {})[hold] = None
+        lent: tuple[LockKey, ...] = ()
         if claim.owner in board.parent_of or claim.owner in board.children_of:
             marks, anew = self.barriers.families.take(hold, claim.owner, c.shape.alternatives[index])
+            lent = tuple(lock.key for lock, taken in anew.items() if not taken)
         else:
-            marks, anew = board.take(hold, c.shape.alternatives[index])
+            marks, anew = board.take(hold, c.shape.alternatives[index]), {}
+            if barrier or board.rated:
+                anew = dict(c.shape.alternatives[index])
         if barrier:
             self.barriers.drop_pin(c, anew)
         alternative = claim.need.alternatives[index]
         board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable)
-        lent = tuple(lock.key for lock, taken in anew.items() if not taken)
         out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock, lent))
         self.queues.dequeue(claim)
         for lock, _, _ in accesses:

@@ -117,8 +117,9 @@ class Allocator:
             del board.holds_of[held.owner]
         self.board.safer = True
         if held.ticket == held.owner:
-            self._drop_parent(held.owner)
-            self.board.courses.pop(held.owner, None)
+            if held.owner in board.parent_of:
+                self._drop_parent(held.owner)
+            board.courses.pop(held.owner, None)
         self.barriers.stir()
 
     def pass_on(self, hold: int, claim: Claim, new: int, fences: tuple[int, ...]) -> None:
