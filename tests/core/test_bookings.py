@@ -320,6 +320,14 @@ def test_what_a_failed_step_held_is_kept() -> None:
     assert not hand.state.builds
 
 
+def test_who_asks_again_with_a_lease_has_a_whole_one() -> None:
+    hand = farm()
+    wish = BookingWish(accesses=(whole("db"),), lease=30.0, key="k")
+    first = reply(hand, e.BookingAsked(wish=wish)).value
+    assert reply(hand, e.BookingAsked(wish=wish)).value == first
+    assert [timer for timer in timers(hand) if timer.startswith("booking:lease")] == [f"booking:lease.{first}.1"]
+
+
 def family(parent: Access | None, child: Access, limit: int) -> tuple[Hand, int, int]:
     """A parent waits for a child, each with its access of `x`. Their builds' ids."""
     made = builder("p", *([parent] if parent else [])), builder("k", child, workers=("w2",))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from scene import DEADLINE, PROGRAM, Scene
+from scene_agents import LossyCable
 from timeline import check_lock
 
 from lockstep.core.nouns import Result
@@ -93,26 +94,114 @@ def test_whoever_wants_to_be_told_gets_notices(stage: Stage) -> None:
     assert "must be an address" in scene.cli("hold", "pool", "--notify", "file:///etc/passwd").stderr
 
 
-def test_whoever_waits_is_told_and_ctrl_c_takes_the_wish_back(stage: Stage) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_waits_is_told_and_a_signal_takes_the_wish_back(stage: Stage, number: signal.Signals) -> None:
     scene = stage(CONFIG, "w1", env={"USER": "ann"})
     scene.force("b")
     scene.running("b-1-go")
-    env = {**scene.env, "LOCKSTEP_URL": scene.url}
-    words = [str(PROGRAM), "hold", "database"]
-    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as waiting:
-        assert waiting.stderr is not None
-        assert "Waits for lock 'database', held by b #1" in waiting.stderr.readline()
-        waiting.send_signal(signal.SIGINT)
-        assert waiting.wait(DEADLINE) == 130
-    assert scene.fact("BookingEnded").ending == "cancelled"
-    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) as waiting:
-        scene.until(lambda: len(scene.facts.of("BookingAdded")) == 2, "the second wish")
+    for words in (["hold", "database"], ["steal", "database", "--reason", "now"]):
+        with start(scene, *words) as waiting:
+            assert waiting.stderr is not None
+            if words[0] == "hold":
+                assert "Waits for lock 'database', held by b #1" in waiting.stderr.readline()
+            scene.until(lambda: scene.all("bookings", complete="false"), "the wish")
+            waiting.send_signal(number)
+            assert waiting.wait(DEADLINE) == 130
+        assert not scene.all("bookings", complete="false")
+
+
+def test_whoever_waits_goes_on_when_the_server_is_started_again(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    scene.force("b")
+    scene.running("b-1-go")
+    with start(scene, "hold", "database") as waiting:
+        scene.fact("BookingAdded")
         scene.stop()
-        scene.start()  # a restart while it waits is nothing
+        scene.start()
         scene.open("go")
         assert waiting.stdout is not None
         assert "holds 'database' (fence 2)" in waiting.stdout.read()
         assert waiting.wait(DEADLINE) == 0
+
+
+def start(scene: Scene, *words: str, url: str = "") -> "subprocess.Popen[str]":
+    """A command beside the test."""
+    env = {**scene.env, "LOCKSTEP_URL": url or scene.url}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [str(PROGRAM), *words], env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("hold", "database"), b'"acquire"'),
+        (("steal", "database", "--reason", "now"), b'"steal"'),
+        (("exec", "--lock", "database", "--", "true"), b'"acquire"'),
+    ],
+)
+def test_an_answer_that_was_lost_is_asked_for_again(stage: Stage, words: tuple[str, ...], text: bytes) -> None:
+    scene = stage(CONFIG, env={"USER": "ann"})
+    if words[0] == "steal":
+        scene.cli("hold", "database")
+    before = len(scene.facts.of("BookingAdded"))
+    cable = LossyCable(scene.port, text)
+    try:
+        with start(scene, *words, url=cable.url) as asking:
+            assert asking.wait(DEADLINE) == 0
+            assert asking.stdout is not None
+            said = asking.stdout.read()
+    finally:
+        cable.close()
+    assert cable.lost == 2
+    assert len(scene.facts.of("BookingAdded")) == before + 1
+    assert len(scene.facts.of("HoldStolen")) == before
+    if words[0] != "exec":
+        assert f"Booking {scene.facts.of('BookingAdded')[-1].ticket} holds 'database'" in said
+
+
+def test_L6_a_lock_that_is_not_configured_any_more_and_still_held_is_one(stage: Stage) -> None:
+    scene = stage(CONFIG, env={"USER": "ann"})
+    assert scene.cli("hold", "database").returncode == 0
+    scene.configure("c['workers'] = workers('w1')\nc['builders'] = [build('b', sh('s'))]\n")
+    assert scene.cli("reload").returncode == 0
+    assert scene.cli("fence", "check", "database", "1").returncode == 0
+    done = scene.cli("steal", "database", "--reason", "it goes away")
+    assert "holds 'database' (fence 2)" in done.stdout, done
+    assert scene.cli("release", "database").returncode == 0
+    gone = scene.cli("hold", "database")
+    assert (gone.returncode, "There is no lock 'database'" in gone.stderr) == (4, True)
+
+
+def test_every_command_knows_the_same_names(stage: Stage) -> None:
+    scene = stage(
+        """
+        cpu, odd = util.WorkerLock('cpu'), util.MasterLock('17')
+        c['workers'] = workers('w1', 'w2')
+        c['builders'] = [build('cpu', gate('go'), locks=[cpu.access('counting'), odd.access('counting')]),
+                         build('other', gate('go'), on='w2', locks=[cpu.access('counting')])]
+        """,
+        "w1",
+        "w2",
+    )
+    for name in ("worker:w2", "cpu@w1", "17", "lock:17"):
+        held = scene.cli("hold", name, "--for", "1h")
+        assert held.returncode == 0, held
+        number = int(held.stdout.split()[1])
+        known = name if name != "17" else "lock:17"
+        for words in (("locks", name), ("extend", known, "--for", "1h"), ("release", known)):
+            done = scene.cli(*words)
+            assert done.returncode == 0, (words, done)
+        assert scene.all("bookings", f"bookings/{number}")[0]["ending"] == "released"
+    shown = scene.cli("locks", "cpu").stdout
+    assert ("cpu on w1" in shown, "cpu on w2" in shown, "directory" in shown) == (True, True, False)
+    scene.cli("hold", "worker:w1")
+    said = scene.cli("release", "17")
+    assert (said.returncode, said.stderr.splitlines()[1]) == (4, "Write booking:17 or lock:17.")
+    assert "There is no booking 17" in scene.cli("release", "booking:17").stderr
+    assert "There is no lock '²'" in scene.cli("release", "²").stderr
+    assert "means nothing with" in scene.cli("steal", "booking:17", "--reason", "x", "--for", "1h").stderr
 
 
 def test_L61_what_is_wrong_gets_one_sentence(stage: Stage) -> None:

@@ -3,6 +3,8 @@
 Each command is in the file of its name.
 """
 
+import secrets
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,10 +12,12 @@ from typing import Any, Final
 import click
 
 from lockstep.cli import show
-from lockstep.cli.client import Client, quoted
+from lockstep.cli.client import Client, LostError, MissingError, person, quoted
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
+from lockstep.cli.references import is_number
 from lockstep.core.durations import HOW, seconds_of
 from lockstep.master import clock
+from lockstep.worker.guard import heard
 
 WAIT: Final = 20.0
 """Seconds for which the server is asked to wait at once."""
@@ -21,6 +25,8 @@ SHORTEST: Final = 1.0
 """Seconds for which it makes sense to hold a lock."""
 _PAUSE: Final = 0.5
 """Seconds between two tries while no server answers."""
+_LAST: Final = 10.0
+"""Seconds that a last question may take, when somebody wants to end."""
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -44,6 +50,56 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 def wanted(lock: str, count: int | None) -> dict[str, Any]:
     """A lock as the API takes it: `count` units of it, or all of it."""
     return {"lock": lock} if count is None else {"lock": lock, "mode": "counting", "count": count}
+
+
+def asked(
+    client: Client,
+    path: str,
+    method: str,
+    patience: float,
+    sent: Callable[[], None] = lambda: None,
+    **wish: Any,
+) -> dict[str, Any]:
+    """Ask for locks; if the answer is lost, again, for so long: `once` makes it the same booking.
+
+    `sent` is called before each question. KeyboardInterrupt takes back what may have been asked for.
+    """
+    wish["once"] = secrets.token_urlsafe(24)
+    give_up = clock.monotonic() + patience
+    maybe = False
+    try:
+        while True:
+            before, maybe = maybe, True
+            sent()
+            try:
+                made: dict[str, Any] = client.call(path, method, **wish)
+            except CliError as exc:
+                maybe = before or isinstance(exc, LostError)
+                if exc.code != UNREACHABLE or not maybe:
+                    raise
+                if clock.monotonic() > give_up:
+                    raise CliError(exc.code, str(exc), _MAYBE) from exc
+            else:
+                return made
+            time.sleep(_PAUSE)
+    except KeyboardInterrupt:
+        if maybe:
+            take_back(client, client.call(path, method, timeout=_LAST, **wish))
+        raise
+
+
+_MAYBE = "It may have heard the wish: 'lockstep locks' says whether you hold something, when it is back."
+
+
+def take_back(client: Client, booking: dict[str, Any]) -> None:
+    """Release a booking that nobody wants any more."""
+    number = booking["bookingid"]
+    try:
+        client.call(f"bookings/{number}", "release", timeout=_LAST, owner=person(), key=booking.get("key"))
+    except CliError as exc:
+        if exc.code == UNREACHABLE:
+            hint = f"'lockstep release {number}' does it, when the server is back."
+            raise CliError(exc.code, f"Booking {number} could not be taken back. {exc}", hint) from exc
 
 
 def until_held(
@@ -77,17 +133,45 @@ def until_held(
     return booking
 
 
-def found(client: Client, what: str, person: str) -> int:
-    """The booking that somebody means: its number, or the only one of a lock, one's own before those of others."""
-    if what.isdigit():
+def end_on_signals() -> None:
+    """The first signal that ends this process raises KeyboardInterrupt; what is done then, others do not disturb."""
+
+    def told(_number: int, _frame: object) -> None:
+        for each in heard():
+            signal.signal(each, lambda *_: None)
+        raise KeyboardInterrupt
+
+    for number in heard():
+        signal.signal(number, told)
+
+
+def number_of(client: Client, what: str) -> int | None:
+    """The number of the booking that somebody means: `17`, `booking:17`. None if it is a lock."""
+    kind, _, rest = what.partition(":")
+    if kind == "booking" and is_number(rest):
+        return int(rest)
+    if not is_number(what):
+        return None
+    try:
+        client.all("locks", f"locks/{quoted(what)}")
+    except MissingError:
         return int(what)
+    text = f"'{what}' is the number of a booking and the name of a lock."
+    raise CliError(REFUSED, text, f"Write booking:{what} or lock:{what}.")
+
+
+def found(client: Client, what: str, who: str) -> int:
+    """The booking that somebody means: its number, or the only one of a lock, one's own before those of others."""
+    number = number_of(client, what)
+    if number is not None:
+        return number
     named = {lock["lock"] for lock in client.all("locks", f"locks/{quoted(what)}")}
     of_lock = [
         booking
         for booking in client.all("bookings", complete="false", limit=10_000)
         if any(lock["lock"] in named for lock in booking["locks"])
     ]
-    mine = [booking for booking in of_lock if person and booking["who"] == person]
+    mine = [booking for booking in of_lock if who and booking["who"] == who]
     chosen = mine or of_lock
     if len(chosen) == 1:
         return int(chosen[0]["bookingid"])

@@ -34,6 +34,10 @@ class MissingError(CliError):
     """The server knows no such thing."""
 
 
+class LostError(CliError):
+    """No answer came, and the server may have done what it was asked."""
+
+
 class Client:
     """The API of one server."""
 
@@ -124,6 +128,10 @@ class Client:
         try:
             connection = kind(self._host, self._port, timeout=timeout)
             data = None if body is None else json.dumps(body).encode()
+            connection.connect()
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            raise self._silent(exc, CliError) from exc
+        try:
             connection.request(method, f"{self._base}/api/v2/{path}", data, headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -135,7 +143,7 @@ class Client:
     def _refusal(self, response: http.client.HTTPResponse) -> CliError:
         """What an answer with an error says."""
         if response.status in _AWAY:
-            return CliError(UNREACHABLE, f"No server answers at {self.url} (HTTP {response.status}).", _HOW)
+            return LostError(UNREACHABLE, f"No server answers at {self.url} (HTTP {response.status}).", _HOW)
         if response.status >= 500:
             text = f"The server at {self.url} could not answer (HTTP {response.status})."
             return CliError(CANNOT_RUN, text, "Its log says why.")
@@ -151,8 +159,8 @@ class Client:
             return CliError(REFUSED, text, hint)
         return CliError(REFUSED, text)
 
-    def _silent(self, exc: Exception) -> CliError:
-        return CliError(UNREACHABLE, f"No server answers at {self.url} ({_why(exc)}).", _HOW)
+    def _silent(self, exc: Exception, kind: type[CliError] = LostError) -> CliError:
+        return kind(UNREACHABLE, f"No server answers at {self.url} ({_why(exc)}).", _HOW)
 
     def _stranger(self) -> CliError:
         return CliError(UNREACHABLE, f"What answers at {self.url} is no Lockstep server.", _HOW)

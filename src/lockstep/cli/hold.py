@@ -58,19 +58,22 @@ def command(
         "priority": priority,
         "notify": notify,
     }
-    made = client.call("bookings", "acquire", locks=[booking.wanted(lock, count)], owner=person(), **wish)
+    said: list[str] = []
+
+    def told(now: dict[str, str]) -> None:
+        if not as_json and now["why"] not in said[-1:]:
+            said.append(now["why"])
+            click.echo(f"Booking {now['bookingid']}: {now['why']}", err=True)
+
+    booking.end_on_signals()
+    made = booking.asked(
+        client, "bookings", "acquire", patience, locks=[booking.wanted(lock, count)], owner=person(), **wish
+    )
     if made["state"] == "waiting" and wait:
-        said: list[str] = []
-
-        def told(now: dict[str, str]) -> None:
-            if not as_json and now["why"] not in said[-1:]:
-                said.append(now["why"])
-                click.echo(f"Booking {now['bookingid']}: {now['why']}", err=True)
-
         try:
             made = booking.until_held(client, made, patience, told) or made
         except KeyboardInterrupt:
-            client.call(f"bookings/{made['bookingid']}", "release", owner=person())
+            booking.take_back(client, made)
             click.echo(f"Booking {made['bookingid']} is taken back.", err=True)
             return INTERRUPTED
     if as_json:

@@ -7,6 +7,11 @@ from lockstep.cli.client import Client
 from lockstep.cli.codes import REFUSED, USAGE, CliError
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number from 0 on, as ids are."""
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
 def builder_names(client: Client) -> dict[int, str]:
     """The builders' names by id."""
     return {builder["builderid"]: builder["name"] for builder in client.all("builders")}
@@ -26,10 +31,10 @@ def builder(client: Client, name: str) -> dict[str, Any]:
 
 def build(client: Client, reference: str) -> dict[str, Any]:
     """A build: its id, or BUILDER/NUMBER."""
-    if reference.isdigit():
+    if is_number(reference):
         return client.one("builds", f"builds/{reference}", f"build {reference}")
     name, slash, number = reference.rpartition("/")
-    if not slash or not number.isdigit():
+    if not slash or not is_number(number):
         raise CliError(USAGE, f"'{reference}' is no build.", "Write its id, or BUILDER/NUMBER.")
     found = builder(client, name)
     return client.one("builds", f"builders/{found['builderid']}/builds/{number}", f"build {number} of '{name}'")
@@ -42,7 +47,7 @@ def request(client: Client, number: str) -> dict[str, Any]:
 
 def is_build(reference: str) -> bool:
     """Whether `REQUEST|BUILD` names a build: `BUILDER/NUMBER` does, a plain number is a request."""
-    if reference.isdigit():
+    if is_number(reference):
         return False
     if "/" in reference:
         return True

@@ -45,7 +45,8 @@ def command(
       lockstep steal board --reason "the customer is here" --for 1h
       lockstep steal 17 --reason "bob has gone home"
     """
-    if what.isdigit():
+    number = booking.number_of(client, what)
+    if number is not None:
         _refuse("the number of a booking, which is ended", ("--for", seconds), ("--count", count), ("--hold", hold))
         _refuse("the number of a booking, which is ended", ("--all", everybody))
     if no_hold:
@@ -53,23 +54,20 @@ def command(
     if everybody:
         _refuse("--all", ("--hold", hold))
     given: dict[str, Any] = {"owner": person(), "reason": reason}
-    if what.isdigit():
-        client.call(f"bookings/{what}", "steal", **given)
-        made: dict[str, Any] = {"bookingid": None}
-    else:
-        units = {} if count is None else {"mode": "counting", "count": count}
-        take = None if no_hold else {"for": seconds, **units}
-        made = client.call(f"locks/{quoted(what)}", "steal", hold=hold or 0, all=everybody, take=take, **given)
     mine: dict[str, Any] | None = None
-    if made["bookingid"]:
-        waiting = client.call(f"bookings/{made['bookingid']}", "wait")
-        try:
-            mine = booking.until_held(client, {**waiting, "key": None}, patience, lambda _: None)
-        except KeyboardInterrupt:
-            client.call(f"bookings/{made['bookingid']}", "release", owner=person())
-            return INTERRUPTED
+    if number is not None:
+        client.call(f"bookings/{number}", "steal", **given)
+    else:
+        given |= {"hold": hold or 0, "all": everybody}
+        path = f"locks/{quoted(what)}"
+        if no_hold:
+            client.call(path, "steal", **given)
+        else:
+            mine = _taken(client, path, patience, take={"for": seconds, **_units(count)}, **given)
+            if mine is None:
+                return INTERRUPTED
     if as_json:
-        show.as_json(mine or made)
+        show.as_json(mine or {"bookingid": None})
     else:
         click.echo(booking.report(mine) if mine else "It is taken away.")
     return 0
@@ -80,3 +78,19 @@ def _refuse(beside: str, *options: tuple[str, Any]) -> None:
     for name, value in options:
         if value:
             raise click.UsageError(f"{name} means nothing with {beside}.")
+
+
+def _units(count: int | None) -> dict[str, Any]:
+    return {} if count is None else {"mode": "counting", "count": count}
+
+
+def _taken(client: Client, path: str, patience: float, **given: Any) -> dict[str, Any] | None:
+    """Take a lock, and wait until it is free. None if somebody ends that."""
+    booking.end_on_signals()
+    number = booking.asked(client, path, "steal", patience, **given)["bookingid"]
+    waiting = {"bookingid": number, "state": "waiting", "lease": None, "key": None, "why": ""}
+    try:
+        return booking.until_held(client, waiting, patience, lambda _: None)
+    except KeyboardInterrupt:
+        booking.take_back(client, waiting)
+        return None

@@ -86,8 +86,14 @@ class Run:
                 said.append(now["why"])
                 click.echo(f"lockstep: {now['why']}", err=True)
 
-        self._note_sent()
-        made = self._client.call("bookings", "acquire", **self._wish)
+        made = booking.asked(
+            self._client,
+            "bookings",
+            "acquire",
+            patience if timeout is None else min(patience, timeout),
+            self._note_sent,
+            **self._wish,
+        )
         self._number = made["bookingid"]
         held = booking.until_held(self._client, made, patience, told, self._note_sent, timeout)
         self._may_run_until(self._sent + self._lease)

@@ -33,29 +33,50 @@ EARLY = 1.0
 """A timer may fire so many seconds before its wall time; it is not set anew for that."""
 
 
+_WANTED = ("accesses", "priority", "after_current", "seconds", "lease")
+"""What of a wish must be the same when it is asked for again; who asks and why are only words."""
+
 # --- asking
 
 
 def asked(draft: Draft, event: e.BookingAsked) -> None:
-    """Take a wish in. Whoever asks again with the same key asks for the same booking."""
+    """Take a wish in. Whoever asks again, as the answer was lost, asks for the same booking."""
     wish = event.wish
-    for booking in draft.state.bookings.values() if wish.key else ():
-        if booking.wish.key == wish.key:
-            draft.reply(event.token, booking.ticket)
-            return
-    error = refusal(draft, wish)
+    known = _same(draft, wish)
+    error = refusal(draft, wish) if known is None else _other_wish(known, wish)
     if error:
         draft.reply(event.token, error=error)
+    elif known is not None:
+        _renew(draft, known)
+        draft.reply(event.token, known.ticket)
     else:
         draft.reply(event.token, add(draft, wish))
+
+
+def _same(draft: Draft, wish: BookingWish) -> Booking | None:
+    """The booking that this wish has asked for before."""
+    mine = {name for name in (wish.key, wish.once) if name}
+    live = draft.state.bookings.values() if mine else ()
+    return next((each for each in live if mine & {each.wish.key, each.wish.once}), None)
+
+
+def _other_wish(known: Booking, wish: BookingWish) -> str:
+    """Why a wish is not the one that this booking was asked for with, or an empty string."""
+    try:
+        wish = replace(wish, accesses=normalize(wish.accesses))
+    except AccessError as error:
+        return f"{error}."
+    if all(getattr(wish, name) == getattr(known.wish, name) for name in _WANTED):
+        return ""
+    return f"Booking {known.ticket} has this key and wants something else: take a new key for each wish."
 
 
 def refusal(draft: Draft, wish: BookingWish) -> str:
     """Why a wish cannot be taken, or an empty string."""
     if len(draft.state.bookings) >= MAX_BOOKINGS:
         return f"There are {MAX_BOOKINGS} bookings already; release some."
-    if any(len(text) > MAX_BOOKING_TEXT for text in (wish.who, wish.reason, wish.notify)):
-        return f"Who, reason and notify may have at most {MAX_BOOKING_TEXT} characters each."
+    if too_long := _too_long(wish.who, wish.reason, wish.notify):
+        return too_long
     if abs(wish.priority) > MAX_PRIORITY:
         return f"Priorities are from -{MAX_PRIORITY} to {MAX_PRIORITY}."
     if not 0 <= wish.seconds <= MAX_BOOKING_SECONDS:
@@ -71,6 +92,13 @@ def refusal(draft: Draft, wish: BookingWish) -> str:
     return next(filter(None, (_impossible(draft, access) for access in accesses)), "")
 
 
+def _too_long(*texts: str) -> str:
+    """Why texts are refused, or an empty string."""
+    if all(len(text) <= MAX_BOOKING_TEXT for text in texts):
+        return ""
+    return f"Who, why and where to tell it may have at most {MAX_BOOKING_TEXT} characters each."
+
+
 def _impossible(draft: Draft, access: Access) -> str:
     """Why this access could never be granted as the configuration is (L5), or an empty string."""
     key = access.lock
@@ -81,6 +109,8 @@ def _impossible(draft: Draft, access: Access) -> str:
         limit = worker.max_builds
     elif key in draft.state.locks:
         limit = draft.state.locks[key].limit
+    elif key in draft.state.removed_locks:
+        limit = draft.state.removed_locks[key].limit
     else:
         return f"There is no lock '{key}'."
     if limit is not None and limit < access.count:
@@ -150,11 +180,15 @@ def renew_asked(draft: Draft, event: e.BookingRenewAsked) -> None:
     if error:
         draft.reply(event.token, error=error)
         return
-    if booking.wish.lease:
+    _renew(draft, booking)
+    draft.reply(event.token)
+
+
+def _renew(draft: Draft, booking: Booking) -> None:
+    if booking.wish.lease and booking.state != "leaving":
         draft.effect(x.DisarmTimer(_lease_timer(booking)))
         draft.emit(f.BookingRenewed(ticket=booking.ticket, renewals=booking.renewals + 1))
         watch_lease(draft, booking)
-    draft.reply(event.token)
 
 
 def must_end(booking: Booking) -> str:
@@ -197,8 +231,11 @@ def release_asked(draft: Draft, event: e.BookingReleaseAsked) -> None:
     booking = _found(draft, event.ticket, event.token)
     if booking is None:
         return
+    error = _too_long(event.who)
     if booking.wish.key and event.key != booking.wish.key:
-        draft.reply(event.token, error=_WRONG_KEY.format(booking.ticket))
+        error = _WRONG_KEY.format(booking.ticket)
+    if error:
+        draft.reply(event.token, error=error)
         return
     end(draft, booking, "cancelled" if booking.state == "waiting" else "released", event.who)
     draft.reply(event.token)
@@ -248,8 +285,16 @@ def end(draft: Draft, booking: Booking, ending: BookingEnding, by: str = "", why
 
 
 def steal_asked(draft: Draft, event: e.StealAsked) -> None:
-    """Take locks away: a booking ends, a build is put back; then whoever takes them is first, but for barriers."""
+    """Take locks away: a booking ends, a build is put back; then whoever takes them is first, but for barriers.
+
+    Whoever asks again, as the answer was lost, has what was taken the first time.
+    """
+    done = _same(draft, event.wish) if event.wish is not None else None
+    if done is not None:
+        draft.reply(event.token, done.ticket, error=_other_wish(done, event.wish) if event.wish is not None else "")
+        return
     victims, error = _victims(draft, event)
+    error = error or _too_long(event.who, event.reason)
     if not error and not event.reason.strip():
         error = "Say why: whoever loses the lock is told."
     if not error and event.wish is not None:

@@ -98,7 +98,8 @@ class BookingWish(Struct, frozen=True, kw_only=True):
 
     `seconds` is how long it lasts after the grant, 0: until it is given back. `lease`: whoever asked must renew the
     booking within so many seconds, or it is lost; 0: nobody must. `key` is the digest of a secret that only whoever
-    asked knows, and must show to renew or release; empty: none. `notify` is an address that is told what happens.
+    asked knows, and must show to renew or release; empty: none. The same `key` again, or the same `once` (a digest,
+    too), is the same booking: its answer was lost. `notify` is an address that is told what happens.
     """
 
     accesses: tuple[Access, ...]
@@ -109,6 +110,7 @@ class BookingWish(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     lease: float = 0.0
     key: str = ""
+    once: str = ""
     notify: str = ""
 
 

@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +16,15 @@ from lockstep.core import facts as f
 from lockstep.core.alloc_facts import Hold
 from lockstep.core.decide_bookings import must_end
 from lockstep.core.errors import RefusedError
-from lockstep.core.nouns import Access, LockKey, fence_variable
+from lockstep.core.nouns import Access, fence_variable
 from lockstep.core.reasons import Reasons
 from lockstep.core.records import Booking
-from lockstep.core.state import State, slot_key
+from lockstep.core.state import State
 from lockstep.core.values import BookingWish
 from lockstep.web.asking import Answer, Asked, Item, MissingError
 from lockstep.web.door import Door
 from lockstep.web.limits import MAX_WAIT, MIN_KEY
+from lockstep.web.names import called, lock_key
 from lockstep.web.params import flag, number, only, text, whole
 
 Params = Mapping[str, Any]
@@ -38,40 +38,7 @@ _ENDED = {
 }
 
 
-# --- what people call locks
-
-
-def lock_key(state: State, name: str) -> LockKey:
-    """The lock of that name: `NAME`, `NAME@WORKER` for one of a worker, `worker:NAME` for a worker to oneself.
-
-    Raises:
-        MissingError: there is none.
-        RefusedError: it is one for each worker, and no worker is named.
-    """
-    keys = list(state.locks)
-    for key in keys:
-        if key.kind == "master" and key.name == name:
-            return key
-    for key in keys:
-        if name in (str(key), f"{key.name}@{key.worker}") and key.kind == "worker":
-            return key
-    if name.startswith("worker:") and name.removeprefix("worker:") in state.workers:
-        return slot_key(name.removeprefix("worker:"))
-    of_workers = sorted(key for key in keys if key.kind == "worker" and key.name == name)
-    if len(of_workers) == 1:
-        return of_workers[0]
-    if of_workers:
-        names = " or ".join(f"{key.name}@{key.worker}" for key in of_workers[:2])
-        raise RefusedError(f"Lock '{name}' is one for each worker: say which, as in {names}.")
-    near = get_close_matches(name, [called(key) for key in keys if key.kind != "builddir"], n=1, cutoff=0.5)
-    raise MissingError(f"There is no lock '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""))
-
-
-def called(key: LockKey) -> str:
-    """How a lock is named to commands and in the API."""
-    if key.kind == "slot":
-        return f"worker:{key.worker}"
-    return f"{key.name}@{key.worker}" if key.worker else key.name
+# --- asking for locks
 
 
 def _accesses(state: State, wanted: Any) -> tuple[Access, ...]:
@@ -96,13 +63,11 @@ def _access(state: State, one: Any) -> Access:
     return Access(lock_key(state, text(one, "lock")), mode, count)  # type: ignore[arg-type]
 
 
-# --- asking for locks
-
-
 def _wish(door: Door, params: Params, key: str) -> BookingWish:
-    notify = text(params, "notify")
-    if notify and (urlsplit(notify).scheme not in ("http", "https") or not urlsplit(notify).hostname):
-        raise RefusedError("'notify' must be an address that begins with http:// or https://.")
+    once = text(params, "once")
+    for name, secret in (("key", key), ("once", once)):
+        if secret and len(secret) < MIN_KEY:
+            raise RefusedError(f"'{name}' has {MIN_KEY} characters or more: nobody may guess it.")
     return BookingWish(
         accesses=_accesses(door.state, params.get("locks")),
         who=text(params, "owner"),
@@ -112,8 +77,21 @@ def _wish(door: Door, params: Params, key: str) -> BookingWish:
         seconds=number(params, "for"),
         lease=number(params, "lease"),
         key=digest(key),
-        notify=notify,
+        once=digest(once),
+        notify=_address(text(params, "notify")),
     )
+
+
+def _address(given: str) -> str:
+    """Where notices are sent."""
+    try:
+        parts = urlsplit(given)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if given and not good:
+        raise RefusedError("'notify' must be an address: http:// or https://, a host, perhaps a port, and a path.")
+    return given
 
 
 def digest(key: str) -> str:
@@ -123,24 +101,24 @@ def digest(key: str) -> str:
 
 async def acquire(door: Door, params: Params) -> Item:
     """Ask for locks, and wait for them at most `wait` seconds. The key in the answer is needed from then on."""
-    only(params, "locks", "owner", "reason", "priority", "after_current", "for", "lease", "notify", "key", "wait")
+    only(
+        params, "locks", "owner", "reason", "priority", "after_current", "for", "lease", "notify", "key", "once", "wait"
+    )
+    seconds = number(params, "wait")
     key = text(params, "key")
-    if key and len(key) < MIN_KEY:
-        raise RefusedError(f"A key has {MIN_KEY} characters or more: nobody may guess it.")
-    wish = _wish(door, params, key)
-    if wish.lease and not key:
+    if not key and number(params, "lease"):
         key = secrets.token_urlsafe(24)
-        wish = _wish(door, params, key)
-    ticket = await door.ask(e.BookingAsked(wish=wish))
+    ticket = await door.ask(e.BookingAsked(wish=_wish(door, params, key)))
     waits = door.state.bookings[ticket].state == "waiting" if ticket in door.state.bookings else False
-    return {**await _wait(door, ticket, number(params, "wait") if waits else 0.0), "key": key or None}
+    return {**await _wait(door, ticket, seconds if waits else 0.0), "key": key or None}
 
 
 async def wait(door: Door, ticket: int, params: Params) -> Item:
     """Renew, and wait at most `wait` seconds for something to happen: that the locks are had, or must be given back."""
     only(params, "key", "wait")
+    seconds = number(params, "wait")
     await door.ask(e.BookingRenewAsked(ticket=await _live(door, ticket), key=digest(text(params, "key"))))
-    return await _wait(door, ticket, number(params, "wait"))
+    return await _wait(door, ticket, seconds)
 
 
 async def renew(door: Door, ticket: int, params: Params) -> Item:
@@ -237,7 +215,7 @@ async def steal_booking(door: Door, ticket: int, params: Params) -> None:
 
 async def steal_lock(door: Door, name: str, params: Params) -> Item:
     """Take a lock away from who holds it; with `take` somebody else wants it then, after whoever is next for sure."""
-    only(params, "owner", "reason", "hold", "all", "take")
+    only(params, "owner", "reason", "hold", "all", "take", "once")
     key = lock_key(door.state, name)
     wish = None
     if params.get("take") is not None:
@@ -246,7 +224,7 @@ async def steal_lock(door: Door, name: str, params: Params) -> Item:
             raise RefusedError("'take' must be an object: for, mode, count.")
         only(given, "for", "mode", "count")
         lock = {"lock": name, **{k: v for k, v in given.items() if k in ("mode", "count")}}
-        mine = {"owner": params.get("owner"), "reason": params.get("reason"), "for": given.get("for", 0)}
+        mine = {"for": given.get("for", 0)} | {each: params.get(each) for each in ("owner", "reason", "once")}
         wish = _wish(door, {**mine, "locks": [lock], "after_current": True}, "")
     ticket = await door.ask(
         e.StealAsked(

@@ -38,6 +38,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.BookingExtended,
     f.BookingLeaving,
     f.HoldPassed,
+    f.NotKept,
     f.HoldStolen,
     f.BookingEnded,
     f.BuildStarted,
@@ -59,7 +60,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
 
 _NAMES: Final = {kind.__name__: kind for kind in PUBLIC}
 _HIDDEN: Final = ("rendered", "memories", "fact")
-_HIDDEN_OF_WISHES: Final = ("key", "notify")
+_HIDDEN_OF_WISHES: Final = ("key", "once", "notify")
 
 
 def sse(data: str, event: str = "", id_: str = "") -> str:

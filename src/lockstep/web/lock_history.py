@@ -13,30 +13,29 @@ from lockstep.storage.lock_history import Held
 from lockstep.web.asking import Answer, Asked, Item, MissingError
 from lockstep.web.door import Door
 from lockstep.web.limits import MAX_HISTORY, SHOWN_HISTORY
-from lockstep.web.waits import lock_keys
+from lockstep.web.names import OUTER, known, meant
 
 PERIOD: Final = 7 * 86400.0
 """Seconds that are looked back on unless somebody says otherwise."""
 
 
-def _name_of(door: Door, text: str) -> str:
-    """The name of the locks that are meant: `cpu`, also for `cpu on w1`."""
-    keys = lock_keys(door, inner=True)
-    for key in keys:
-        if text in (key.name, str(key)) and key.kind in ("master", "worker"):
-            return key.name
-    if any(text == str(key) for key in keys):
+def _name_of(door: Door, text: str) -> tuple[str, bool]:
+    """The name of the locks that are meant: `cpu`, also for `cpu@w1`. And whether there is such a lock now."""
+    try:
+        key = meant(door.state, text)[0]
+    except MissingError:
+        return text.removeprefix("lock:"), False
+    if key.kind not in OUTER:
         raise QueryError(f"'{text}' has no history of its own: it is that of the worker's builds")
-    return text
+    return key.name, True
 
 
 async def history(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
     """What happened at the locks of one name, the newest last."""
-    name = _name_of(door, ids["lock"])
-    known = any(key.name == name for key in lock_keys(door))
+    name, is_known = _name_of(door, ids["lock"])
     limit = SHOWN_HISTORY if asked.limit is None else min(asked.limit, MAX_HISTORY)
     items = await asyncio.to_thread(door.reads.lock_history, name, limit, asked.offset)
-    if not items and not known:
+    if not items and not is_known:
         raise MissingError(f"There is no lock '{ids['lock']}'.")
     return Answer("history", items)
 
@@ -52,16 +51,16 @@ async def use(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
         raise QueryError(f"'seconds' must be a number above 0, not '{text[:40]}'")
     if "lock" not in ids:
         return Answer("lock_use", await uses(door, None, seconds))
-    name = _name_of(door, ids["lock"])
+    name, is_known = _name_of(door, ids["lock"])
     items = await uses(door, name, seconds)
-    if not items and all(key.name != name for key in lock_keys(door)):
+    if not items and not is_known:
         raise MissingError(f"There is no lock '{ids['lock']}'.")
     return Answer("lock_use", items)
 
 
 async def uses(door: Door, name: str | None, seconds: float) -> list[Item]:
     """The same, for a page."""
-    names = sorted({key.name for key in lock_keys(door)}) if name is None else [name]
+    names = sorted({key.name for key in known(door.state)}) if name is None else [name]
     now, held = door.now(), _held(door)
 
     def read() -> list[Item]:
@@ -81,5 +80,5 @@ def _held(door: Door) -> list[Held]:
         Held(access.lock, reasons.held_since(hold) or door.now(), access.count, access.mode == "exclusive")
         for hold in door.state.allocator.holds.values()
         for access in hold.alternative.accesses
-        if access.lock.kind in ("master", "worker")
+        if access.lock.kind in OUTER
     ]

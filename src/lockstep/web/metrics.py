@@ -14,7 +14,7 @@ from lockstep.core.nouns import UNLIMITED, LockKey
 from lockstep.core.state import State
 from lockstep.web.door import Door
 from lockstep.web.limits import METRICS_EVENTS, METRICS_LOCKS
-from lockstep.web.waits import lock_keys
+from lockstep.web.names import known
 
 BUCKETS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400)
 """Seconds, of the histograms."""
@@ -84,7 +84,7 @@ def _locks(door: Door, names: Names) -> Iterable[Gauge]:
     used = Gauge("lockstep_lock_used", "Units that are held; of a lock that is held whole its limit.", labels)
     reserved = Gauge("lockstep_lock_reserved", "Units that are kept free for claims that are next for sure.", labels)
     waiting = Gauge("lockstep_lock_waiting", "Claims that wait for the lock.", labels)
-    for key in lock_keys(door):
+    for key in known(door.state):
         label, units = names.of(key), min(reasons.limit(key), UNLIMITED)
         kept = sum(units if each.exclusive else each.units for each in reasons.reservations(key))
         queue = len(reasons.queue(key))

@@ -1,9 +1,9 @@
 """The parameters of an action, each as what it must be. Raises `RefusedError` with a sentence that names it."""
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
+from lockstep.core.durations import seconds_of
 from lockstep.core.errors import RefusedError
 
 Params = Mapping[str, Any]
@@ -37,11 +37,10 @@ def whole(params: Params, name: str, default: int | None = None) -> int:
 def number(params: Params, name: str) -> float:
     """A number of seconds, 0 or more; 0 if it is missing."""
     value = params.get(name)
-    if value is None:
-        return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    seconds = 0.0 if value is None else seconds_of(value) if isinstance(value, int | float) else None
+    if seconds is None:
         raise RefusedError(f"'{name}' must be a number of seconds, 0 or more.")
-    return float(value)
+    return seconds
 
 
 def flag(params: Params, name: str) -> bool:

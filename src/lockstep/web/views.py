@@ -16,10 +16,11 @@ from lockstep.core.records import Build, Request, Worker
 from lockstep.storage.filters import Filter
 from lockstep.storage.queries import Queries
 from lockstep.web import lock_history, rest
-from lockstep.web.asking import Item, MissingError, equals
+from lockstep.web.asking import Item, equals
 from lockstep.web.door import Door
 from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_ROWS, SHOWN_WAITERS
-from lockstep.web.waits import foreseen, lock_keys
+from lockstep.web.names import known, meant
+from lockstep.web.waits import foreseen
 
 Ids = Mapping[str, str]
 
@@ -252,9 +253,7 @@ def _request(reads: Queries, ids: Ids) -> tuple[Item, Item, list[Item]]:
 async def locks(door: Door, ids: Ids) -> View:
     """All locks, or those of one name."""
     name = ids.get("lock")
-    keys = [key for key in lock_keys(door, inner=name is not None) if name in (None, key.name)]
-    if name is not None and not keys:
-        raise MissingError(f"There is no lock '{name}'.")
+    keys = known(door.state) if name is None else meant(door.state, name)
     reasons = Reasons(door.state, door.now())
     shown = [reasons.lock(key, SHOWN_WAITERS if name is not None else 5) for key in keys]
     if name is None:

@@ -7,30 +7,20 @@ from typing import Any
 import msgspec
 
 from lockstep.core.answers import Expected, Why
-from lockstep.core.nouns import Access, LockKey
+from lockstep.core.nouns import Access
 from lockstep.core.reasons import Reasons
 from lockstep.storage.filters import QueryError
-from lockstep.web.asking import Answer, Asked, Item, MissingError, chosen
+from lockstep.web.asking import Answer, Asked, Item, chosen
 from lockstep.web.door import Door
 from lockstep.web.limits import CLAIMS_AT_ONCE, MAX_CLAIMS, SHOWN_WAITERS
-
-
-def lock_keys(door: Door, *, inner: bool = False) -> list[LockKey]:
-    """The locks of the configuration and those still in use; with `inner` also slots and build directories."""
-    allocator = door.state.allocator
-    keys = set(door.state.locks) | set(allocator.board.locks)
-    return sorted(key for key in keys if inner or key.kind in ("master", "worker"))
+from lockstep.web.names import known, meant
 
 
 def locks(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
     """All locks, or those of one name: limit, holders, waiters in order, each with its reason."""
     name = ids.get("lock")
     wanted = {one.field for one in asked.filters}
-    keys = lock_keys(door, inner="kind" in wanted)
-    if name is not None:
-        keys = [key for key in lock_keys(door, inner=True) if key.name == name or str(key) == name]
-        if not keys:
-            raise MissingError(f"There is no lock '{name}'.")
+    keys = known(door.state, inner="kind" in wanted) if name is None else meant(door.state, name)
     reasons = Reasons(door.state, door.now())
     shown = _shown(asked)
     items = [_plain(reasons.lock(key, shown)) for key in keys]
