@@ -33,7 +33,7 @@ class Oracle:
         self.pins: dict[int, Alternative] = {}
         self.parents: dict[int, int] = {}
         self.plans: Mapping[str, BuilderSetup] = {}
-        self.courses: dict[int, tuple[str, int]] = {}
+        self.courses: dict[int, tuple[str, int, bool]] = {}
         self.foresight = Foresight(self)
         self.clock = 0
         self.next_hold = 1
@@ -96,8 +96,8 @@ class Oracle:
     def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
         self.plans = plans
 
-    def set_course(self, owner: int, builder: str, number: int) -> None:
-        self.courses[owner] = (builder, number)
+    def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:
+        self.courses[owner] = (builder, number, waited)
 
     # --- the decision
 

@@ -52,14 +52,14 @@ class Foresight:
             if claim.owner == owner:
                 todo.append((owner, claim.need, None))
             elif claim.owner in children and claim.owner not in holders and (among is None or claim.owner in among):
-                builder, _ = self.oracle.courses.get(claim.owner, ("", 0))
+                builder, *_ = self.oracle.courses.get(claim.owner, ("",))
                 todo.append((claim.owner, claim.need, self.oracle.plans.get(builder)))
-        builder, number = self.oracle.courses[owner]
+        builder, number, waited = self.oracle.courses[owner]
         workers = [hold.alternative.worker for hold in self.oracle.holds.values() if hold.owner == owner]
         for stage in self.oracle.plans[builder].stages if builder in self.oracle.plans else ():
             if stage.number > number and not self.one_at_a_time(owner, stage.on(max(workers)), others):
                 return False
-            if stage.number > number or (stage.number == number and not children):
+            if stage.number > number or (stage.number == number and not children and not waited):
                 kids = [self.oracle.plans[child] for child in stage.children if child in self.oracle.plans]
                 todo += [(owner + 10**6, kid.planned, kid) for kid in kids]
         return all(self.gets_one(who, need, plan, others, owner) for who, need, plan in todo)

@@ -74,7 +74,11 @@ class PlannedWorld(World):
         need = self.plans[name].need
         assert need is not None
         events = self.submitted(Claim(ticket, need, ticket, 0, ticket, **more))
-        return [*events, ("set_course", (ticket, name, 0))]
+        return [*events, *self.course(ticket)]
+
+    def course(self, owner: int, waited: bool = False) -> list[Event]:
+        """How far a build is."""
+        return [("set_course", (owner, self.builder_of[owner], self.stage_of.get(owner, 0), waited))]
 
     def arrive(self) -> list[Event]:
         return self.request(self.random.choice(list(self.plans))) if len(self.waiting) < 15 else self.finish()
@@ -87,7 +91,7 @@ class PlannedWorld(World):
         owner = self.random.choice(free)
         name = self.builder_of[owner]
         number = self.stage_of[owner] = self.stage_of.get(owner, 0) + 1
-        events: list[Event] = [("set_course", (owner, name, number))]
+        events = self.course(owner)
         for stage in self.plans[name].stages:
             if stage.number != number:
                 continue
@@ -109,11 +113,21 @@ class PlannedWorld(World):
             return self.end_build(self.random.choice(through))
         return super().finish() if self.extra and self.random.random() < 0.9 else self.go_on()
 
+    def cancel(self) -> list[Event]:
+        parents = set(self.children.values())
+        return [*super().cancel(), *self.have_waited(parents)]
+
+    def have_waited(self, parents: set[int]) -> list[Event]:
+        """Those of these builds that wait for no child any more say so."""
+        done = [parent for parent in sorted(parents - set(self.children.values())) if parent in self.builds]
+        return [event for parent in done for event in self.course(parent, waited=True)]
+
     def end_build(self, owner: int) -> list[Event]:
         self.stage_of.pop(owner, None)
-        events = super().end_build(owner)
+        parents = set(self.children.values())
+        events = [*super().end_build(owner), *self.have_waited(parents)]
         if owner in self.waiting:
-            events.append(("set_course", (owner, self.builder_of[owner], 0)))
+            events += self.course(owner)
         return events
 
 
@@ -147,8 +161,11 @@ class ChangingWorld(PlannedWorld):
         self.learn()
         events: list[Event] = [("set_plans", (self.known,))]
         owners = (*self.builds, *(ticket for ticket, claim in self.waiting.items() if claim.owner == ticket))
-        courses = ((owner, self.builder_of[owner], self.stage_of.get(owner, 0)) for owner in owners)
-        return [*events, *(("set_course", course) for course in courses if course[1] in self.known)]
+        waited = {owner: owner not in self.children.values() for owner in owners}
+        return [*events, *(event for owner in owners for event in self.course(owner, waited[owner]))]
+
+    def course(self, owner: int, waited: bool = False) -> list[Event]:
+        return super().course(owner, waited) if self.builder_of[owner] in self.known else []
 
     def go_on(self) -> list[Event]:
         events = super().go_on()
@@ -159,12 +176,4 @@ class ChangingWorld(PlannedWorld):
             ticket = self.number()
             claimed = Need((Alternative("", self.some_of(self.locks, 1)),))
             events += self.submitted(Claim(ticket, claimed, owner, STEP_LEVEL, ticket))
-        return [event for event in events if event[0] != "set_course" or event[1][1] in self.known]
-
-    def request(self, name: str, **more: Any) -> list[Event]:
-        events = super().request(name, **more)
-        return events if name in self.known else events[:-1]
-
-    def end_build(self, owner: int) -> list[Event]:
-        events = super().end_build(owner)
-        return [event for event in events if event[0] != "set_course" or event[1][1] in self.known]
+        return events

@@ -52,7 +52,7 @@ class Board:
         self.class_of: dict[int, ClaimClass] = {}
         self.claims_of: dict[int, dict[int, None]] = {}
         self.holds_of: dict[int, dict[int, None]] = {}
-        self.courses: dict[int, tuple[str, int]] = {}
+        self.courses: dict[int, tuple[str, int, bool]] = {}
         self.withheld: dict[ClaimClass, None] = {}
         self.safer = False
         self.doubted = False

@@ -140,7 +140,8 @@ class AllocatorSnapshot(Struct, frozen=True):
 
     `pins` are (ticket, index); the index is -1 for a pin that the next decision will say to be lost.
 
-    `plans` are the builders of cyclic parts, `courses` (owner, builder, number of its step) their builds (L51).
+    `plans` are the builders of cyclic parts, `courses` their builds (L51): owner, builder, number of its step, and
+    whether that has waited for its children.
 
     `gone` are locks that exist no more: when one comes back, its fences and what it remembers of its grants go on.
     """
@@ -152,7 +153,7 @@ class AllocatorSnapshot(Struct, frozen=True):
     parents: tuple[tuple[int, int], ...] = ()
     gone: tuple[LockState, ...] = ()
     plans: tuple[BuilderSetup, ...] = ()
-    courses: tuple[tuple[int, str, int], ...] = ()
+    courses: tuple[tuple[int, str, int, bool], ...] = ()
     next_hold: int = 1
     clock: int = 0
 

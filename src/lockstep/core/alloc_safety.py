@@ -1,6 +1,7 @@
 """Which grants could lead to a deadlock, where a set-up has cycles (L51): they are withheld.
 
-A build of a cyclic part has a *course*: its builder, and the step at which it is. What it may still claim follows from
+A build of a cyclic part has a *course*: its builder, the step at which it is, and whether that has waited for its
+children already. What it may still claim follows from
 the builder's stages. A grant is safe if afterwards all builds that have a course and hold something can be brought to
 their end one after another, each getting, one at a time, whatever it may still claim. Who has no course ends by itself.
 Nothing changes here but for a moment; who is looked at is decided in `alloc_search.py`.
@@ -163,7 +164,7 @@ class Safety:
     def _gets_all(self, owner: int, ended: set[int]) -> bool:
         """The same, with the build among those whose holds do not count: its steps end one by one."""
         board = self.board
-        builder, number = board.courses[owner]
+        builder, number, waited = board.courses[owner]
         children = tuple(board.children_of.get(owner, ()))
         if any(child in board.holds_of and child not in ended for child in children):
             return False
@@ -178,7 +179,7 @@ class Safety:
         for stage in plan.stages:
             if stage.number > number and not self._stage_fits(owner, stage, worker, ended, 1):
                 return False
-            if stage.number == number and not children and not self._children_fit(owner, stage, ended, 1):
+            if stage.number == number and not (waited or children or self._children_fit(owner, stage, ended, 1)):
                 return False
         return True
 

@@ -20,7 +20,7 @@ def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapsh
         parents=tuple(sorted(board.parent_of.items())),
         gone=tuple(board.gone.values()),
         plans=plans,
-        courses=tuple((owner, builder, number) for owner, (builder, number) in board.courses.items()),
+        courses=tuple((owner, *course) for owner, course in board.courses.items()),
         next_hold=board.next_hold,
         clock=board.clock,
     )

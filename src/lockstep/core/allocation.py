@@ -159,9 +159,12 @@ class Allocator:
         self.safety.plans = plans
         self.board.safer = True
 
-    def set_course(self, owner: int, builder: str, number: int) -> None:
-        """This build is of that builder, and is at that step (0: before the first). It waits or holds something."""
-        self.board.courses[owner] = (builder, number)
+    def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:
+        """This build is of that builder, and is at that step (0: before the first). It waits or holds something.
+
+        `waited`: that step waits for no more builds.
+        """
+        self.board.courses[owner] = (builder, number, waited)
         self.board.safer = True
         self.barriers.stir()
 
@@ -273,6 +276,6 @@ class Allocator:
             allocator.board.carried[ticket] = alternatives[index] if 0 <= index < len(alternatives) else None
         for child, parent in snapshot.parents:
             allocator._add_parent(child, parent)
-        for owner, builder, number in snapshot.courses:
-            allocator.set_course(owner, builder, number)
+        for course in snapshot.courses:
+            allocator.set_course(*course)
         return allocator

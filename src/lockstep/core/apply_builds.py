@@ -152,6 +152,8 @@ def step_ended(state: State, fact: f.StepEnded, at: float) -> None:
     for record in step.calls.values():
         state.claims.pop(record.ticket, None)
     forget_children(state, fact.buildid)
+    if state.allocator.safety.plans:
+        state.goes_on(build)
 
 
 def call_started(state: State, fact: f.CallStarted, at: float) -> None:
@@ -177,8 +179,8 @@ def call_started(state: State, fact: f.CallStarted, at: float) -> None:
 
 
 def call_ended(state: State, fact: f.CallEnded, _at: float) -> None:
-    step = state.builds[fact.buildid].steps[fact.step - 1]
-    record = step.calls[fact.number]
+    build = state.builds[fact.buildid]
+    record = build.steps[fact.step - 1].calls[fact.number]
     what = f"{fact.number} of step {fact.step} of build {fact.buildid}"
     record.state = move("call", what, record.state, "ended")  # type: ignore[assignment]
     record.result = fact.result
@@ -186,6 +188,8 @@ def call_ended(state: State, fact: f.CallEnded, _at: float) -> None:
     for buildset in state.waited_buildsets((fact.buildid, fact.step, fact.number)):
         if buildset.state == "complete":
             drop_buildset(state, buildset)
+    if state.allocator.safety.plans:
+        state.goes_on(build)
 
 
 def property_set(state: State, fact: f.PropertySet, _at: float) -> None:

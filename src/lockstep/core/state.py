@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lockstep.core.allocation import Allocator
+from lockstep.core.calls import StartBuilds
 from lockstep.core.deadlock import plans_of
 from lockstep.core.lock_rules import LockRules
 from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
@@ -35,6 +36,12 @@ def _level(priority: int) -> int:
     """A priority as a level: between those of what hooks say (L24a)."""
     most = PRIORITIES // 2 - 1
     return max(-most, min(priority, most))
+
+
+def _waited(step: Step) -> bool:
+    """Whether a step has waited for the builds that it triggers, or ended without."""
+    calls = (record for record in step.calls.values() if isinstance(record.call, StartBuilds) and record.call.wait)
+    return step.state == "ended" or any(record.state == "ended" for record in calls)
 
 
 def slot_key(worker: str) -> LockKey:
@@ -189,9 +196,10 @@ class State:
             self.allocator.set_course(ticket, self.requests[brid].builder, 0)
 
     def goes_on(self, build: Build) -> None:
-        """A build is at another step."""
+        """A build is at another step, or its step waits for no builds any more."""
         if build.builder in self.allocator.safety.plans:
-            self.allocator.set_course(build.ticket, build.builder, build.current)
+            step = build.steps[build.current - 1] if build.current else None
+            self.allocator.set_course(build.ticket, build.builder, build.current, step is not None and _waited(step))
 
     def claim_other(self, request: Request) -> None:
         """A waiting request has other alternatives."""
