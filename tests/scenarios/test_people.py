@@ -2,10 +2,12 @@
 
 import http.server
 import json
+import os
 import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +94,42 @@ def test_whoever_wants_to_be_told_gets_notices(stage: Stage) -> None:
     scene.until(lambda: "did not reach 127.0.0.1" in scene.log.read_text(), "the log to say so")
     assert "secret=7" not in scene.log.read_text()
     assert "must be an address" in scene.cli("hold", "pool", "--notify", "file:///etc/passwd").stderr
+
+
+SLOW_NAMES = """
+import os, socket, time
+look_up = socket.getaddrinfo
+
+def getaddrinfo(host, *more, **rest):
+    if b"slow.example" in (host if isinstance(host, bytes) else str(host).encode()):
+        while not os.path.exists(os.environ["NAME_SERVER"]):
+            time.sleep(0.05)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return look_up(host, *more, **rest)
+
+socket.getaddrinfo = getaddrinfo
+"""
+"""What Python runs first in a process whose name server answers only when a file is there."""
+
+
+def test_a_name_server_that_is_silent_holds_up_nothing_but_notices(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "sitecustomize.py").write_text(SLOW_NAMES)
+    path = f"{tmp_path / 'first'}:{os.environ.get('PYTHONPATH', '')}"
+    scene = stage(
+        "db = util.MasterLock('db', maxCount=99)\nc['workers'] = workers('w1')\n"
+        "c['builders'] = [build('b', sh('s'), locks=[db.access('counting')])]\n",
+        env={"PYTHONPATH": path, "NAME_SERVER": str(tmp_path / "answers")},
+    )
+    wish = {"locks": [{"lock": "db", "count": 1}], "notify": "http://slow.example/hook?secret=7"}
+    for _ in range(60):
+        scene.call("bookings", "acquire", **wish)
+    assert len(scene.all("bookings")) == 60
+    scene.call("bookings/1", "release")
+    (tmp_path / "answers").touch()
+    scene.until(lambda: "did not reach slow.example" in scene.log.read_text(), "the log to say so")
+    assert "too many are on their way" in scene.log.read_text()
+    assert "secret=7" not in scene.log.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

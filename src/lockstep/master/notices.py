@@ -1,11 +1,14 @@
 """Notices about bookings: a small POST to the address that somebody gave with `notify`, when something happens to it.
 
 A notice is a courtesy: it is sent once, after the commit, with limits on time and size; a failure is logged and stops
-nothing. The address is never logged or shown: it may be a secret.
+nothing, and each has a thread of its own, as names may take long to look up. The address is never logged or shown: it
+may be a secret.
 """
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -90,24 +93,30 @@ class Notices:
         body: dict[str, Any] = {"bookingid": ticket, "event": what, "who": wish.who, "reason": wish.reason}
         body |= {"locks": locks, **more}
         self._sending += 1
-        self._house.spawn(self._send(wish.notify, ticket, what, msgspec.json.encode(body)))
+        args = (asyncio.get_running_loop(), ticket, what, wish.notify, msgspec.json.encode(body))
+        threading.Thread(target=self._send, args=args, name="notice", daemon=True).start()
 
-    async def _send(self, address: str, ticket: int, what: What, body: bytes) -> None:
-        import httpx  # loaded when used: it takes a tenth of a second
+    def _send(self, loop: asyncio.AbstractEventLoop, ticket: int, what: What, address: str, body: bytes) -> None:
+        """Post a notice, in a thread of its own: a host whose name nobody knows must not hold up others' questions."""
+        why = _post(address, body)
+        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(self._sent, ticket, what, address, why)
 
-        try:
-            async with asyncio.timeout(NOTICE_TIMEOUT), httpx.AsyncClient(follow_redirects=False) as client:
-                headers = {"content-type": "application/json", "user-agent": "lockstep"}
-                request = client.build_request("POST", address, content=body, headers=headers)
-                response = await client.send(request, stream=True)  # what it answers is not read
-                await response.aclose()
-            if response.status_code >= 300:
-                self._failed(address, ticket, what, f"HTTP {response.status_code}")
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, OSError) as exc:
-            self._failed(address, ticket, what, type(exc).__name__)
-        finally:
-            self._sending -= 1
+    def _sent(self, ticket: int, what: What, address: str, why: str) -> None:
+        self._sending -= 1
+        if why:
+            host = urlsplit(address).hostname
+            log.warning("booking %s: the notice that it %s did not reach %s: %s", ticket, what, host, why)
 
-    def _failed(self, address: str, ticket: int, what: What, why: str) -> None:
-        host = urlsplit(address).hostname
-        log.warning("booking %s: the notice that it %s did not reach %s: %s", ticket, what, host, why)
+
+def _post(address: str, body: bytes) -> str:
+    """Send a notice. Returns why it failed, or nothing."""
+    import httpx  # loaded when used: it takes a tenth of a second
+
+    headers = {"content-type": "application/json", "user-agent": "lockstep"}
+    try:
+        # What it answers is not read.
+        with httpx.stream("POST", address, content=body, headers=headers, timeout=NOTICE_TIMEOUT) as response:
+            return f"HTTP {response.status_code}" if response.status_code >= 300 else ""
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as exc:
+        return type(exc).__name__
