@@ -135,6 +135,19 @@ def test_L07_one_lock_made_twice_has_the_smaller_limit(load: Load) -> None:
     ]
 
 
+def test_L62_names_that_differ_in_signs_only_have_one_variable(load: Load) -> None:
+    config = load("""\
+    a = util.MasterLock("x-y")
+    b = util.WorkerLock("X.y")
+    same = util.WorkerLock("x-y")
+    c['workers'] = [worker.Worker("w", "pw")]
+    """)
+    assert [str(one) for one in config.warnings] == [
+        'master.cfg:4: the fences of locks "x-y" (made at master.cfg:3) and "X.y" have one variable; who holds both '
+        "finds the second in LOCKSTEP_FENCE_X_Y_2 instead of LOCKSTEP_FENCE_X_Y: rename one of them"
+    ]
+
+
 def test_L24_renderable_locks_are_rendered_for_each_worker(load: Load) -> None:
     config = load("""\
     import asyncio

@@ -14,6 +14,8 @@ import pytest
 from scene import DEADLINE, PROGRAM, Scene, until
 from scene_agents import Cable
 
+from lockstep.core.nouns import Result
+
 Stage = Callable[..., Scene]
 
 LOCKED = """
@@ -318,3 +320,25 @@ def test_others_see_the_name_of_the_program_and_not_its_arguments(stage: Stage, 
     scene = stage(CONFIG)
     run(scene, "--lock", "database", "--", "/bin/echo", "--password", "xyzzy").end()
     assert scene.fact("BookingAdded").wish.reason == "echo"
+
+
+def test_L62_locks_whose_names_differ_in_signs_only_have_a_variable_each(
+    stage: Stage, run: Callable[..., Exec]
+) -> None:
+    scene = stage(
+        """
+        tell = 'echo $LOCKSTEP_FENCE_X_Y $LOCKSTEP_FENCE_X_Y_2 $LOCKSTEP_FENCE_X_Y_ON_W1'
+        a, b, w = util.MasterLock('x-y'), util.MasterLock('x.y'), util.WorkerLock('x.y')
+        c['workers'] = workers('w1')
+        c['builders'] = [build('b', sh('s', tell, locks=[lock.access('exclusive') for lock in (a, b, w)]))]
+        """,
+        "w1",
+    )
+    scene.cli("hold", "x-y")  # so that fences differ
+    scene.cli("release", "x-y")
+    tell = "echo $LOCKSTEP_FENCE_X_Y $LOCKSTEP_FENCE_X_Y_2 $LOCKSTEP_FENCE_X_Y_ON_W1"
+    words = ("--lock", "x.y", "--lock", "x-y", "--lock", "x.y@w1", "--", "sh", "-c", tell)
+    assert run(scene, *words).end()[:2] == (0, "2 1 1\n")
+    (brid,) = scene.force("b")
+    assert scene.ended(brid) == [Result.SUCCESS]
+    assert scene.output(1, "s") == "3 2 2\n"

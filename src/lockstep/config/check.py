@@ -17,7 +17,7 @@ from lockstep.config.needs import Needs, unrendered
 from lockstep.config.patience import BY_PRIORITY
 from lockstep.config.properties import has_renderables
 from lockstep.config.workers import Worker
-from lockstep.core.nouns import Access
+from lockstep.core.nouns import Access, fence_variable
 
 
 def check(draft: Draft, needs: Needs, table: LockTable) -> None:
@@ -31,6 +31,7 @@ def check(draft: Draft, needs: Needs, table: LockTable) -> None:
     _triggers(draft)
     _subscriptions(draft)
     _two_limits(table)
+    _one_variable(table)
     for worker in draft.workers:
         if has_renderables(worker.locks):
             mistake(f'locks of worker "{worker.name}" cannot be rendered: name them', place=worker.place)
@@ -127,6 +128,18 @@ def _two_limits(table: LockTable) -> None:
         kind = "worker lock" if isinstance(first, WorkerLock) else "master lock"
         text = f'{kind} "{first.name}" was made with other limits at {first.place}; the smaller one holds'
         warning(text, f"{_limits(first)} there, {_limits(other)} here: make it once", other.place)
+
+
+def _one_variable(table: LockTable) -> None:
+    """Locks whose names differ in signs only: one environment variable would carry the fences of both (L62)."""
+    first: dict[str, BaseLock] = {}
+    for lock in table.all():
+        variable = fence_variable(lock.name)
+        other = first.setdefault(variable, lock)
+        if other.name != lock.name:
+            text = f'the fences of locks "{other.name}" (made at {other.place}) and "{lock.name}" have one variable'
+            hint = f"who holds both finds the second in {variable}_2 instead of {variable}: rename one of them"
+            warning(text, hint, lock.place)
 
 
 def _limits(lock: BaseLock) -> str:

@@ -6,6 +6,8 @@ and the `decide_*` files. LOCKS.md section 1 defines the words.
 
 import enum
 import re
+from collections.abc import Iterable
+from itertools import chain, count
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -48,6 +50,16 @@ class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, o
 def fence_variable(lock: str) -> str:
     """The environment variable that carries a lock's fence: `LOCKSTEP_FENCE_DATABASE` (L62)."""
     return "LOCKSTEP_FENCE_" + re.sub(r"[^A-Z0-9]", "_", lock.upper())
+
+
+def fence_variables(locks: Iterable[tuple[str, str]]) -> list[str]:
+    """The variable of each of these locks: by its name; where that is taken, by its longer one; then by a number."""
+    found: list[str] = []
+    for names in locks:
+        plain = [fence_variable(name) for name in names]
+        numbered = (f"{plain[0]}_{number}" for number in count(2))
+        found.append(next(each for each in chain(plain, numbered) if each not in found))
+    return found
 
 
 class Patience(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):

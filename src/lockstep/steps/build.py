@@ -13,7 +13,7 @@ import msgspec
 
 from lockstep.config.properties import Properties
 from lockstep.core.calls import SetProperty
-from lockstep.core.nouns import Result, fence_variable
+from lockstep.core.nouns import Result, fence_variables
 from lockstep.core.values import Change, SourceStamp, storable
 from lockstep.steps.context import BuildContext, StepContext
 
@@ -112,14 +112,11 @@ class Build:
 
     def fences(self) -> dict[str, str]:
         """The environment that carries the fences of the locks which the build and the step hold (L62)."""
-        env: dict[str, str] = {}
         suffix = f" on {self.workername}"
-        for lock, fence in sorted(self._build.fences.items(), key=lambda item: item[0].endswith(suffix)):
-            if lock.startswith(_NOT_FENCED):
-                continue
-            short, long = fence_variable(lock.removesuffix(suffix)), fence_variable(lock)
-            env[long if short in env else short] = str(fence)
-        return env
+        fences = self._build.fences
+        mine = sorted((lock.endswith(suffix), lock) for lock in fences if not lock.startswith(_NOT_FENCED))
+        names = fence_variables((lock.removesuffix(suffix), lock) for _, lock in mine)
+        return {name: str(fences[lock]) for name, (_, lock) in zip(names, mine, strict=True)}
 
     def fence(self, lock: str) -> int | None:
         """The fence of a lock that the build or the step holds, by the lock's name; None if neither does."""

@@ -16,7 +16,7 @@ from lockstep.core import facts as f
 from lockstep.core.alloc_facts import Hold
 from lockstep.core.decide_bookings import must_end
 from lockstep.core.errors import RefusedError
-from lockstep.core.nouns import Access, fence_variable
+from lockstep.core.nouns import Access, fence_variables
 from lockstep.core.reasons import Reasons
 from lockstep.core.records import Booking
 from lockstep.core.state import State
@@ -24,7 +24,7 @@ from lockstep.core.values import BookingWish
 from lockstep.web.asking import Answer, Asked, Item, MissingError
 from lockstep.web.door import Door
 from lockstep.web.limits import MAX_WAIT, MIN_KEY
-from lockstep.web.names import called, lock_key
+from lockstep.web.names import OUTER, called, lock_key
 from lockstep.web.params import flag, number, only, text, whole
 
 Params = Mapping[str, Any]
@@ -182,13 +182,10 @@ def told(door: Door, booking: Booking) -> Item:
 
 def environment(hold: Hold) -> dict[str, str]:
     """The environment that carries the fences of a hold, as steps get it: by the lock's name, whichever worker's."""
-    found: dict[str, str] = {}
-    pairs = zip(hold.alternative.accesses, hold.fences, strict=True)
-    for access, fence in sorted(pairs, key=lambda pair: pair[0].lock.worker != ""):
-        if access.lock.kind in ("master", "worker"):
-            short, long = fence_variable(access.lock.name), fence_variable(str(access.lock))
-            found[long if short in found else short] = str(fence)
-    return found
+    pairs = zip((access.lock for access in hold.alternative.accesses), hold.fences, strict=True)
+    mine = sorted((key.worker != "", str(key), key.name, fence) for key, fence in pairs if key.kind in OUTER)
+    names = fence_variables((name, long) for _, long, name, _ in mine)
+    return {name: str(fence) for name, (_, _, _, fence) in zip(names, mine, strict=True)}
 
 
 async def release(door: Door, ticket: int, params: Params) -> None:
