@@ -101,6 +101,7 @@ def test_whoever_came_last_goes_first(stage: Stage) -> None:
     brids = [scene.force("deploy")[0]]
     scene.running("deploy-1-go")
     brids += [scene.force("deploy")[0] for _ in range(3)]
+    assert scene.why(brids[1])["locks"][0]["may_pass"] is None
     scene.open("go")
     assert scene.ended(*brids) == [Result.SUCCESS] * 4
     assert [one.brid for one in scene.facts.of("BuildStarted")] == [brids[0], *brids[:0:-1]]

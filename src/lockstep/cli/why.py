@@ -45,4 +45,6 @@ def _passing(lock: dict[str, Any]) -> str:
     if not lock["behind"]:
         return ""
     more = f"may pass it {lock['may_pass']} more times" if lock["may_pass"] else "may not pass it any more"
+    if lock["may_pass"] is None:
+        more = "may pass it, and so may all who come: the newest comes first"
     return f", {lock['behind']} behind who {more}"

@@ -78,7 +78,8 @@ class Shortage(Struct, kw_only=True, frozen=True):
     `why` is the allocator's kind of obstacle: `held` by `holders`, `reserved` for `reserved_for`, `limit`: it could
     never be served (L5), or `rate`: its start rate is used up until `starts_at`, Unix time. Of at most `max_overtakes`
     times (K) it was passed `passed` times, and may be `may_pass` times more by those who are `behind` it; then it is
-    next (L42). Whom it waits for itself may pass it at any time (L46).
+    next (L42). None: by any who come, since the newest comes first. Whom it waits for itself may pass it at any time
+    (L46).
     """
 
     lock: str
@@ -93,7 +94,7 @@ class Shortage(Struct, kw_only=True, frozen=True):
     ahead: int
     behind: int
     passed: int
-    may_pass: int
+    may_pass: int | None
     max_overtakes: int
     holders: tuple[Holder, ...] = ()
     reserved_for: tuple[Party, ...] = ()

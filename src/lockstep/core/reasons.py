@@ -328,6 +328,8 @@ class Reasons:
             told += " What it needs is kept free for it."
         elif self.answers.pin(claim.ticket) >= 0:
             told += f" It was passed {passed} times, so what it needs is kept free for it."
+        elif passed and claim.newest:
+            told += f" It was passed {passed} times: the newest comes first."
         elif passed and lock is not None:
             told += f" It was passed {passed} of at most {self.answers.max_overtakes(lock)} times."
         return told
@@ -366,7 +368,7 @@ class Reasons:
             ahead=ahead,
             behind=len(self._places[key]) - ahead - 1,
             passed=passed,
-            may_pass=max(0, most - passed),
+            may_pass=max(0, most - passed) if not claim.newest else None,
             max_overtakes=most,
             holders=self.holders(key) if obstacle.kind == "held" else (),
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
