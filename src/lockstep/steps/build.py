@@ -115,6 +115,8 @@ class Build:
         suffix = f" on {self.workername}"
         fences = self._build.fences
         mine = sorted((lock.endswith(suffix), lock) for lock in fences if not lock.startswith(_NOT_FENCED))
+        if not mine:
+            return {}
         names = fence_variables((lock.removesuffix(suffix), lock) for _, lock in mine)
         return {name: str(fences[lock]) for name, (_, lock) in zip(names, mine, strict=True)}
 
