@@ -10,7 +10,7 @@ ARGS   ?=
 help:
 	@echo "make demo    run a server with a farm to look at      (ARGS=\"--port 9000\" is handed on)"
 	@echo "make test    everything that guards a change          (ARGS=\"tests/core -k L42\" chooses)"
-	@echo "make soak    long simulations and hundreds of kills"
+	@echo "make soak    long simulations and hundreds of faults"
 	@echo "make bench   the measurements"
 	@echo "make lint types    the linters alone"
 	@echo "make clean   remove the environment and all caches"

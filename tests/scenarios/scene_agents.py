@@ -6,8 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
+Result = TypeVar("Result")
 PROGRAM = Path(sys.executable).with_name("lockstep")
 
 
@@ -97,21 +100,30 @@ class BuildbotWorker:
 
 
 class Cable:
-    """A TCP proxy to a port of this machine, whose connections can be cut, and made possible again."""
+    """A TCP proxy to a port of this machine, whose connections can be cut or fall silent in one direction.
+
+    Directions are "up" (to the port) and "down". What is said to a silent one is lost, ends of connections too, or it
+    is late: it arrives when the cable is mended.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._spoiled: set[asyncio.StreamWriter] = set()
         self._cut = False
+        self._losing: set[str] = set()
         self._loop = asyncio.new_event_loop()
+        self._sound = {"up": asyncio.Event(), "down": asyncio.Event()}
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._connected, "127.0.0.1", 0), self._loop
-        ).result(10)
+        self.mend()
+        self._server = self._run(asyncio.start_server(self._connected, "127.0.0.1", 0))
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut:
@@ -123,19 +135,24 @@ class Cable:
             writer.transport.abort()
             return
         self._writers |= {writer, onward}
-        for source, sink in ((reader, onward), (there, writer)):
-            task = asyncio.ensure_future(self._copy(source, sink))
+        for direction, source, sink in (("up", reader, onward), ("down", there, writer)):
+            task = asyncio.ensure_future(self._copy(direction, source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _copy(self, direction: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65536):
+                if direction in self._losing:
+                    self._spoiled.add(sink)
+                    continue
+                await self._sound[direction].wait()
                 sink.write(self._heard(data))
                 await sink.drain()
         except OSError:
             pass
         finally:
+            await self._sound[direction].wait()
             sink.close()
             self._writers.discard(sink)
 
@@ -148,17 +165,41 @@ class Cable:
 
         async def inside() -> None:
             self._cut = True
-            for writer in list(self._writers):
-                writer.transport.abort()
+            self._break(self._writers)
 
-        asyncio.run_coroutine_threadsafe(inside(), self._loop).result(10)
+        self._run(inside())
+
+    def silence(self, *directions: str, late: bool = False) -> None:
+        """Nothing arrives in these directions any more, or late."""
+
+        async def inside() -> None:
+            for direction in directions:
+                self._sound[direction].clear()
+                if not late:
+                    self._losing.add(direction)
+
+        self._run(inside())
 
     def mend(self) -> None:
-        """New connections are possible again."""
-        self._cut = False
+        """New connections are possible again, and what is late arrives. A connection that has lost bytes breaks."""
+
+        async def inside() -> None:
+            self._cut = False
+            self._losing.clear()
+            self._break(self._spoiled)
+            self._spoiled.clear()
+            for event in self._sound.values():
+                event.set()
+
+        self._run(inside())
+
+    def _break(self, writers: Iterable[asyncio.StreamWriter]) -> None:
+        for writer in list(writers):
+            writer.transport.abort()
 
     def close(self) -> None:
         """The end."""
+        self.mend()
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -179,6 +220,5 @@ class LossyCable(Cable):
             self.lost = 1
         elif self.lost == 1 and data.startswith(b"HTTP/"):
             self.lost = 2
-            for writer in list(self._writers):
-                writer.transport.abort()
+            self._break(self._writers)
         return data
