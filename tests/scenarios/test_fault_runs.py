@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from fault_farm import CONFIG, Farm
-from fault_plan import CLOCKS, DISKS, HARMLESS, WORKERS, draw
+from fault_plan import CLOCKS, DISKS, HARMLESS, MASTER, WORKERS, draw
 from fault_run import Run
 from fault_tools import why_no_clock, why_no_disk
-from scene import Scene
+from scene import DEADLINE, Scene
 from stays import faults, stays
 
 Stage = Callable[..., Scene]
@@ -42,6 +42,24 @@ def test_faults_by_the_dozen(stage: Stage) -> None:
 @pytest.mark.skipif(bool(why_no_disk()), reason=why_no_disk())
 def test_full_disks(stage: Stage) -> None:
     run(stage, DISKS, 6)
+
+
+@pytest.mark.skipif(bool(why_no_disk()), reason=why_no_disk())
+def test_a_server_says_that_its_disk_is_full_also_while_it_starts(stage: Stage) -> None:
+    farm = stage(CONFIG, kind=Farm, kinds=DISKS)
+    assert isinstance(farm, Farm)
+    farm.kill()
+    farm.configure(CONFIG + "    c['builders'] += [build(f'more{i}', on=on) for i in range(300)]\n")
+    farm.disks[MASTER].fill()
+    farm.launch()
+    assert farm.process is not None
+    assert farm.process.wait(DEADLINE) != 0
+    log = farm.log.read_text()
+    assert "the disk is full; make room and start again" in log
+    assert "Traceback" not in log, log
+    farm.disks[MASTER].empty()
+    farm.start()
+    assert len(farm.all("builders")) > 300
 
 
 @pytest.mark.skipif(bool(why_no_clock()), reason=why_no_clock())

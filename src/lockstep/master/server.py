@@ -18,6 +18,7 @@ from lockstep.config.config import Config
 from lockstep.config.errors import ConfigErrors
 from lockstep.config.workers import LocalWorker
 from lockstep.core import events as e
+from lockstep.core.errors import AwayError
 from lockstep.core.recovery import resume, state_of
 from lockstep.master import clock
 from lockstep.master.agents import Agents
@@ -287,6 +288,9 @@ async def serve(
     server = Server(file, basedir, host, port, recorder)
     try:
         await server.start()
+    except AwayError:  # it could not store what it decided while it started, and has said so
+        await server.abandon()
+        return server.failure
     except BaseException:
         await server.abandon()
         raise
