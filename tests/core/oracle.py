@@ -34,6 +34,7 @@ class Oracle:
         self.parents: dict[int, int] = {}
         self.plans: Mapping[str, BuilderSetup] = {}
         self.courses: dict[int, tuple[str, int, bool]] = {}
+        self.sentenced: set[int] = set()
         self.foresight = Foresight(self)
         self.clock = 0
         self.next_hold = 1
@@ -60,6 +61,7 @@ class Oracle:
         self.waiting[claim.ticket] = claim
         if claim.parent:
             self.parents[claim.owner] = claim.parent
+        self.sentenced -= {claim.owner, *self.ancestors(claim.owner)}
 
     def replace(self, ticket: int, need: Need, newest: bool = False) -> None:
         if ticket in self.waiting:
@@ -82,9 +84,13 @@ class Oracle:
         if held and held.ticket == held.owner:
             self.parents.pop(held.owner, None)
             self.courses.pop(held.owner, None)
+            self.sentenced.discard(held.owner)
+            for child in [child for child, parent in self.parents.items() if parent == held.owner]:
+                self.forget_parent(child)
 
     def child_waits(self, parent: int, child: int) -> None:
         self.parents[child] = parent
+        self.sentenced -= {parent, *self.ancestors(parent)}
         if child in self.waiting:
             self.waiting[child] = replace(self.waiting[child], parent=parent)
 
@@ -376,6 +382,8 @@ class Oracle:
         return False
 
     def can_finish(self, owner: int, stuck: set[int], minding: bool = False) -> bool:
+        if owner in self.sentenced:
+            return True
         if any(parent == owner and child in stuck for child, parent in self.parents.items()):
             return False
         claims = [claim for claim in self.waiting.values() if claim.owner == owner]
@@ -423,8 +431,7 @@ class Oracle:
         out.append(Sentenced(doomed, claims, ()))
         for ticket in claims:
             self.cancel(ticket)
-        for child in [child for child, parent in self.parents.items() if parent == doomed]:
-            self.forget_parent(child)
+        self.sentenced.add(doomed)
 
     # --- locks that a reload removed
 

@@ -209,12 +209,13 @@ def test_a_child_whose_step_has_ended_is_cancelled_and_reports_to_nobody(hand: H
     command = hand.command(2)
     hand.finished(1, 1)
     assert hand.build(2).stop_result is Result.CANCELLED
-    assert not hand.state.allocator.snapshot().parents
+    assert hand.state.allocator.snapshot().parents == ((2, 1),), "its build goes on when it has ended"
     hand.over(command, -1)
     hand.finished(2, 1)
     assert hand.result(2) is Result.CANCELLED
     assert not hand.new(f.CallEnded)
     assert 2 not in hand.state.buildsets
+    assert not hand.state.allocator.snapshot().parents
 
 
 def test_a_child_that_is_put_back_is_still_waited_for(hand: Hand) -> None:

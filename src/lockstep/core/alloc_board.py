@@ -31,7 +31,7 @@ class Board:
     `to_pin` became due; `to_weigh` are barriers whose reservations must be weighed again; `carried` lost their pin by
     an event and may keep it; `withheld` may be granted once the builds with `courses` have become `safer` (L51), and
     are `doubted` if they may be so in vain;
-    `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave.
+    `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave, `sentenced` ones will end.
     """
 
     def __init__(self) -> None:
@@ -72,6 +72,7 @@ class Board:
         self.leaving: dict[Lock, None] = {}
         self.suspects: dict[int, None] = {}
         self.unbroken: dict[int, None] = {}
+        self.sentenced: dict[int, None] = {}
         self.stirred = False
 
     # --- finding and forgetting

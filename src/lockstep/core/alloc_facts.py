@@ -143,6 +143,8 @@ class AllocatorSnapshot(Struct, frozen=True):
     `plans` are the builders of cyclic parts, `courses` their builds (L51): owner, builder, number of its step, and
     whether that has waited for its children.
 
+    `sentenced` are builds that rings sentenced, and that wait for nothing since but for their children.
+
     `gone` are locks that exist no more: when one comes back, its fences and what it remembers of its grants go on.
     """
 
@@ -154,6 +156,7 @@ class AllocatorSnapshot(Struct, frozen=True):
     gone: tuple[LockState, ...] = ()
     plans: tuple[BuilderSetup, ...] = ()
     courses: tuple[tuple[int, str, int, bool], ...] = ()
+    sentenced: tuple[int, ...] = ()
     next_hold: int = 1
     clock: int = 0
 

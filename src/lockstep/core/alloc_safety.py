@@ -114,7 +114,7 @@ class Safety:
             if by and None not in by:
                 waits = True
                 kept.update(*(each for each in by if each))
-        return kept if waits else None
+        return kept if waits and owner not in board.sentenced else None
 
     def _refused_by(self, c: ClaimClass, index: int, gone: Set[int]) -> set[int] | None:
         families, owner = self.families, c.owner

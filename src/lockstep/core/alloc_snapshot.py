@@ -21,6 +21,7 @@ def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapsh
         gone=tuple(board.gone.values()),
         plans=plans,
         courses=tuple((owner, *course) for owner, course in board.courses.items()),
+        sentenced=tuple(board.sentenced),
         next_hold=board.next_hold,
         clock=board.clock,
     )

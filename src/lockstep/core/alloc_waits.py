@@ -169,7 +169,8 @@ class Waits:
             moved = False
             for owner in sorted(left):
                 waits = any(child in left for child in board.children_of.get(owner, ()))
-                if waits or any(True for _ in self._lacking(owner, gone)):
+                waits = waits or any(True for _ in self._lacking(owner, gone))
+                if waits and owner not in board.sentenced:
                     continue
                 left.discard(owner)
                 gone.add(owner)

@@ -71,6 +71,8 @@ class Allocator:
             raise ValueError(f"ticket {claim.ticket} waits already")
         if claim.parent:
             self._add_parent(claim.owner, claim.parent)
+        if self.board.sentenced:
+            self._is_reprieved(claim.owner)
         self.board.clock = max(self.board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
 
@@ -119,7 +121,10 @@ class Allocator:
         if held.ticket == held.owner:
             if held.owner in board.parent_of:
                 self._drop_parent(held.owner)
+            for child in tuple(board.children_of.get(held.owner, ())):
+                self.forget_parent(child)
             board.courses.pop(held.owner, None)
+            board.sentenced.pop(held.owner, None)
         self.barriers.stir()
 
     def pass_on(self, hold: int, claim: Claim, new: int, fences: tuple[int, ...]) -> None:
@@ -178,7 +183,7 @@ class Allocator:
             self.queues.requeue(claim, changed(claim, parent=parent))
 
     def forget_parent(self, child: int) -> None:
-        """Nobody waits for this child any more, or it has ended (then releasing its hold said so already)."""
+        """Nobody waits for this child any more. If it or its parent has ended, releasing the hold said so already."""
         self._drop_parent(child)
         claim = self.waiting.get(child)
         if claim is not None and claim.parent:
@@ -187,9 +192,16 @@ class Allocator:
     def _add_parent(self, child: int, parent: int) -> None:
         self._drop_parent(child)
         self.families.link(child, parent)
+        if self.board.sentenced:
+            self._is_reprieved(parent)
         self.board.suspects[parent] = None
         self.queues.enter_again(child)
         self.barriers.stir()
+
+    def _is_reprieved(self, owner: int) -> None:
+        """An owner waits for more: it and who waits for it do not end by themselves, even if they were sentenced."""
+        for each in (owner, *self.families.ancestors(owner)):
+            self.board.sentenced.pop(each, None)
 
     def _drop_parent(self, child: int) -> None:
         parent = self.board.parent_of.get(child)
@@ -238,7 +250,10 @@ class Allocator:
         return self.decide()
 
     def _break_ring(self, out: list[Decision]) -> bool:
-        """L52: sentence a ring's youngest build. Its claims end here, its holds when the build has ended."""
+        """L52: sentence a ring's youngest build. Its claims end here, its holds when the build has ended.
+
+        Until then it lends to its children as before: they end too, and may have to clean up.
+        """
         board = self.board
         suspects = sorted(board.suspects)
         ring = self.waits.find_ring(suspects)
@@ -251,8 +266,7 @@ class Allocator:
         out.append(Sentenced(doomed, claims, ring))
         for ticket in claims:
             self.cancel(ticket)
-        for child in list(board.children_of.get(doomed, ())):
-            self.forget_parent(child)
+        board.sentenced[doomed] = None
         return True
 
     # --- snapshots
@@ -278,4 +292,5 @@ class Allocator:
             allocator._add_parent(child, parent)
         for course in snapshot.courses:
             allocator.set_course(*course)
+        allocator.board.sentenced.update(dict.fromkeys(snapshot.sentenced))
         return allocator

@@ -17,13 +17,21 @@ def step_claim(build: Build, ticket: int, accesses: tuple[Access, ...]) -> Claim
 
 
 def forget_children(state: State, buildid: int) -> None:
-    """A step that waited for builds has ended: nobody waits for those that still run, or asks for the results."""
+    """A step that waited for builds has ended: nobody asks for the results of those that have ended.
+
+    For the others its build waits as long as they take, and lends to them (L53).
+    """
     for bsid in sorted(state.children.get(buildid, ())):
         child = state.buildsets[bsid]
-        for brid in sorted(child.open_requests):
-            state.allocator.forget_parent(state.requests[brid].ticket)
         if child.state == "complete":
             drop_buildset(state, child)
+
+
+def orphan_children(state: State, buildid: int) -> None:
+    """A build breaks off: it waits for none of its children any more."""
+    for bsid in sorted(state.children.get(buildid, ())):
+        for brid in sorted(state.buildsets[bsid].open_requests):
+            state.allocator.forget_parent(state.requests[brid].ticket)
 
 
 def drop_buildset(state: State, buildset: Buildset) -> None:
@@ -78,6 +86,8 @@ def build_stopping(state: State, fact: f.BuildStopping, _at: float) -> None:
     build.broken = build.broken or fact.broken
     if fact.step:
         build.steps[fact.step - 1].interrupted = True
+    if fact.broken:
+        orphan_children(state, fact.buildid)
 
 
 def build_ended(state: State, fact: f.BuildEnded, _at: float) -> None:

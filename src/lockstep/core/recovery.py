@@ -151,8 +151,7 @@ def _lock_state(state: State, lock: SavedLock) -> LockState:
 def _parents(state: State) -> Iterator[tuple[int, int]]:
     """The builds that wait for builds: (the child's ticket, the waiting build's)."""
     for request in state.requests.values():
-        call = state.buildsets[request.bsid].parent_call
-        if request.parent and call is not None and state.call_waits(call):
+        if state.is_awaited(request):
             yield request.ticket, request.parent
 
 

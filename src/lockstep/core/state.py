@@ -127,14 +127,13 @@ class State:
     def request_claim(self, request: Request) -> Claim:
         """The claim that a waiting request stands for."""
         need = self.need_of(request)
-        call = self.buildsets[request.bsid].parent_call
         return Claim(
             ticket=request.ticket,
             need=need,
             owner=request.ticket,
             level=self.level(request),
             since=request.since,
-            parent=request.parent if call is not None and self.call_waits(call) else 0,
+            parent=request.parent if request.parent and self.is_awaited(request) else 0,
             put_back=request.put_back,
             newest=self.lock_rules.order(need) == "newest",
         )
@@ -162,6 +161,12 @@ class State:
     def booking_level(self, booking: Booking) -> int:
         """A booking's level for L40: like a request of a builder that no hook speaks of."""
         return _level(booking.wish.priority)
+
+    def is_awaited(self, request: Request) -> bool:
+        """Whether a build waits for this child: also after its step has ended, unless it breaks off (L53)."""
+        call = self.buildsets[request.bsid].parent_call
+        parent = self.builds.get(call[0]) if request.parent and call is not None else None
+        return parent is not None and not parent.broken
 
     def call_waits(self, call: tuple[int, int, int]) -> bool:
         """Whether the call (build id, step number, call number) of a running step has not ended."""

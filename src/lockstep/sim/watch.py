@@ -41,7 +41,8 @@ class Watch(BookingWatch):
         self.builds: dict[int, int] = {}
         self.brids: dict[int, int] = {}
         self.steps: dict[int, tuple[int, bool]] = {}
-        self.calls: dict[tuple[int, int, int], bool] = {}
+        self.broken: set[int] = set()
+        self.calls: set[tuple[int, int, int]] = set()
         self.ended_requests: set[int] = set()
         self.stopped: set[int] = set()
         """Requests that somebody cancelled, and whose builds are being stopped."""
@@ -183,11 +184,12 @@ class Watch(BookingWatch):
         self.wait(Wait(ticket, ticket, level, NO_NEED if rank.held else need, brid in self.parents()))
 
     def parents(self) -> dict[int, int]:
-        """Requests that a running call waits for, and the builds that wait."""
+        """Requests that a build waits for, and the builds that wait: until one has ended, or the build breaks off."""
         found = {}
         for brid, bsid in self.bset_of.items():
             call = self.bsets.get(bsid)
-            if call is not None and brid in self.requests and self.calls.get(call):
+            alive = call is not None and call[0] in self.builds and call[0] not in self.broken
+            if call is not None and alive and brid in self.requests:
                 found[brid] = call[0]
         return found
 
@@ -254,6 +256,8 @@ class Watch(BookingWatch):
 
     def on_build_stopping(self, fact: f.BuildStopping) -> None:
         self.ending[self.builds[fact.buildid]] = fact.result
+        if fact.broken:
+            self.broken.add(fact.buildid)
         if fact.result is Result.CANCELLED:
             self.stopped.add(self.brids[fact.buildid])
 
@@ -288,8 +292,6 @@ class Watch(BookingWatch):
         waits = [ticket for ticket in waits if self.where[ticket][0] != "request"]
         demand(not waits, f"step {fact.number} of build {fact.buildid} ends and its claims {waits} wait")
         self.steps[fact.buildid] = (fact.number, False)
-        for key in [key for key in self.calls if key[:2] == (fact.buildid, fact.number)]:
-            self.calls[key] = False
         for brid in self.requests:
             orphan = self.bsets.get(self.bset_of[brid], (0, 0, 0))[:2] == (fact.buildid, fact.number)
             demand(not orphan or brid in self.stopped, f"request {brid} goes on, and nobody waits for it any more")
@@ -297,7 +299,7 @@ class Watch(BookingWatch):
     def on_call_started(self, fact: f.CallStarted) -> None:
         where = (fact.buildid, fact.step, fact.number)
         demand(where not in self.calls, f"call {where} is made twice")
-        self.calls[where] = True
+        self.calls.add(where)
         if fact.command:
             demand(fact.command not in self.commands, f"command {fact.command} has the id of another")
             self.commands[fact.command] = fact.buildid
@@ -307,7 +309,6 @@ class Watch(BookingWatch):
 
     def on_call_ended(self, fact: f.CallEnded) -> None:
         where = (fact.buildid, fact.step, fact.number)
-        self.calls[where] = False
         command = self.command_of.get(where)
         if command is not None and fact.result.rc >= 0:
             code = self.ledger.codes.get(command)
