@@ -96,6 +96,22 @@ def test_whoever_wants_to_be_told_gets_notices(stage: Stage) -> None:
     assert "must be an address" in scene.cli("hold", "pool", "--notify", "file:///etc/passwd").stderr
 
 
+def test_what_others_have_written_does_nothing_to_a_terminal(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "eve\x9b2J"})
+    reason = "a look\x1b[31m\n  held by nobody\u202e\x07"
+    assert scene.cli("hold", "database", "--reason", reason).returncode == 0
+    (brid,) = scene.force("b")
+    scene.until(lambda: scene.why(brid)["kind"] == "lock", "the build to wait for the lock")
+    shown = r"eve\x9b2J (booking 1: a look\x1b[31m\x0a  held by nobody\u202e\x07)"
+    for words in (("locks",), ("locks", "database"), ("why", str(brid)), ("locks", "database", "--history")):
+        done = scene.cli(*words)
+        assert shown in done.stdout, (words, done)
+        assert not set(done.stdout) & set("\x1b\x9b\x07\u202e"), words
+    scene.cli("hold", "database", "--no-wait")
+    said = scene.cli("release", "database").stderr
+    assert (r"eve\x9b2J" in said, "\x9b" in said) == (True, False), said
+
+
 SLOW_NAMES = """
 import os, socket, time
 look_up = socket.getaddrinfo

@@ -9,6 +9,8 @@ from typing import Final
 
 import click
 
+from lockstep.cli.plain import plain_lines
+
 OK: Final = 0
 FAILED: Final = 1
 """What was asked for failed: a build that was waited for, a configuration with mistakes."""
@@ -35,9 +37,9 @@ class CliError(Exception):
     def show(self) -> None:
         """Print both on stderr."""
         click.secho("Error: ", fg="red", nl=False, err=True, color=colour(err=True))
-        click.echo(str(self), err=True)
+        click.echo(plain_lines(str(self)), err=True)
         if self.hint:
-            click.echo(self.hint, err=True)
+            click.echo(plain_lines(self.hint), err=True)
 
 
 def colour(*, err: bool = False) -> bool:

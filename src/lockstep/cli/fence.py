@@ -29,7 +29,7 @@ def command(client: Client, what: str, lock: str, number: int, as_json: bool) ->
     if as_json:
         show.as_json(fence)
     elif fence["current"]:
-        click.echo(f"Fence {number} of lock '{lock}' is current: {fence['by']} has it.")
+        show.say(f"Fence {number} of lock '{lock}' is current: {fence['by']} has it.")
     else:
-        click.echo(f"Fence {number} of lock '{lock}' is not current; the last one given is {fence['last']}.")
+        show.say(f"Fence {number} of lock '{lock}' is not current; the last one given is {fence['last']}.")
     return OK if fence["current"] else FAILED

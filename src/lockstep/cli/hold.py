@@ -63,7 +63,7 @@ def command(
     def told(now: dict[str, str]) -> None:
         if not as_json and now["why"] not in said[-1:]:
             said.append(now["why"])
-            click.echo(f"Booking {now['bookingid']}: {now['why']}", err=True)
+            show.say(f"Booking {now['bookingid']}: {now['why']}", err=True)
 
     booking.end_on_signals()
     made = booking.asked(
@@ -79,7 +79,7 @@ def command(
     if as_json:
         show.as_json(made)
     elif made["state"] == "held":
-        click.echo(booking.report(made))
+        show.say(booking.report(made))
     else:
-        click.echo(f"Booking {made['bookingid']} waits. {made['why']}")
+        show.say(f"Booking {made['bookingid']} waits. {made['why']}")
     return OK

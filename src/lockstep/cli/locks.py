@@ -95,13 +95,13 @@ def _holder(holder: dict[str, Any]) -> str:
 def _details(lock: dict[str, Any]) -> None:
     """One lock: its holders, and its queue."""
     limit = f" of {lock['limit']}" if lock["limit"] is not None else ""
-    click.echo(f"{lock['lock']} ({lock['kind']} lock): {lock['used']}{limit} held")
+    show.say(f"{lock['lock']} ({lock['kind']} lock): {lock['used']}{limit} held")
     for holder in lock["holders"]:
         since = f" since {show.clock(holder['since'])}" if holder["since"] else ""
-        click.echo(f"  held by {_holder(holder)}{since}, fence {holder['fence']}, hold {holder['hold']}")
+        show.say(f"  held by {_holder(holder)}{since}, fence {holder['fence']}, hold {holder['hold']}")
     for waiter in lock["waiters"]:
         wants = "exclusive" if waiter["exclusive"] else f"{waiter['units']}"
-        click.echo(f"  {waiter['place']}. {waiter['by']['text']} wants {wants}: {waiter['reason']}")
+        show.say(f"  {waiter['place']}. {waiter['by']['text']} wants {wants}: {waiter['reason']}")
     if not lock["waiters"]:
         click.echo("  nobody waits")
 

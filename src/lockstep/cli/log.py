@@ -9,6 +9,7 @@ import click
 from lockstep.cli import references
 from lockstep.cli.client import Client, patience_option, server_options
 from lockstep.cli.codes import REFUSED, CliError, colour
+from lockstep.cli.plain import plain
 
 CHUNK: Final = 5_000
 """Lines that are asked for at once."""
@@ -88,7 +89,7 @@ class _Reader:
 
     def _print(self, step: dict[str, Any], log: dict[str, Any]) -> None:
         if self.headings and not self.as_json and self._last != log["logid"]:
-            click.secho(f"=== {step['name']}: {log['name']}", bold=True, color=colour())
+            click.secho(plain(f"=== {step['name']}: {log['name']}"), bold=True, color=colour())
         self._last = log["logid"]
         for line in self._lines(log["logid"]):
             stream, text = (line[:1], line[1:]) if log["type"] == "s" else ("o", line)

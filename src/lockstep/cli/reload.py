@@ -5,6 +5,7 @@ import click
 from lockstep.cli import show
 from lockstep.cli.client import Client, person, server_options
 from lockstep.cli.codes import FAILED, REFUSED, CliError, colour
+from lockstep.cli.plain import plain_lines
 
 
 @click.command("reload", short_help="Read the configuration again.")
@@ -24,13 +25,13 @@ def command(client: Client, as_json: bool) -> int:
     except CliError as exc:
         if exc.code != REFUSED or exc.hint:
             raise
-        click.echo(str(exc), err=True)
+        click.echo(plain_lines(str(exc)), err=True)
         raise CliError(FAILED, "The configuration is wrong; the running one stays.") from exc
     if as_json:
         show.as_json({"warnings": warnings})
         return 0
     for sentence in warnings or ():
         click.secho("warning: ", fg="yellow", nl=False, err=True, color=colour(err=True))
-        click.echo(sentence, err=True)
+        click.echo(plain_lines(sentence), err=True)
     click.echo("The configuration was read again.")
     return 0

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from lockstep.cli.codes import colour
+from lockstep.cli.plain import plain
 from lockstep.master.clock import wall
 
 RESULTS: Final = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
@@ -28,9 +29,14 @@ def as_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line that has names or reasons in it, which others have chosen."""
+    click.echo(plain(text), err=err)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
     """Print a table: for eyes on a terminal; elsewhere in plain columns that are never cut. `empty` if no rows."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else plain(str(cell)) for cell in row] for row in rows]
     if not rows:
         click.echo(empty)
     elif sys.stdout.isatty():

@@ -69,7 +69,7 @@ def command(
     if as_json:
         show.as_json(mine or {"bookingid": None})
     else:
-        click.echo(booking.report(mine) if mine else "It is taken away.")
+        show.say(booking.report(mine) if mine else "It is taken away.")
     return 0
 
 

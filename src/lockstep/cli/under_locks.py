@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from lockstep.cli import booking
+from lockstep.cli import booking, show
 from lockstep.cli.client import TIMEOUT, Client
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
 from lockstep.worker import trees
@@ -84,7 +84,7 @@ class Run:
             self._number = now["bookingid"]
             if not quiet and now["why"] not in said[-1:]:
                 said.append(now["why"])
-                click.echo(f"lockstep: {now['why']}", err=True)
+                show.say(f"lockstep: {now['why']}", err=True)
 
         made = booking.asked(
             self._client,
@@ -160,7 +160,7 @@ class Run:
         except OSError as exc:
             if self._child is not None:
                 raise
-            click.echo(f"lockstep: cannot run '{self._words[0]}': {exc.strerror}", err=True)
+            show.say(f"lockstep: cannot run '{self._words[0]}': {exc.strerror}", err=True)
             return MISSING if isinstance(exc, FileNotFoundError) else CANNOT
         finally:
             self._over.set()
@@ -186,7 +186,7 @@ class Run:
         if code is None or boottime() >= self._until:  # the guardian may have killed it
             why = self._lost or f"no server could be reached for the lease of {self._lease:g} s"
             self._kill(child)
-            click.echo(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)
+            show.say(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)
             return LOST
         return SIGNALLED - code if code < 0 else code
 

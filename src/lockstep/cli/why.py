@@ -28,13 +28,11 @@ def command(client: Client, what: str, as_json: bool) -> int:
         show.as_json(found)
         return 0
     for why in found:
-        click.echo(why["sentence"])
+        show.say(why["sentence"])
         if why.get("expected"):
-            click.echo(why["expected"]["sentence"])
+            show.say(why["expected"]["sentence"])
         for lock in why.get("locks") or ():
-            click.echo(
-                f"  {lock['lock']}: {lock['used']} of {lock['limit']} held, {lock['ahead']} ahead{_passing(lock)}"
-            )
+            show.say(f"  {lock['lock']}: {lock['used']} of {lock['limit']} held, {lock['ahead']} ahead{_passing(lock)}")
     if not found:
         click.echo("It does not wait.")
     return 0
