@@ -149,6 +149,7 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
     connection = connection_of(url)
     connection.execute("ALTER TABLE requests DROP COLUMN reason")
     connection.execute("ALTER TABLE builders DROP COLUMN rank")
+    connection.execute("ALTER TABLE locks DROP COLUMN starts")
     connection.execute("DROP TABLE log_ends")
     connection.execute("DROP TABLE bookings")
     connection.execute("DROP TABLE lock_events")

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
