@@ -40,7 +40,9 @@ def check_capacity(allocator: Allocator, parents: dict[int, set[int]]) -> None:
     users: dict[LockKey, list[tuple[int, Any]]] = {}
     for hold in allocator.holds.values():
         for access in hold.alternative.accesses:
-            users.setdefault(access.lock, []).append((hold.owner, access))
+            if access.lock.kind != "pool":
+                users.setdefault(access.lock, []).append((hold.owner, access))
+    check_units(allocator, parents)
     for key, accesses in users.items():
         for one, access in accesses:
             strangers = [o for o, _ in accesses if not related(one, o, parents) and not related(o, one, parents)]
@@ -48,6 +50,21 @@ def check_capacity(allocator: Allocator, parents: dict[int, set[int]]) -> None:
         if all(access.mode == "counting" for _, access in accesses):
             now = {child: {parent} for child, parent in allocator.board.parent_of.items()}
             assert allocator.board.locks[key].used == most_together(accesses, now), key
+
+
+def check_units(allocator: Allocator, parents: dict[int, set[int]]) -> None:
+    """No unit is had twice, but by builds of which one waits, or waited, for the other; each has what it asked for."""
+    had: dict[tuple[str, str], list[int]] = {}
+    for hold in allocator.holds.values():
+        names = dict(hold.units)
+        for access in hold.alternative.accesses:
+            if access.lock.kind == "pool":
+                assert access.mode == "exclusive" or len(set(names[access.lock.name])) == access.count
+        for pool, units in names.items():
+            for unit in units:
+                for other in had.setdefault((pool, unit), []):
+                    assert related(hold.owner, other, parents) or related(other, hold.owner, parents), (pool, unit)
+                had[pool, unit].append(hold.owner)
 
 
 def most_together(accesses: list[tuple[int, Any]], parents: dict[int, set[int]]) -> int:

@@ -12,6 +12,7 @@ from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, Alter
 from lockstep.core.values import BuilderSetup
 
 from .oracle_ahead import Foresight
+from .oracle_pools import Picked, Units, names, pick
 
 Bars = list[tuple[Claim, Access]]
 Users = Sequence[tuple[float, Access]]
@@ -38,6 +39,8 @@ class Oracle:
         self.foresight = Foresight(self)
         self.clock = 0
         self.next_hold = 1
+        self.units = Units(self.holds)
+        self.set_pool, self.quarantine = self.units.set_pool, self.units.quarantine
 
     # --- events
 
@@ -59,6 +62,7 @@ class Oracle:
     def submit(self, claim: Claim) -> None:
         self.clock = max(self.clock, claim.ticket, claim.since)
         self.waiting[claim.ticket] = claim
+        self.units.see(claim.need)
         if claim.parent:
             self.parents[claim.owner] = claim.parent
         self.sentenced -= {claim.owner, *self.ancestors(claim.owner)}
@@ -66,6 +70,7 @@ class Oracle:
     def replace(self, ticket: int, need: Need, newest: bool = False) -> None:
         if ticket in self.waiting:
             self.waiting[ticket] = replace(self.waiting[ticket], need=need, newest=newest)
+            self.units.see(need)
 
     def set_level(self, ticket: int, level: int) -> None:
         if ticket in self.waiting:
@@ -101,6 +106,9 @@ class Oracle:
 
     def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
         self.plans = plans
+        for plan in plans.values():
+            for need in (plan.planned, *(stage.need for stage in plan.stages if stage.need)):
+                self.units.see(need)
 
     def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:
         self.courses[owner] = (builder, number, waited)
@@ -119,40 +127,52 @@ class Oracle:
         for claim in sorted(self.heads(), key=self.rank):
             for index, alternative in enumerate(claim.need.alternatives):
                 fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
-                if fits and not self.foresight.withheld(claim, alternative):
-                    self.grant(claim, index, alternative, out)
+                picked = self.pick(claim, alternative, bars) if fits else {}
+                if fits and not self.foresight.withheld(claim, alternative, None, picked):
+                    self.grant(claim, index, alternative, picked, out)
                     return True
         return False
 
-    def grant(self, claim: Claim, index: int, alternative: Alternative, out: list[Decision]) -> None:
-        fences = tuple(self.fence(claim.owner, access) for access in alternative.accesses)
+    def pick(self, claim: Claim, way: Alternative, bars: Bars) -> Picked:
+        return pick(way, lambda access: self.choice(claim, access, bars))
+
+    def grant(self, claim: Claim, index: int, alternative: Alternative, picked: Picked, out: list[Decision]) -> None:
+        units = names(picked)
+        fences = tuple(self.fence(claim.owner, access, dict(units)) for access in alternative.accesses)
         barrier = claim.ticket in self.pins
         lent = tuple(access.lock for access in alternative.accesses if not self.anew(claim.owner, access))
-        now = self.clock, lent
+        now = self.clock, lent, units
         fact = Granted(
             claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, *now
         )
         for access in alternative.accesses:
             if access.lock in self.left and access.lock not in lent:
                 self.left[access.lock] -= 1
-            self.grants.setdefault(access.lock, []).append((fact, claim.since or claim.ticket))
-        self.holds[self.next_hold] = Hold(
-            self.next_hold, claim.ticket, claim.owner, index, alternative, fences, claim.level, claim.retryable
-        )
+            pool = access.lock.kind == "pool"
+            for lock in self.units.seen(access.lock.name, dict(units)[access.lock.name]) if pool else [access.lock]:
+                self.grants.setdefault(lock, []).append((fact, claim.since or claim.ticket))
+        for name, (_, anew) in picked.items():
+            for unit in anew:
+                self.units.wear[name, unit] = self.units.wear.get((name, unit), 0) + 1
+        more = claim.level, claim.retryable, units
+        self.holds[self.next_hold] = Hold(self.next_hold, claim.ticket, claim.owner, index, alternative, fences, *more)
         self.next_hold += 1
         del self.waiting[claim.ticket]
         self.pins.pop(claim.ticket, None)
         out.append(fact)
 
-    def fence(self, owner: int, access: Access) -> int:
+    def fence(self, owner: int, access: Access, units: dict[str, tuple[str, ...]]) -> int:
+        key = access.lock.whole
+        mine = set(units.get(key.name, ()))
         if self.anew(owner, access):
-            self.fences[access.lock] = self.fences.get(access.lock, 0) + 1
-            return self.fences[access.lock]
+            self.fences[key] = self.fences.get(key, 0) + 1
+            return self.fences[key]
         lent = [
             (self.ancestors(owner).index(hold.owner), hold.id, fence)
             for hold in self.holds.values()
             for held, fence in zip(hold.alternative.accesses, hold.fences, strict=True)
-            if held.lock == access.lock and hold.owner in self.ancestors(owner)
+            if hold.owner in self.ancestors(owner) and held.lock.whole == key
+            if key.kind != "pool" or mine & set(dict(hold.units)[key.name])
         ]
         return min(lent)[2]
 
@@ -178,6 +198,8 @@ class Oracle:
     # --- limits and arithmetic
 
     def limit(self, key: LockKey) -> int:
+        if key.kind == "pool":
+            return len(self.units.usable(key))
         other = {"master": "worker", "worker": "master"}.get(key.kind)
         elders = (each for each in self.removed if (each.kind, each.name) == (other, key.name))
         alive = any(self.limits[elder] or any(True for _ in self.users(elder)) for elder in elders)
@@ -190,6 +212,8 @@ class Oracle:
                     yield hold.owner, access
 
     def has_room(self, owner: int, access: Access, among: set[int] | None = None) -> bool:
+        if access.lock.kind == "pool":
+            return self.units.has_room(access, self.ancestors(owner), among)
         limit = self.limit(access.lock)
         users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         if access.mode == "exclusive":
@@ -230,6 +254,12 @@ class Oracle:
         return sum(self.family(owner, child, users) for child in children)
 
     def anew(self, owner: int, access: Access) -> int:
+        if access.lock.kind == "pool":
+            kin = self.ancestors(owner)
+            lent = {unit for who, names in self.units.had(access.lock) if who in kin for unit in names}
+            lent &= self.units.open_to(access.lock, kin, None)
+            wanted = self.limit(access.lock) if access.mode == "exclusive" else access.count
+            return max(0, wanted - len(lent))
         if owner not in self.parents:
             return WHOLE if access.mode == "exclusive" else access.count
         users = list(self.users(access.lock))
@@ -250,16 +280,27 @@ class Oracle:
         anew = self.anew(claim.owner, access)
         if not self.has_room(claim.owner, access) or (anew and not self.may_begin(access)):
             return False
-        in_the_way = []
-        for barrier, reserved in bars:
-            later = claim.ticket in self.pins and self.place(barrier) > self.place(claim)
-            if reserved.lock != access.lock or barrier is claim or later:
-                continue
-            if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
-                in_the_way.append(WHOLE if reserved.mode == "exclusive" else reserved.count)
+        if access.lock.kind == "pool":
+            return self.choice(claim, access, bars) is not None
+        before = self.in_the_way(claim, access.lock, bars)
+        in_the_way = [WHOLE if reserved.mode == "exclusive" else reserved.count for reserved in before]
         taken = self.taken(claim.owner, list(self.users(access.lock)))
         alone = access.mode == "exclusive" and not in_the_way
         return not anew or alone or taken + anew + sum(in_the_way) <= self.limit(access.lock)
+
+    def choice(self, claim: Claim, access: Access, bars: Bars) -> tuple[list[str], list[str]] | None:
+        before = self.in_the_way(claim, access.lock, bars)
+        return self.units.choice(access, self.ancestors(claim.owner), before)
+
+    def in_the_way(self, claim: Claim, key: LockKey, bars: Bars) -> list[Access]:
+        found = []
+        for barrier, reserved in bars:
+            later = claim.ticket in self.pins and self.place(barrier) > self.place(claim)
+            if reserved.lock.whole != key.whole or barrier is claim or later:
+                continue
+            if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
+                found.append(reserved)
+        return found
 
     def overtaken(self, claim: Claim, key: LockKey) -> int:
         since = claim.since or claim.ticket
@@ -274,7 +315,11 @@ class Oracle:
     def due(self, claim: Claim, key: LockKey) -> bool:
         if claim.newest:
             return False
-        return claim.since < 0 or self.overtaken(claim, key) >= self.overtakes.get(key, DEFAULT_MAX_OVERTAKES)
+        return claim.since < 0 or self.overtaken(claim, key) >= self.k(key)
+
+    def k(self, key: LockKey) -> int:
+        known = self.units.overtakes.get(key.name) if key.kind == "pool" else self.overtakes.get(key)
+        return DEFAULT_MAX_OVERTAKES if known is None else known
 
     def due_in(self, claim: Claim, alternative: Alternative) -> list[LockKey]:
         return [access.lock for access in alternative.accesses if self.due(claim, access.lock)]
@@ -346,11 +391,12 @@ class Oracle:
         return found
 
     def strangers(self, owner: int, key: LockKey) -> set[int]:
-        return {holder for holder, _ in self.users(key)} - set(self.ancestors(owner))
+        users = self.units.had(key) if key.kind == "pool" else self.users(key)
+        return {holder for holder, _ in users} - set(self.ancestors(owner))
 
     def is_barrier_at(self, ticket: int, key: LockKey) -> bool:
-        named = any(access.lock == key for access in self.pins[ticket].accesses)
-        return named and self.due(self.waiting[ticket], key)
+        named = (access.lock for access in self.pins[ticket].accesses if access.lock.whole == key.whole)
+        return any(self.due(self.waiting[ticket], lock) for lock in named)
 
     # --- what could lead to a deadlock (L51)
 
@@ -360,7 +406,7 @@ class Oracle:
             for index, alternative in enumerate(claim.need.alternatives):
                 fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
                 if fits and self.foresight.withheld_in_vain(claim.owner):
-                    self.grant(claim, index, alternative, out)
+                    self.grant(claim, index, alternative, self.pick(claim, alternative, bars), out)
                     return True
         return False
 

@@ -12,6 +12,8 @@ from lockstep.core.alloc_facts import Hold
 from lockstep.core.nouns import Access, Alternative, Claim, Need
 from lockstep.core.values import BuilderSetup
 
+from .oracle_pools import Picked, names, pick
+
 if TYPE_CHECKING:
     from .oracle import Oracle
 
@@ -22,17 +24,26 @@ class Foresight:
     def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
 
-    def withheld(self, claim: Claim, alternative: Alternative, among: set[int] | None = None) -> bool:
+    def withheld(
+        self, claim: Claim, alternative: Alternative, among: set[int] | None = None, picked: Picked | None = None
+    ) -> bool:
         if claim.owner not in self.oracle.courses:
             return False
+        if picked is None:
+            picked = self.some_units(claim.owner, alternative, among)
         before = self.never_end(among)
         waiting = self.oracle.waiting
-        self.oracle.holds[-1] = Hold(-1, claim.ticket, claim.owner, 0, alternative, ())
+        self.oracle.holds[-1] = Hold(-1, claim.ticket, claim.owner, 0, alternative, (), units=names(picked))
         self.oracle.waiting = {ticket: other for ticket, other in waiting.items() if ticket != claim.ticket}
         after = self.never_end(among)
         del self.oracle.holds[-1]
         self.oracle.waiting = waiting
         return not after <= before
+
+    def some_units(self, owner: int, way: Alternative, among: set[int] | None) -> Picked:
+        """Units that would do, whatever barriers want."""
+        kin = self.oracle.ancestors(owner)
+        return pick(way, lambda access: self.oracle.units.choice(access, kin, [], among))
 
     def never_end(self, among: set[int] | None) -> set[int]:
         left = {hold.owner for hold in self.oracle.holds.values()} & set(self.oracle.courses)

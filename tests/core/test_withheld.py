@@ -11,6 +11,7 @@ from lockstep.core.values import BuilderSetup, Stage
 from .compare import differs, drained, over_the_wire
 from .farm import DB, NET, Farm, need, units, whole
 from .planned import ChangingWorld, PlannedWorld
+from .pooled import PlannedPoolWorld
 from .worlds import Event, feed
 
 
@@ -202,9 +203,9 @@ def test_L51_L52_nobody_is_withheld_for_ever_in_many_worlds(block: int) -> None:
         assert not drained(seed, ChangingWorld), f"seed {seed}"
 
 
-def run(seed: int) -> tuple[int, set[int]]:
+def run(seed: int, kind: type[PlannedWorld] = PlannedWorld) -> tuple[int, set[int]]:
     """How many rings closed in a world, and who still waits when everything has ended that can."""
-    world, quick = PlannedWorld(seed, 60), Allocator()
+    world, quick = kind(seed, 60), Allocator()
     world.has["retries"] = False
     todo: list[Event] = world.begin()
     rings = 0
@@ -227,6 +228,13 @@ def test_L51_no_ring_ever_closes_and_everybody_is_served() -> None:
         assert run(seed) == (0, set()), f"seed {seed}"
 
 
+def test_L51_units_of_pools_are_claimed_without_a_ring_too() -> None:
+    for seed in range(60):
+        assert not (difference := differs(seed, kind=PlannedPoolWorld, restart=seed % 4 == 0)), difference
+    for seed in range(150):
+        assert run(seed, PlannedPoolWorld) == (0, set()), f"seed {seed}"
+
+
 def forgets_remaining_claims(self: Safety, *_: object) -> bool:
     return True
 
@@ -238,5 +246,5 @@ def test_L51_a_check_that_forgets_remaining_claims_is_caught(method: str, monkey
 
 
 def test_without_L51_rings_do_close_in_these_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Safety, "withholds", lambda self, c, index: False)
+    monkeypatch.setattr(Safety, "withholds", lambda self, *_: False)
     assert any(run(seed)[0] for seed in range(50))

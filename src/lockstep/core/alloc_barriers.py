@@ -12,7 +12,9 @@ from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
+from lockstep.core.alloc_families import NOBODY
 from lockstep.core.alloc_items import BELOW_STEPS, WHOLE, ClaimClass, Lane, Lock, Watch
+from lockstep.core.alloc_pools import Demand, Pool
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL
 
@@ -34,6 +36,8 @@ class Barriers:
 
     def refusal(self, c: ClaimClass, lock: Lock, units: int) -> int:
         """Whether the access fits for the class's first claim, or what refuses it: holds, or only reservations."""
+        if lock.pool is not None:
+            return self.refusal_of_units(c, lock, lock.pool, units)
         if c.special and c.owner in self.board.parent_of and self.families.lender(c.owner, lock):
             return self.refusal_of_loan(c, lock, units)
         used = lock.used
@@ -64,6 +68,36 @@ class Barriers:
             return FITS
         may_begin = lock.limit == lock.capacity
         return FITS if may_begin and self.fits_beside(c, lock, WHOLE if units == WHOLE else anew) else BARRED
+
+    def refusal_of_units(self, c: ClaimClass, view: Lock, pool: Pool, units: int) -> int:
+        """The same for units of a pool: others' reservations at any view of it count."""
+        kin = self.families.kin(c.owner) if c.special else NOBODY
+        borrows = bool(kin) and self.families.lender(c.owner, view) > 0
+        if not pool.has_room(view, units, kin):
+            return BARRED if borrows else HELD
+        demands = self.demands(c, pool)
+        anew = pool.anew(view, units, kin)
+        return FITS if not anew or not demands or pool.leaves_enough(view, anew, demands) else BARRED
+
+    def demands(self, c: ClaimClass, pool: Pool) -> list[Demand]:
+        """What those reservations want of a pool that concern the class's first claim."""
+        found = []
+        for view in pool.views.values():
+            for place, reserved, b in view.bars:
+                if c.pin >= 0 and place > c.place:
+                    break
+                if b is not c and not (c.special and self.spares(b, c)):
+                    found.append((view.mask, min(reserved, view.limit)))
+        return found
+
+    def pick(self, c: ClaimClass, index: int) -> dict[Lock, int]:
+        """The units of pools that the class's first claim gets with this alternative, which fits."""
+        kin = self.families.kin(c.owner)
+        return {
+            view: view.pool.chosen(view, units, kin, self.demands(c, view.pool))
+            for view, units in c.shape.alternatives[index]
+            if view.pool is not None
+        }
 
     def has_room(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits for the class's first claim beside what is held."""
@@ -368,6 +402,12 @@ class Barriers:
 
         Those that were not free can only be free if something is left beside the reservations before them.
         """
+        if lock.pool is not None:
+            for view in lock.pool.views.values():
+                for place, c in view.hanging:
+                    if place > after:
+                        heappush(heap, (place, c))
+            return
         if not lock.hanging:
             return
         for c in lock.free_hanging:
@@ -402,6 +442,8 @@ class Barriers:
             if on:
                 insort(lock.bars, (c.place, self.reserved(units), c))
                 lock.barred += self.reserved(units)
+                if lock.pool is not None:
+                    self.suspended(lock)
             else:
                 self.switch_off(c, lock, units)
                 self.suspended(lock)
@@ -422,6 +464,8 @@ class Barriers:
 
     def suspended(self, lock: Lock) -> None:
         """A reservation that ends or is suspended is a release: its lock must be looked at again."""
+        if lock.pool is not None:
+            self.board.open_pool(lock.pool)
         self.board.dirty[lock] = None
 
     def stir(self) -> None:

@@ -20,6 +20,7 @@ from lockstep.core.alloc_items import (
     Lock,
     Shape,
 )
+from lockstep.core.alloc_pools import Pool
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
 
 
@@ -41,6 +42,7 @@ class Board:
         self.serial = 0
         self.stamp = 0
         self.locks: dict[LockKey, Lock] = {}
+        self.pools: dict[str, Pool] = {}
         self.shapes: dict[Need, Shape] = {}
         self.classes: dict[ClaimClass, None] = {}
         self.bands: dict[frozenset[Lane], Band] = {}
@@ -78,13 +80,35 @@ class Board:
     # --- finding and forgetting
 
     def lock(self, key: LockKey) -> Lock:
-        """The lock of this key. One that nobody declared has limit 0 and is there while it is needed."""
+        """The lock of this key. One that nobody declared has limit 0 and is there while it is needed.
+
+        A view of a pool stays.
+        """
         known = self.locks.get(key)
-        if known is None:
+        if known is None and key.kind == "pool":
+            known = self.locks[key] = self.pool(key.name).view(key)
+        elif known is None:
             known = self.add_lock(key, 0, self.gone[key].max_overtakes if key in self.gone else DEFAULT_MAX_OVERTAKES)
             known.removed = True
             self.leaving[known] = None
         return known
+
+    def pool(self, name: str) -> Pool:
+        """The pool of this name; one that nobody declared has no units."""
+        return self.pools.setdefault(name, Pool(name))
+
+    def open_pool(self, pool: Pool) -> None:
+        """More may fit somewhere in the pool: what is free for one view is wanted at others, too."""
+        for view in pool.views.values():
+            self.dirty[view] = None
+        self.safer = True
+
+    def pool_moved(self, pool: Pool) -> None:
+        """Something is held or not held of the pool any more, or its units are others."""
+        self.open_pool(pool)
+        for view in pool.views.values():
+            if view.hanging:
+                self.moved[view] = None
 
     def add_lock(self, key: LockKey, limit: int, k: int) -> Lock:
         """A new lock. What an earlier one of its name knew of its grants goes on: fences, and who was overtaken."""

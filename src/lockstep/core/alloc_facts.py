@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from lockstep.core.limits import MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey
-from lockstep.core.values import BuilderSetup
+from lockstep.core.values import BuilderSetup, UnitSetup
 
 UNRATED: Final = 1 << 60
 """As many grants as a lock without a start rate allows."""
@@ -19,8 +19,21 @@ Memory = tuple[tuple[int, tuple[int, ...]], ...]
 """What a lock remembers of its grants: for each priority level the K latest tickets (L45), in no order."""
 
 
+Units = tuple[tuple[str, tuple[str, ...]], ...]
+"""For each pool that a claim has units of: the pool's name, and the names of the units."""
+
+
+def units_in(units: Units, keys: Iterable[LockKey]) -> Units:
+    """Of these units those of the pools that the keys name."""
+    pools = {key.name for key in keys if key.kind == "pool"}
+    return tuple(each for each in units if each[0] in pools)
+
+
 class Hold(Struct, frozen=True, gc=False):
-    """A granted claim. `fences` follow the order of `alternative.accesses`; `level` is the claim's priority."""
+    """A granted claim. `fences` follow the order of `alternative.accesses`; `level` is the claim's priority.
+
+    `units` are the names of what it has of pools.
+    """
 
     id: int
     ticket: int
@@ -30,6 +43,7 @@ class Hold(Struct, frozen=True, gc=False):
     fences: tuple[int, ...]
     level: int = 0
     retryable: bool = True
+    units: Units = ()
 
 
 class Granted(Struct, frozen=True, gc=False, tag=True):
@@ -49,6 +63,7 @@ class Granted(Struct, frozen=True, gc=False, tag=True):
     barrier: bool
     clock: int
     lent: tuple[LockKey, ...] = ()
+    units: Units = ()
 
 
 class BecameBarrier(Struct, frozen=True, tag=True):
@@ -135,6 +150,20 @@ class LockState(Struct, frozen=True):
     left: int = UNRATED
 
 
+class PoolState(Struct, frozen=True):
+    """A pool in a snapshot. `units` are all that ever were, `absent` those that are none any more, `sick` those in
+    quarantine; `wear` says how often each was handed over. `views` are its views, as locks."""
+
+    name: str
+    max_overtakes: int = DEFAULT_MAX_OVERTAKES
+    fence: int = 0
+    units: tuple[UnitSetup, ...] = ()
+    absent: tuple[str, ...] = ()
+    sick: tuple[str, ...] = ()
+    wear: tuple[int, ...] = ()
+    views: tuple[LockState, ...] = ()
+
+
 class AllocatorSnapshot(Struct, frozen=True):
     """Everything that the allocator knows. `parents` are (child's ticket, waiting owner).
 
@@ -157,6 +186,7 @@ class AllocatorSnapshot(Struct, frozen=True):
     plans: tuple[BuilderSetup, ...] = ()
     courses: tuple[tuple[int, str, int, bool], ...] = ()
     sentenced: tuple[int, ...] = ()
+    pools: tuple[PoolState, ...] = ()
     next_hold: int = 1
     clock: int = 0
 
@@ -171,6 +201,10 @@ class AccessError(ValueError):
 
 class BadCountError(AccessError):
     """A count or mode that no lock has (L4)."""
+
+
+class PoolTwiceError(AccessError):
+    """Units of one pool twice in a claim, with different `where`: which units would do then is no plain count."""
 
 
 class ExclusiveTwiceError(AccessError):
@@ -196,10 +230,13 @@ def normalize(accesses: Iterable[Access]) -> tuple[Access, ...]:
     The order is that of the first mention; it means nothing (L11).
     """
     merged: dict[LockKey, Access] = {}
+    pools: dict[str, LockKey] = {}
     for access in accesses:
         check_access(access)
         if access.count == 0:
             continue
+        if access.lock.kind == "pool" and pools.setdefault(access.lock.name, access.lock) != access.lock:
+            raise PoolTwiceError(access.lock, "units of one pool twice in one claim, with different where=")
         known = merged.get(access.lock)
         if known is None:
             merged[access.lock] = access

@@ -6,11 +6,12 @@ their ancestors' units first, the rest anew; and a lent unit is free when lender
 0022). Nobody is granted anything here, and nothing changes but `Lock.used`, which is the sum over all families (L1).
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Final
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_items import WHOLE, Lock
+from lockstep.core.alloc_pools import Pool
 
 NOBODY: Final[Set[int]] = frozenset()
 
@@ -42,6 +43,10 @@ class Families:
                     return hold
         return 0
 
+    def kin(self, owner: int) -> Set[int]:
+        """Those who lend to this owner."""
+        return set(self.ancestors(owner)) if owner in self.board.parent_of else NOBODY
+
     # --- what is taken
 
     def own_units(self, owner: int, lock: Lock) -> int:
@@ -63,6 +68,8 @@ class Families:
 
     def recount(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
         """The same, from the holds alone."""
+        if lock.pool is not None:
+            return lock.pool.used(lock)
         if not self.board.parent_of:
             holds = self.board.holds
             return sum(units for hold, units in lock.holds.items() if holds[hold].owner not in gone)
@@ -77,6 +84,8 @@ class Families:
 
     def stands_alone(self, hold: int, lock: Lock) -> bool:
         """Whether this hold's part of the lock could be somebody's who has no family: nothing more is taken then."""
+        if lock.pool is not None:
+            return lock.pool.has_alone(hold)
         top = self.eldest(self.board.holds[hold].owner)
         together, units = self.footprint(top, lock), lock.holds[hold]
         lock.holds[hold] = 0
@@ -88,7 +97,7 @@ class Families:
 
     def strangers(self, owner: int, lock: Lock, gone: Set[int] = NOBODY) -> Iterator[int]:
         """Who holds the lock and does not lend to this owner."""
-        kin = set(self.ancestors(owner)) if owner in self.board.parent_of else NOBODY
+        kin = self.kin(owner)
         for hold in lock.holds:
             holder = self.board.holds[hold].owner
             if holder not in kin and holder not in gone:
@@ -121,6 +130,8 @@ class Families:
         """Whether the access fits for this owner beside what is held (L1, L2, L53), if it may begin at all."""
         if not lock.could_admit(units):
             return False
+        if lock.pool is not None:
+            return lock.pool.has_room(lock, units, self.kin(owner), gone)
         taken = self.taken(lock, gone)
         anew = self.anew(owner, lock, units, gone)
         if anew < WHOLE or not taken:
@@ -158,9 +169,40 @@ class Families:
                 self.board.moved[lock] = None
         return tuple(fences), taken
 
+    def take_units(
+        self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...], picked: Mapping[Lock, int]
+    ) -> tuple[tuple[int, ...], dict[Lock, int]]:
+        """The same for a hold that has units of pools, too: those that were picked."""
+        plain = tuple(pair for pair in accesses if pair[0].pool is None)
+        fences, taken = self.take(hold, owner, plain)
+        marks = dict(zip((lock for lock, _ in plain), fences, strict=True))
+        for view, units in picked.items():
+            pool = view.pool
+            assert pool is not None
+            new = units & ~pool.taken
+            if new:
+                pool.fence += 1
+                pool.wear_out(new)
+            taken[view] = new.bit_count()
+            marks[view] = pool.fence if new else self._lent_fence_of(pool, owner, units)
+            pool.put(hold, owner, units, marks[view])
+            self.board.pool_moved(pool)
+        return tuple(marks[lock] for lock, _ in accesses), {lock: taken[lock] for lock, _ in accesses}
+
+    def _lent_fence_of(self, pool: Pool, owner: int, units: int) -> int:
+        """The fence of the nearest lender of some of these units."""
+        holds = (hold for each in self.ancestors(owner) for hold in self.board.holds_of.get(each, ()))
+        return next(pool.held[hold][2] for hold in holds if hold in pool.held and pool.held[hold][1] & units)
+
     def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
         """Take a hold off its locks; what its owner's children have of them goes on being taken."""
         board = self.board
+        pools = [lock.pool for lock, _ in accesses if lock.pool is not None]
+        for pool in pools:
+            pool.drop(hold)
+            board.pool_moved(pool)
+        if pools:
+            accesses = tuple(pair for pair in accesses if pair[0].pool is None)
         if owner not in board.parent_of and owner not in board.children_of:
             board.put_down(hold, accesses)
             return
@@ -199,7 +241,7 @@ class Families:
     def _held_below(self, owner: int) -> dict[Lock, None]:
         board = self.board
         holds = [hold for each in (owner, *self.descendants(owner)) for hold in board.holds_of.get(each, ())]
-        return {lock: None for hold in holds for lock, _ in board.hold_locks[hold]}
+        return {lock: None for hold in holds for lock, _ in board.hold_locks[hold] if lock.pool is None}
 
     def _take_up(self, lock: Lock, units: int) -> None:
         lock.used += units

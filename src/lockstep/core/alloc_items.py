@@ -9,10 +9,13 @@ classes that wait for a slot of any of the same workers. An exclusive access is 
 """
 
 from heapq import heapify, heappush
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lockstep.core.alloc_facts import LockState, Memory
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
+
+if TYPE_CHECKING:
+    from lockstep.core.alloc_pools import Pool
 
 WHOLE: Final = 1 << 60
 """The units of an exclusive access: more than any limit, so that sums say "held whole" by themselves."""
@@ -181,7 +184,8 @@ class Lock:
     who waits for whom asks for the capacity. `used` is the sum of `holds` (L1);
     `barred` the sum of `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in
     their pin, by place, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
-    one and others are free (L42c), `free_hanging` those for which all are now.
+    one and others are free (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one:
+    then `mask` are the units that its `where` admits (`alloc_pools.py`).
     """
 
     __slots__ = (
@@ -199,9 +203,11 @@ class Lock:
         "lanes",
         "left",
         "limit",
+        "mask",
         "parked",
         "per_worker",
         "pins",
+        "pool",
         "removed",
         "shapes",
         "used",
@@ -216,6 +222,8 @@ class Lock:
         self.removed = False
         self.per_worker = key.worker != ""
         self.fence = 0
+        self.pool: Pool | None = None
+        self.mask = 0
         self.used = 0
         self.holds: dict[int, int] = {}
         self.lanes: dict[int, Lane] = {}
@@ -302,7 +310,8 @@ class Shape:
 
     `common` is what all alternatives share, `own` what one does not share with all others, its slot first.
     `slots` has the alternative of each slot, if the alternatives differ in it and need as many units of it.
-    `shared` has the alternatives of each lock that several need, unless all need as many units of it.
+    `shared` has the alternatives of each lock that several need, unless all need as many units of it. `pooled`: some
+    are views of pools.
     """
 
     __slots__ = (
@@ -311,6 +320,7 @@ class Shape:
         "common",
         "need",
         "own",
+        "pooled",
         "shared",
         "slot_units",
         "slots",
@@ -321,6 +331,7 @@ class Shape:
     def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
         self.need = need
         self.alternatives = alternatives
+        self.pooled = any(lock.pool is not None for each in alternatives for lock, _ in each)
         in_all: set[tuple[int, int]] = set()
         if len(alternatives) > 1:
             in_all = set.intersection(*({(id(lock), units) for lock, units in each} for each in alternatives))

@@ -3,14 +3,16 @@
 Who is granted because of it is decided elsewhere; here locks get other limits, come and go.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import UNRATED
 from lockstep.core.alloc_items import WHOLE, Lock
+from lockstep.core.alloc_pools import Pool
 from lockstep.core.nouns import LockKey
+from lockstep.core.values import UnitSetup
 
 _OTHER_KIND: Final = {"master": "worker", "worker": "master"}
 """Kinds of locks that a reload may make of each other under one name (L6)."""
@@ -45,6 +47,38 @@ class Limits:
             lock.removed = True
             self.board.leaving[lock] = None
             self.enforce_namesakes(lock)
+
+    # --- pools
+
+    def set_pool(self, name: str, units: Iterable[UnitSetup], max_overtakes: int) -> None:
+        """A pool is new, or has other units, labels or another K. Who has a unit that is removed keeps it (L6)."""
+        pool = self.board.pool(name)
+        self.board.lock(LockKey("pool", name))
+        pool.configure(units)
+        if pool.k != max_overtakes:
+            pool.k = max_overtakes
+            for view in pool.views.values():
+                self._set_k(view, max_overtakes)
+        self._units_changed(pool)
+
+    def quarantine(self, name: str, unit: str, out: bool) -> None:
+        """Nobody gets this unit from now on, or it may be had again. Who has it keeps it."""
+        pool = self.board.pools.get(name)
+        if pool is not None and pool.quarantine(unit, out):
+            self._units_changed(pool)
+
+    def _units_changed(self, pool: Pool) -> None:
+        """Limits, what is lent, who lacks what: all may be otherwise. Everybody who waits for the pool is looked at."""
+        board = self.board
+        board.pool_moved(pool)
+        for view in pool.views.values():
+            board.limits_moved[view] = None
+            for c in board.lock_classes(view):
+                board.reopen(c)
+        board.suspects.update(dict.fromkeys(board.claims_of))
+        self.barriers.stir()
+
+    # --- locks
 
     def _set_k(self, lock: Lock, k: int) -> None:
         lock.k = k

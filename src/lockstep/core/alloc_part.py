@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 
+from lockstep.core.alloc_facts import units_in
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import LockKey
 
@@ -20,7 +21,8 @@ def give_back(allocator: Allocator, hold: int, keys: AbstractSet[LockKey]) -> No
     pairs = zip(held.alternative.accesses, held.fences, strict=True)
     kept = tuple((access, fence) for access, fence in pairs if access.lock not in keys)
     rest = replace(held.alternative, accesses=tuple(access for access, _ in kept))
-    board.holds[hold] = replace(held, alternative=rest, fences=tuple(fence for _, fence in kept))
+    units = units_in(held.units, (access.lock for access, _ in kept))
+    board.holds[hold] = replace(held, alternative=rest, fences=tuple(fence for _, fence in kept), units=units)
     given = tuple(pair for pair in board.hold_locks[hold] if pair[0].key in keys)
     allocator.families.give_back(hold, held.owner, given)
     board.hold_locks[hold] = tuple(pair for pair in board.hold_locks[hold] if pair[0].key not in keys)

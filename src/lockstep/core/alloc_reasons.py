@@ -41,6 +41,8 @@ class Reasons:
 
     def fence(self, key: LockKey) -> int:
         """The last fence that was given for this lock (L62)."""
+        if key.kind == "pool":
+            return self.board.pools[key.name].fence if key.name in self.board.pools else 0
         lock = self.board.locks.get(key)
         gone = self.board.gone.get(key)
         return lock.fence if lock else gone.fence if gone else 0

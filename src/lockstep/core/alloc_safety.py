@@ -12,7 +12,7 @@ from collections.abc import Mapping, Set
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold
 from lockstep.core.alloc_families import NOBODY
-from lockstep.core.alloc_items import WHOLE, ClaimClass
+from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import Access, Alternative
 from lockstep.core.values import BuilderSetup, Stage
@@ -32,19 +32,19 @@ class Safety:
         self.before: set[int] | None = None
         """Who is stuck as things are, once that was asked; to be forgotten with every change."""
 
-    def withholds(self, c: ClaimClass, index: int) -> bool:
-        """Whether the class's first claim must not have this alternative yet, though it fits.
+    def withholds(self, c: ClaimClass, index: int, picked: Mapping[Lock, int]) -> bool:
+        """Whether the class's first claim must not have this alternative yet, though it fits (with these units).
 
         If builds could block each other for ever already (a claim that nobody knew of, another configuration), only
         what makes more of them do so is withheld.
         """
-        after = self._stuck_with(c, index, NOBODY)
+        after = self._stuck_with(c, index, NOBODY, picked)
         if after and self.before is None:
             self.before = self.stuck()
         return bool(after) and not after <= (self.before or set())
 
-    def _stuck_with(self, c: ClaimClass, index: int, gone: Set[int]) -> set[int]:
-        self._suppose(c, index)
+    def _stuck_with(self, c: ClaimClass, index: int, gone: Set[int], picked: Mapping[Lock, int]) -> set[int]:
+        self._suppose(c, index, picked)
         after = self.stuck(c.owner, gone)
         self._unsuppose(c, index)
         return after
@@ -123,14 +123,20 @@ class Safety:
             return {holder for lock in lacked for holder in families.strangers(owner, lock, gone)}
         if owner not in self.board.courses:
             return None
-        after = self._stuck_with(c, index, gone)
+        kin = families.kin(owner)
+        picked = {
+            view: view.pool.chosen(view, units, kin, (), gone)
+            for view, units, _ in c.alts[index]
+            if view.pool is not None
+        }
+        after = self._stuck_with(c, index, gone, picked)
         if not after or after <= self.stuck(0, gone):
             return None
         return set(self.waits.course_edges(owner)) - gone
 
     # --- as if it were granted
 
-    def _suppose(self, c: ClaimClass, index: int) -> None:
+    def _suppose(self, c: ClaimClass, index: int, picked: Mapping[Lock, int]) -> None:
         """From now on it is as if the claim had been granted."""
         board = self.board
         claim = board.waiting[c.ticket]
@@ -139,14 +145,20 @@ class Safety:
         mine = board.holds_of.setdefault(c.owner, {})
         mine[_SUPPOSED] = None
         for lock, units in c.shape.alternatives[index]:
-            lock.holds[_SUPPOSED] = units
+            if lock.pool is not None:
+                lock.pool.put(_SUPPOSED, c.owner, picked[lock], 0)
+            else:
+                lock.holds[_SUPPOSED] = units
         del board.claims_of[c.owner][c.ticket]
 
     def _unsuppose(self, c: ClaimClass, index: int) -> None:
         board = self.board
         board.claims_of[c.owner][c.ticket] = None
         for lock, _ in c.shape.alternatives[index]:
-            del lock.holds[_SUPPOSED]
+            if lock.pool is not None:
+                lock.pool.drop(_SUPPOSED)
+            else:
+                del lock.holds[_SUPPOSED]
         mine = board.holds_of[c.owner]
         del mine[_SUPPOSED], board.holds[_SUPPOSED]
         if not mine:

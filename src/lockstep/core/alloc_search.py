@@ -6,16 +6,23 @@ open has a valid parking at a lock that refuses it, or behind a claim of the sam
 will be looked at first. What fits is decided in `alloc_barriers.py`.
 """
 
+from collections.abc import Mapping
 from heapq import heappop, heappush, heapreplace
+from types import MappingProxyType
+from typing import Final
 
 from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Decision, Granted, Hold
 from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
 from lockstep.core.alloc_limits import Limits
+from lockstep.core.alloc_pools import names_of, touched
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.nouns import LockKey
+
+NO_UNITS: Final[Mapping[Lock, int]] = MappingProxyType({})
+"""What a claim gets of pools that names none."""
 
 
 class Search:
@@ -200,7 +207,7 @@ class Search:
             own = c.own
             for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
                 if self._fits_all(c, index, own[index], stopped):
-                    if c.owner in board.courses and self.safety.withholds(c, index):
+                    if c.owner in board.courses and self._withholds(c, index):
                         board.withheld[c] = None
                         board.doubted = True
                         continue
@@ -224,11 +231,15 @@ class Search:
                 return False
         return True
 
+    def _withholds(self, c: ClaimClass, index: int) -> bool:
+        return self.safety.withholds(c, index, self.barriers.pick(c, index) if c.shape.pooled else NO_UNITS)
+
     def _grant(self, c: ClaimClass, index: int, out: list[Decision]) -> None:
         """The first claim of the class gets this alternative: all of it, in this moment (L10, L13)."""
         board = self.board
         ticket, level, barrier = c.ticket, c.level, c.pin >= 0
         accesses = c.alts[index]
+        picked = self.barriers.pick(c, index) if c.shape.pooled else NO_UNITS
         claim = board.waiting[ticket]
         since = claim.since or ticket
         hold = board.next_hold
@@ -236,7 +247,10 @@ class Search:
         board.hold_locks[hold] = c.shape.alternatives[index]
         board.holds_of.setdefault(claim.owner, {})[hold] = None
         lent: tuple[LockKey, ...] = ()
-        if claim.owner in board.parent_of or claim.owner in board.children_of:
+        if picked:
+            marks, anew = self.barriers.families.take_units(hold, claim.owner, c.shape.alternatives[index], picked)
+            lent = tuple(lock.key for lock, taken in anew.items() if not taken)
+        elif claim.owner in board.parent_of or claim.owner in board.children_of:
             marks, anew = self.barriers.families.take(hold, claim.owner, c.shape.alternatives[index])
             lent = tuple(lock.key for lock, taken in anew.items() if not taken)
         else:
@@ -246,11 +260,17 @@ class Search:
         if barrier:
             self.barriers.drop_pin(c, anew)
         alternative = claim.need.alternatives[index]
-        board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable)
-        out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, board.clock, lent))
+        units = names_of(picked) if picked else ()
+        board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable, units)
+        now = board.clock, lent, units
+        out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, *now))
         self.queues.dequeue(claim)
         for lock, _, _ in accesses:
-            self.barriers.count(lock, ticket, since, level, barrier)
+            if lock.pool is None:
+                self.barriers.count(lock, ticket, since, level, barrier)
+        for view in touched(picked) if picked else ():
+            view.lane(level)
+            self.barriers.count(view, ticket, since, level, barrier)
         if claim.owner in board.claims_of or claim.owner in board.children_of:
             board.suspects[claim.owner] = None
         if claim.owner in board.children_of:

@@ -3,6 +3,7 @@
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Hold
 from lockstep.core.alloc_items import WHOLE
+from lockstep.core.alloc_pools import Pool
 from lockstep.core.values import BuilderSetup
 
 
@@ -13,7 +14,7 @@ def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapsh
         alternatives = board.waiting[ticket].need.alternatives
         pins[ticket] = alternatives.index(alternative) if alternative in alternatives else -1
     return AllocatorSnapshot(
-        locks=tuple(lock.state() for lock in board.locks.values()),
+        locks=tuple(lock.state() for lock in board.locks.values() if lock.pool is None),
         holds=tuple(board.holds.values()),
         waiting=tuple(board.waiting.values()),
         pins=tuple(sorted(pins.items())),
@@ -22,6 +23,7 @@ def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapsh
         plans=plans,
         courses=tuple((owner, *course) for owner, course in board.courses.items()),
         sentenced=tuple(board.sentenced),
+        pools=tuple(pool.state() for pool in board.pools.values()),
         next_hold=board.next_hold,
         clock=board.clock,
     )
@@ -31,6 +33,9 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
     """Locks and holds of a snapshot; the claims are submitted afterwards like any others."""
     board.clock = snapshot.clock
     board.next_hold = snapshot.next_hold
+    for pool in snapshot.pools:
+        board.pools[pool.name] = Pool.from_state(pool)
+        board.locks.update(board.pools[pool.name].views)
     board.gone.update((state.key, state) for state in snapshot.gone)
     for state in snapshot.locks:
         lock = board.add_lock(state.key, min(state.limit, WHOLE - 1), state.max_overtakes)
@@ -48,9 +53,15 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
 
 def _hold_again(board: Board, hold: Hold) -> None:
     locks = []
+    names = dict(hold.units)
     for access, fence in zip(hold.alternative.accesses, hold.fences, strict=True):
         lock = board.lock(access.lock)
         units = WHOLE if access.mode == "exclusive" else access.count
+        if lock.pool is not None:
+            lock.pool.put(hold.id, hold.owner, lock.pool.bits(names[access.lock.name]), fence)
+            lock.pool.fence = max(lock.pool.fence, fence)
+            locks.append((lock, units))
+            continue
         lock.used += units
         lock.holds[hold.id] = units
         lock.fence = max(lock.fence, fence)

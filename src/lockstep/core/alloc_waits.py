@@ -72,11 +72,12 @@ class Waits:
 
     def barrier_edges(self, c: ClaimClass, before: int, lock: Lock) -> Iterator[int]:
         """A waits for B if B is a barrier before A at a lock that A needs."""
-        for place, b, lane in lock.pins:
-            if before and place > before:
-                break
-            if b is not c and b.since < lane.threshold:
-                yield b.owner
+        for each in (lock,) if lock.pool is None else lock.pool.views.values():
+            for place, b, lane in each.pins:
+                if before and place > before:
+                    break
+                if b is not c and b.since < lane.threshold:
+                    yield b.owner
 
     def child_edges(self, owner: int) -> Iterator[int]:
         """A waits for B if A is a build that waits for its child B."""

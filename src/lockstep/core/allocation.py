@@ -10,13 +10,13 @@ Tickets come from the caller, out of one growing counter of the installation; so
 the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace as changed
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Sentenced
+from lockstep.core.alloc_facts import AllocatorSnapshot, Decision, Hold, Sentenced, units_in
 from lockstep.core.alloc_families import Families
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_queues import Queues
@@ -26,7 +26,7 @@ from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_snapshot import put_back_together, take_apart
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
-from lockstep.core.values import BuilderSetup
+from lockstep.core.values import BuilderSetup, UnitSetup
 
 
 class Allocator:
@@ -54,6 +54,14 @@ class Allocator:
     def forget_lock(self, key: LockKey) -> None:
         """A reload removed the lock: it stays with its last limit until its last hold and waiter have ended (L6)."""
         self.limits.forget_lock(key)
+
+    def set_pool(self, name: str, units: Iterable[UnitSetup], max_overtakes: int = DEFAULT_MAX_OVERTAKES) -> None:
+        """A pool is new, or has other units or labels. Nobody loses a unit that it has (L6)."""
+        self.limits.set_pool(name, units, max_overtakes)
+
+    def quarantine(self, pool: str, unit: str, out: bool) -> None:
+        """Nobody gets this unit from now on, or it may be had again."""
+        self.limits.quarantine(pool, unit, out)
 
     def set_starts(self, key: LockKey, left: int) -> None:
         """So many more grants a lock's start rate allows from now on; `UNRATED` if it has none."""
@@ -138,15 +146,21 @@ class Allocator:
         names = {access.lock for access in alternative.accesses}
         kept = tuple(access for access in old.alternative.accesses if access.lock not in names)
         marks = tuple(f for a, f in zip(old.alternative.accesses, old.fences, strict=True) if a.lock not in names)
-        board.holds[hold] = changed(old, alternative=changed(old.alternative, accesses=kept), fences=marks)
+        rest = units_in(old.units, (access.lock for access in kept))
+        board.holds[hold] = changed(old, alternative=changed(old.alternative, accesses=kept), fences=marks, units=rest)
         moved = {lock.key: (lock, units) for lock, units in board.hold_locks[hold] if lock.key in names}
         board.hold_locks[hold] = tuple(pair for pair in board.hold_locks[hold] if pair[0].key not in names)
         board.hold_locks[new] = tuple(moved[access.lock] for access in alternative.accesses)
         for (lock, units), fence in zip(board.hold_locks[new], fences, strict=True):
+            if lock.pool is not None:
+                lock.pool.pass_on(hold, new, claim.owner, fence)
+                board.pool_moved(lock.pool)
+                continue
             del lock.holds[hold]
             lock.holds[new] = units
             lock.fence = fence
-        board.holds[new] = Hold(new, claim.ticket, claim.owner, 0, alternative, fences, claim.level, claim.retryable)
+        made = Hold(new, claim.ticket, claim.owner, 0, alternative, fences, claim.level, claim.retryable)
+        board.holds[new] = changed(made, units=units_in(old.units, names))
         board.holds_of.setdefault(claim.owner, {})[new] = None
         for lock, _ in board.hold_locks[new]:
             lock.used = self.families.recount(lock)
@@ -162,6 +176,11 @@ class Allocator:
     def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
         """The builders of which some builds could wait for each other for ever, and those of their children."""
         self.safety.plans = plans
+        for plan in plans.values():
+            for need in (plan.planned, *(stage.need for stage in plan.stages if stage.need)):
+                for access in (access for each in need.alternatives for access in each.accesses):
+                    if access.lock.kind == "pool":
+                        self.board.lock(access.lock)
         self.board.safer = True
 
     def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:

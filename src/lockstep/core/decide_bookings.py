@@ -396,7 +396,7 @@ def _leave(draft: Draft, held: Hold, access: Access) -> None:
         draft.emit(f.NotKept(hold=held.id, ticket=held.ticket, access=access, why=why))
         return
     noted = tuple(
-        replace(each, keep=max(each.keep, access.keep)) if each.lock == access.lock else each
+        replace(each, keep=max(each.keep, access.keep)) if each.lock.whole == access.lock.whole else each
         for each in lender.alternative.accesses
     )
     draft.emit(

@@ -15,8 +15,8 @@ from msgspec import Struct
 Mode = Literal["counting", "exclusive"]
 """How a lock is used: shared by units, or whole (LOCKS.md section 1)."""
 
-LockKind = Literal["master", "worker", "slot", "builddir"]
-"""`slot` is a worker's `max_builds`, `builddir` one build directory on one worker (L23)."""
+LockKind = Literal["master", "worker", "slot", "builddir", "pool"]
+"""`slot` is a worker's `max_builds`, `builddir` one build directory on one worker (L23); a `pool` has named units."""
 
 STEP_LEVEL: Final = 1 << 60
 """The priority level of every step's claim: steps of running builds come before all requests (L40)."""
@@ -32,14 +32,25 @@ UNLIMITED: Final = 1 << 40
 
 
 class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, order=True):
-    """What a lock is known by (L6, L7): its kind, its name, and for a lock of a worker that worker's name."""
+    """What a lock is known by (L6, L7): its kind, its name, and for a lock of a worker that worker's name.
+
+    Of a pool, `where` says which of its units are meant; empty: all.
+    """
 
     kind: LockKind
     name: str
     worker: str = ""
+    where: str = ""
+
+    @property
+    def whole(self) -> "LockKey":
+        """The same lock, of a pool all units: views of one pool are one lock to whoever must not wait for itself."""
+        return LockKey(self.kind, self.name, self.worker) if self.where else self
 
     def __str__(self) -> str:
-        """The lock as people read it: `database`, or `cpu on bot-1`."""
+        """The lock as people read it: `database`, `cpu on bot-1`, or `boards where arm64`."""
+        if self.where:
+            return f"{self.name} where {self.where}"
         if self.kind == "slot":
             return f"slot of worker {self.worker}"
         if self.kind == "builddir":

@@ -141,6 +141,14 @@ class LockSetup(Struct, frozen=True):
     max_overtakes: int = DEFAULT_MAX_OVERTAKES
 
 
+class UnitSetup(Struct, frozen=True):
+    """A unit of a pool: its name, its labels, and what builds are told of it (its name is a label, too)."""
+
+    name: str
+    labels: tuple[str, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+
+
 class LockLease(Struct, frozen=True):
     """So many seconds at least, or `FOR_EVER`, a hold of this lock waits for a worker that is out of reach (L61)."""
 
