@@ -374,3 +374,14 @@ def test_L42_an_earlier_claim_that_joins_a_class_becomes_due_in_time() -> None:
     allocator.decide()
     allocator.release(first.hold)
     assert BecameBarrier(earlier, (slot("a"),)) in allocator.decide()
+
+
+def test_L42_a_reload_that_lets_nobody_be_passed_holds_for_whoever_comes_next() -> None:
+    """Also where everybody of his kind has been served before."""
+    farm = Farm({DB: 2})
+    farm.end(farm.get(units(1)))
+    farm.get(units(2))
+    farm.allocator.set_lock(DB, 2, 0)
+    waiting = farm.ask(units(1))
+    assert farm.decide() == []
+    assert [barrier.ticket for barrier in farm.said(BecameBarrier)] == [waiting]

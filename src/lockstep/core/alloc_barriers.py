@@ -218,7 +218,7 @@ class Barriers:
             lane.set_k(lock.k)
             for band in lane.bands:
                 band.settle()
-        for c in self.board.lock_classes(lock):
+        for c in self.board.lock_classes(lock, idle=True):
             self.watch(c, True)
             self.watch_closely(c, c.lanes() if c.pin < 0 else [lane for _, _, lane in c.pinned])
 

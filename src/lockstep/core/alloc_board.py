@@ -247,9 +247,9 @@ class Board:
         for shape in [shape for shape in self.shapes.values() if shape.users == 0]:
             self.forget_shape(shape)
 
-    def lock_classes(self, lock: Lock) -> list[ClaimClass]:
-        """The classes with a waiting claim that names this lock in some alternative."""
-        return [c for shape in lock.shapes for c in (*shape.classes.values(), *shape.specials) if c.live]
+    def lock_classes(self, lock: Lock, idle: bool = False) -> list[ClaimClass]:
+        """The classes with a waiting claim that names this lock in some alternative; with `idle` also the others."""
+        return [c for shape in lock.shapes for c in (*shape.classes.values(), *shape.specials) if c.live or idle]
 
     # --- what waits to be looked at
 
