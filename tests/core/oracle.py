@@ -93,6 +93,13 @@ class Oracle:
             for child in [child for child, parent in self.parents.items() if parent == held.owner]:
                 self.forget_parent(child)
 
+    def give_back(self, hold: int, keys: set[LockKey]) -> None:
+        held = self.holds[hold]
+        pairs = zip(held.alternative.accesses, held.fences, strict=True)
+        kept = [(access, fence) for access, fence in pairs if access.lock not in keys]
+        rest = replace(held.alternative, accesses=tuple(access for access, _ in kept))
+        self.holds[hold] = replace(held, alternative=rest, fences=tuple(fence for _, fence in kept))
+
     def child_waits(self, parent: int, child: int) -> None:
         self.parents[child] = parent
         self.sentenced -= {parent, *self.ancestors(parent)}

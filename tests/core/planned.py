@@ -6,6 +6,7 @@ end. In a `ChangingWorld` not all is known, and what is known changes: rings clo
 
 from typing import Any
 
+from lockstep.core.alloc_facts import Granted
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 from lockstep.core.values import BuilderSetup, Stage
 
@@ -28,6 +29,7 @@ class PlannedWorld(World):
             self.plans[plan.name] = plan
         self.builder_of: dict[int, str] = {}
         self.stage_of: dict[int, int] = {}
+        self.locks_of: dict[int, list[LockKey]] = {}
 
     def some_of(self, keys: list[LockKey], least: int) -> tuple[Access, ...]:
         found = []
@@ -64,9 +66,24 @@ class PlannedWorld(World):
         self.left -= 1
         events: list[Event] = []
         for _ in range(self.random.choice((1, 1, 2, 3))):
-            maker = self.random.choices((self.arrive, self.finish, self.go_on, self.cancel), (5, 5, 6, 0.5))[0]
-            events += maker()
+            makers = (self.arrive, self.finish, self.go_on, self.give_part, self.cancel)
+            events += self.random.choices(makers, (5, 5, 6, 1, 0.5))[0]()
         return events
+
+    def note(self, decisions: list[Any]) -> list[Event]:
+        for each in decisions:
+            if isinstance(each, Granted) and each.owner != each.ticket:
+                self.locks_of[each.hold] = [access.lock for access in each.alternative.accesses]
+        return super().note(decisions)
+
+    def give_part(self) -> list[Event]:
+        """A step gives one of its locks back early."""
+        holds = [hold for hold in self.extra if self.locks_of[hold]]
+        if not holds:
+            return []
+        hold = self.random.choice(holds)
+        given = self.locks_of[hold].pop(self.random.randrange(len(self.locks_of[hold])))
+        return [("give_back", (hold, {given}))]
 
     def request(self, name: str, **more: Any) -> list[Event]:
         ticket = self.number()
@@ -155,7 +172,20 @@ class ChangingWorld(PlannedWorld):
 
     def next(self) -> list[Event]:
         events = super().next()
-        return [*events, *self.reload()] if self.random.random() < 0.08 else events
+        makers = {self.reload: 0.08, self.leave: 0.05, self.change_need: 0.08, self.change_limit: 0.05}
+        return [
+            *events,
+            *(event for maker, often in makers.items() if self.random.random() < often for event in maker()),
+        ]
+
+    def leave(self) -> list[Event]:
+        """A build waits for one of its children no more."""
+        if not self.children:
+            return []
+        child = self.random.choice(list(self.children))
+        parents = {self.children.pop(child)}
+        self.rest(*parents)
+        return [("forget_parent", (child,)), *self.have_waited(parents)]
 
     def reload(self) -> list[Event]:
         self.learn()

@@ -1,8 +1,10 @@
 """L51: where builds nest locks in a cycle, a grant that could lead to a deadlock is withheld."""
 
 import pytest
+from msgspec.structs import replace
 
 from lockstep.core.alloc_facts import Sentenced
+from lockstep.core.alloc_part import give_back
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import LockKey
@@ -115,6 +117,43 @@ def test_L51_what_is_not_safe_already_withholds_nothing_more() -> None:
     third = farm.ask(whole(other))
     farm.allocator.set_course(third, "a", 5)
     assert farm.decide() == [third]
+
+
+def test_L51_what_a_step_gives_back_early_is_withheld_no_more() -> None:
+    """Its later step claims net while it holds db: once that is given back, nobody is in the way of anybody."""
+    stages = (
+        Stage(number=1, name="one", need=need(whole())),
+        Stage(number=2, name="two", need=need(whole(NET)), held=need(whole())),
+    )
+    farm = Planned(BuilderSetup(name="a", workers=(), need=need(), stages=stages), nested("b", NET, DB))
+    first = farm.build("a")
+    assert farm.decide() == [first]
+    farm.allocator.set_course(first, "a", 1)
+    step = farm.step(first, whole())
+    assert farm.decide() == [step]
+    second = farm.build("b")
+    assert farm.decide() == []
+    give_back(farm.allocator, farm.hold_of[step], {DB})
+    assert farm.decide() == [second]
+
+
+def test_L51_a_child_that_needs_something_else_now_withholds_nobody() -> None:
+    """The parent holds db, its child needs net, and who has net will claim db. A reload gives the child other locks."""
+    other = LockKey("master", "other")
+    child = BuilderSetup(name="child", workers=(), need=need(units(2, NET)))
+    stages = (Stage(number=1, name="trigger", children=("child",)),)
+    parent = BuilderSetup(name="parent", workers=(), need=need(whole()), stages=stages)
+    farm = Planned(parent, child, replace(nested("b", NET, DB), need=need(units(1, NET))))
+    farm.allocator.set_lock(NET, 2)
+    farm.allocator.set_lock(other, 1)
+    farm.get(need(units(1, NET), whole(other)))
+    first = farm.build("parent")
+    assert farm.decide() == [first]
+    farm.allocator.set_course(first, "parent", 1)
+    own, second = farm.build("child", parent=first), farm.build("b")
+    assert farm.decide() == []
+    farm.allocator.replace(own, need(whole(other)))
+    assert farm.decide() == [second]
 
 
 def reloaded() -> tuple[Planned, int, int, int]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lockstep.core.alloc_facts import Granted, Sentenced
+from lockstep.core.alloc_part import give_back
+from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
 Event = tuple[str, tuple[Any, ...]]
@@ -274,4 +276,7 @@ class World:
 def feed(allocator: Any, events: list[Event]) -> None:
     """Give events to an allocator."""
     for name, arguments in events:
+        if name == "give_back" and isinstance(allocator, Allocator):
+            give_back(allocator, *arguments)
+            continue
         getattr(allocator, name)(*arguments)

@@ -30,4 +30,5 @@ def give_back(allocator: Allocator, hold: int, keys: AbstractSet[LockKey]) -> No
         board.dirty[lock] = None
         if lock.removed and not lock.holds:
             allocator.limits.enforce_namesakes(lock)
+    board.safer = True
     allocator.barriers.stir()

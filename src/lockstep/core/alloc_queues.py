@@ -96,6 +96,7 @@ class Queues:
             self.board.carried.setdefault(old.ticket, old.need.alternatives[c.pin])
         self.dequeue(old)
         self.enqueue(new)
+        self.board.safer = True
         self.note_arrival(new)
 
     def _next(self, c: ClaimClass) -> None:

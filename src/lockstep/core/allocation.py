@@ -165,6 +165,7 @@ class Allocator:
         for lock, _ in board.hold_locks[new]:
             lock.used = self.families.recount(lock)
         board.next_hold = new + 1
+        board.safer = True
         self.barriers.stir()
 
     def reword(self, hold: int, alternative: Alternative) -> None:
@@ -211,6 +212,7 @@ class Allocator:
     def _add_parent(self, child: int, parent: int) -> None:
         self._drop_parent(child)
         self.families.link(child, parent)
+        self.board.safer = True
         if self.board.sentenced:
             self._is_reprieved(parent)
         self.board.suspects[parent] = None
@@ -227,6 +229,7 @@ class Allocator:
         if parent is None:
             return
         self.families.unlink(child, parent)
+        self.board.safer = True
         self.queues.enter_again(child)
         self.barriers.stir()
 
