@@ -296,6 +296,22 @@ def test_L25_lock_on_build_and_step(mistakes: Mistakes, level: str, who: str, li
     assert mistakes(text) == [f"{expected}; the step would wait for its own build: claim the lock in one of the two"]
 
 
+def test_what_is_raised_must_be_shared_in_plain_sight(mistakes: Mistakes) -> None:
+    text = """\
+    db, rendered = util.MasterLock('db'), util.renderer(lambda props: [])
+    f = util.BuildFactory([steps.ShellCommand(command='x', name='test', locks=[db.access('exclusive', raises=True)])])
+    c['workers'] = [worker.Worker("w1", "pw")]
+    c['builders'] = [util.BuilderConfig(name=name, workername='w1', factory=f, locks=locks)
+                     for name, locks in (('none', []), ('late', rendered), ('good', [db]))]
+    """
+    told = "raises lock \"db\", which its build does not share; put it into locks= of the builder as access('counting')"
+    found = mistakes(text)
+    assert [
+        each.startswith(f'4: step "test" of builder "{name}" {told}')
+        for each, name in zip(found, ("none", "late"), strict=True)
+    ] == [True, True], found
+
+
 def test_what_is_no_lock(mistakes: Mistakes) -> None:
     text = ONE_BUILDER + "c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=f, locks=['db'])]\n"
     expected = (

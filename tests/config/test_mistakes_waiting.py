@@ -31,6 +31,8 @@ f = util.BuildFactory()
             "util.MasterLock('a').access('exclusive', waitTimeout=9, onTimeout=util.SUCCESS)",
             'lock "a": onTimeout must be',
         ),
+        ("util.MasterLock('a').access('exclusive', raises=1)", 'lock "a": raises must be True or False, not 1'),
+        ("util.MasterLock('a').access('counting', raises=True)", 'lock "a": raises=True is for access('),
         ("util.MasterLock('a').access('exclusive', onTimeout='skipped')", 'lock "a": onTimeout says nothing without'),
         ("util.MasterLock('a').access('exclusive', skipIfBusy=1)", 'lock "a": skipIfBusy must be True or False'),
         (

@@ -224,7 +224,9 @@ class Oracle:
         limit = self.limit(access.lock)
         users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         if access.mode == "exclusive":
-            return limit >= 1 and not [user for user, _ in users if user not in self.ancestors(owner)]
+            kin = self.ancestors(owner)
+            others = [held for user, held in users if user not in kin and (user != owner or held.mode == "exclusive")]
+            return limit >= 1 and not others
         if owner not in self.parents:
             return self.taken(owner, users) + access.count <= limit
         more = [*users, (owner + 0.5, access)]
@@ -270,7 +272,8 @@ class Oracle:
         if owner not in self.parents:
             return WHOLE if access.mode == "exclusive" else access.count
         users = list(self.users(access.lock))
-        return self.taken(owner, [*users, (owner + 0.5, access)]) - self.taken(owner, users)
+        kept = [user for user in users if access.mode == "counting" or user[0] != owner]  # else it raises what it has
+        return max(0, self.taken(owner, [*kept, (owner + 0.5, access)]) - self.taken(owner, users))
 
     def servable(self, alternative: Alternative) -> bool:
         return self.servable_in_time(alternative) and all(self.may_begin(access) for access in alternative.accesses)

@@ -125,6 +125,7 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "the youngest of a ring is sentenced, whether it has anything or not": (Waits, "youngest", any_of_the_ring),
     "lending without the end of the lender": (Families, "_held_below", lambda self, owner: {}),
     "lending without the end of the borrower": (Families, "give_back", ends_with_the_lender),
+    "what one shares is in the way of raising it": (Families, "raises", lambda self, owner, lock, units: False),
     "nothing is lent": (Families, "lender", lambda self, owner, lock: 0),
     "what is lent is taken anew": (Families, "anew", as_if_the_lender_had_none),
     "siblings do not count": (Families, "_lent", without_siblings),

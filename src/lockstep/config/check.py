@@ -187,14 +187,23 @@ def _group_and_step(builder: BuilderConfig) -> None:
 def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
     """The same lock for the build and one of its steps (L25)."""
     held: dict[BaseLock, tuple[str, Place]] = {}
+    shared: set[BaseLock] = set()
     workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
     for what, place, locks in _build_level(builder, workers, needs):
         for access in _plain_accesses(locks):
             if access.count:
                 held.setdefault(access.lock, (what, place))
+            if access.count and access.mode == "counting":
+                shared.add(access.lock)
     for step in _claiming(builder):
         for access in _plain_accesses(step.locks):
-            if access.count and access.lock in held:
+            if access.raises and access.lock not in shared:
+                text = (
+                    f'step "{step.name}" of {builder.what} raises lock "{access.lock.name}", which its build does not'
+                )
+                hint = "put it into locks= of the builder as access('counting'), in plain sight, or leave raises= out"
+                mistake(f"{text} share", hint, step.place)
+            elif access.count and access.lock in held and not access.raises:
                 what, place = held[access.lock]
                 claims = f'claims lock "{access.lock.name}", which {what} holds ({place})'
                 text = f'step "{step.name}" of {builder.what} {claims}'

@@ -114,6 +114,7 @@ class BaseLock:
         waitTimeout: Any = None,
         onTimeout: Any = None,
         skipIfBusy: bool = False,
+        raises: bool = False,
         **unknown: Any,
     ) -> "LockAccess":
         """Use this lock: `counting` takes `count` units and shares it, `exclusive` takes it whole.
@@ -121,10 +122,10 @@ class BaseLock:
         `keepAfterFailure` ('2h', or seconds): if whoever holds it ends in FAILURE or EXCEPTION, it stays held for so
         long, for somebody to look; `lockstep release` ends that. `waitTimeout` ('30m'): whoever has waited for so long
         gives up, and ends with `onTimeout`: 'failure', 'warnings' or 'skipped'. `skipIfBusy`: who would have to wait
-        for it ends SKIPPED.
+        for it ends SKIPPED. `raises`: the step takes for itself what its build shares, and shares it again afterwards.
         """
         check_keywords("access()", unknown, ACCESS_KEYWORDS)
-        return LockAccess(self, mode, count, keepAfterFailure, waitTimeout, onTimeout, skipIfBusy)
+        return LockAccess(self, mode, count, keepAfterFailure, waitTimeout, onTimeout, skipIfBusy, raises)
 
     def limit(self, worker: str) -> int:
         """How many units there are (on that worker)."""
@@ -231,6 +232,7 @@ class LockAccess:
         waitTimeout: Any = None,
         onTimeout: Any = None,
         skipIfBusy: bool = False,
+        raises: bool = False,
         **unknown: Any,
     ) -> None:
         """Check mode and count. Raises `ConfigErrors` where there is no lock, and reports the rest."""
@@ -243,6 +245,7 @@ class LockAccess:
         self.count = count
         self.keepAfterFailure = _keep(keepAfterFailure, f'lock "{lockid.name}": keepAfterFailure', self.place)
         self.patience = patience(waitTimeout, onTimeout, skipIfBusy, f'lock "{lockid.name}"', self.place)
+        self.raises = _raises(raises, mode, f'lock "{lockid.name}"', self.place)
         if mode not in _MODES:
             hint = 'modes are "counting" and "exclusive"'
             mistake(f'lock "{lockid.name}": unknown mode {mode!r} of access', hint, self.place)
@@ -267,14 +270,14 @@ class LockAccess:
         """The core's access, for a build on that worker."""
         mode = "exclusive" if self.mode == "exclusive" else "counting"
         key, kept = self.lockid.key(worker), self.keepAfterFailure
-        return Access(key, mode, self.count, kept, self.patience)  # type: ignore[arg-type]
+        return Access(key, mode, self.count, kept, self.patience, self.raises)  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:
-        """Same lock, mode, count, time that it is kept, and time that it is waited for."""
+        """Same lock, mode, count, time that it is kept, time that it is waited for, and whether it raises."""
         return isinstance(other, LockAccess) and self._told() == other._told()
 
-    def _told(self) -> tuple[BaseLock, str, int, float, Patience | None]:
-        return (self.lockid, self.mode, self.count, self.keepAfterFailure, self.patience)
+    def _told(self) -> tuple[BaseLock, str, int, float, Patience | None, bool]:
+        return (self.lockid, self.mode, self.count, self.keepAfterFailure, self.patience, self.raises)
 
     def __hash__(self) -> int:
         """As equality has it."""
@@ -283,7 +286,19 @@ class LockAccess:
     def __repr__(self) -> str:
         """As it is written in a configuration."""
         kept = f", keepAfterFailure={self.keepAfterFailure:g}" if self.keepAfterFailure else ""
-        return f"{self.lockid!r}.access({self.mode!r}, {self.count}{kept})"
+        raised = ", raises=True" if self.raises else ""
+        return f"{self.lockid!r}.access({self.mode!r}, {self.count}{kept}{raised})"
+
+
+def _raises(value: Any, mode: str, what: str, place: Place) -> bool:
+    """Whether an access raises a shared lock; False after reporting what is wrong with it."""
+    if not isinstance(value, bool):
+        mistake(f"{what}: raises must be True or False, not {value!r}", "", place)
+    elif value and mode != "exclusive":
+        mistake(f"{what}: raises=True is for access('exclusive', ...): it takes whole what the build shares", "", place)
+    else:
+        return value
+    return False
 
 
 def _limit(value: Any, what: str, place: Place, most: int = MAX_UNITS) -> int:

@@ -16,7 +16,7 @@ CANCEL_NEWEST: Final = "cancelNewest"
 BY_PRIORITY: Final = "priority"
 QUEUE_KEYWORDS: Final = ("maxOvertakes", "lease", "maxWaiting", "whenFull", "order", "rate")
 """What all locks take, beside name and limits."""
-ACCESS_KEYWORDS: Final = ("mode", "count", "keepAfterFailure", "waitTimeout", "onTimeout", "skipIfBusy")
+ACCESS_KEYWORDS: Final = ("mode", "count", "keepAfterFailure", "waitTimeout", "onTimeout", "skipIfBusy", "raises")
 ORDERS: Final = ("newest", "fifo", BY_PRIORITY)
 """In which order those who wait for a lock are served. Where two are said of one lock, the first of these holds."""
 _RATE: Final = re.compile(r"\s*(\d{1,6})\s*/\s*(.+)")

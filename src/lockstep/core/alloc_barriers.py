@@ -38,7 +38,7 @@ class Barriers:
         """Whether the access fits for the class's first claim, or what refuses it: holds, or only reservations."""
         if lock.pool is not None:
             return self.refusal_of_units(c, lock, lock.pool, units)
-        if c.special and c.owner in self.board.parent_of and self.families.lender(c.owner, lock):
+        if c.special and self.families.has_some(c.owner, lock, units):
             return self.refusal_of_loan(c, lock, units)
         used = lock.used
         if units < WHOLE:
@@ -56,7 +56,8 @@ class Barriers:
         return FITS if self.fits_beside(c, lock, units) else BARRED
 
     def refusal_of_loan(self, c: ClaimClass, lock: Lock, units: int) -> int:
-        """The same for a child whose ancestors hold of the lock (L53): any change may let it in, not only room.
+        """The same for a child whose ancestors hold of the lock (L53), or whoever raises what it shares: any change
+        may let it in, not only room.
 
         What it takes anew must fit beside reservations. What is lent was taken before: it passes nobody but its
         siblings, and those are not many.
@@ -101,9 +102,7 @@ class Barriers:
 
     def has_room(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits for the class's first claim beside what is held."""
-        if c.special and c.owner in self.board.parent_of:
-            return self.families.has_room(c.owner, lock, units)
-        return lock.has_room(units)
+        return self.families.has_room(c.owner, lock, units) if c.special else lock.has_room(units)
 
     def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits beside those reservations that concern a barrier, a step or a child."""

@@ -47,6 +47,12 @@ class Families:
         """Those who lend to this owner."""
         return set(self.ancestors(owner)) if owner in self.board.parent_of else NOBODY
 
+    def has_some(self, owner: int, lock: Lock, units: int) -> bool:
+        """Whether what this owner has already, or is lent, counts for an access."""
+        if owner in self.board.parent_of and self.lender(owner, lock):
+            return True
+        return units == WHOLE and self.raises(owner, lock, units)
+
     # --- what is taken
 
     def own_units(self, owner: int, lock: Lock) -> int:
@@ -103,18 +109,24 @@ class Families:
             if holder not in kin and holder not in gone:
                 yield holder
 
+    def raises(self, owner: int, lock: Lock, units: int) -> bool:
+        """Whether the owner shares the lock already and now wants it for itself: what it has is not in its way."""
+        return units == WHOLE and lock.pool is None and 0 < self.own_units(owner, lock) < WHOLE
+
     def anew(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> int:
         """How many of these units the owner could not take from its ancestors, and must take anew.
 
         `WHOLE` if it may not have them at all: it wants the lock for itself and somebody else holds of it, or an
         ancestor has it whole and lends too much of it already.
         """
-        if owner not in self.board.parent_of or not self.lender(owner, lock):
+        borrows = owner in self.board.parent_of and self.lender(owner, lock)
+        raised = self.raises(owner, lock, units)
+        if not borrows and not raised:
             return units
         if units == WHOLE:
-            if any(True for _ in self.strangers(owner, lock, gone)):
+            if any(not raised or stranger != owner for stranger in self.strangers(owner, lock, gone)):
                 return WHOLE
-            return WHOLE - self.taken(lock, gone)
+            return max(0, WHOLE - self.taken(lock, gone))
         more = units
         for ancestor in self.ancestors(owner):
             own = self.own_units(ancestor, lock) if ancestor not in gone else 0

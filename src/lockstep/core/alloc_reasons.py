@@ -165,5 +165,7 @@ class Reasons:
         if lock.left <= 0 and self.barriers.families.has_room(c.owner, lock, units):
             return Obstacle(index, lock.key, "rate")
         kin = set(self.barriers.families.ancestors(c.owner))
+        if self.barriers.families.raises(c.owner, lock, units):
+            kin.add(c.owner)
         strangers = (hold for hold in lock.holds if self.board.holds[hold].owner not in kin)
         return Obstacle(index, lock.key, "held", tuple(sorted(strangers)))

@@ -112,7 +112,10 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
     allocator = draft.state.allocator
     hold = allocator.holds.get(build.hold)
     for access in accesses:
-        if hold is not None and any(access.lock == held.lock for held in hold.alternative.accesses):
+        mine = [held for held in (hold.alternative.accesses if hold else ()) if held.lock == access.lock]
+        if access.raises and (problem := _may_not_raise(draft, build, access, mine)):
+            return problem
+        if mine and not access.raises:
             return (
                 f"Lock '{access.lock}' is held by the build (locks= of builder '{build.builder}', its factory or "
                 f"its worker '{build.worker}') and claimed by its step: the step would wait for itself."
@@ -127,6 +130,21 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
         units = access.count + sum(a.count for a in own)
         if own and (exclusive or units > allocator.reasons.limit(access.lock)):
             return f"Lock '{access.lock}' is claimed by the step already: it would wait for itself."
+    return ""
+
+
+def _may_not_raise(draft: Draft, build: Build, access: Access, mine: list[Access]) -> str:
+    """Why a step may not raise a lock; or nothing. What may be raised must be known beforehand, to be safe (L51)."""
+    if not any(held.mode == "counting" for held in mine):
+        return (
+            f"Lock '{access.lock}' is to be raised by the step, but its build does not share it (access('counting'))."
+        )
+    builder = draft.state.builders.get(build.builder)
+    if builder is None or not any(access in stage.on(build.worker) for stage in builder.stages):
+        return (
+            f"Lock '{access.lock}' is to be raised by a step of which the configuration did not say so when it was "
+            "loaded: two builds could wait for each other. Write raises=True into locks= of a step of the factory."
+        )
     return ""
 
 

@@ -87,7 +87,8 @@ class Patience(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
 class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     """One use of one lock: `count` units of it, or (exclusive) the whole of it.
 
-    `keep` says for how many seconds it stays held after a failure of whoever held it (`keepAfterFailure`).
+    `keep` says for how many seconds it stays held after a failure of whoever held it (`keepAfterFailure`). `raises`: a
+    step takes a lock for itself that its build shares.
     """
 
     lock: LockKey
@@ -95,6 +96,7 @@ class Access(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):
     count: int = 1
     keep: float = 0.0
     patience: Patience | None = None
+    raises: bool = False
 
 
 class Alternative(Struct, frozen=True, gc=False, cache_hash=True, array_like=True):

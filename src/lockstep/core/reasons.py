@@ -370,7 +370,7 @@ class Reasons:
             passed=passed,
             may_pass=max(0, most - passed) if not claim.newest else None,
             max_overtakes=most,
-            holders=self.holders(key) if obstacle.kind == "held" else (),
+            holders=tuple(h for h in self.holders(key) if h.hold in obstacle.who) if obstacle.kind == "held" else (),
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
             starts_at=self.state.lock_rules.next_at(key) if obstacle.kind == "rate" else None,
         )

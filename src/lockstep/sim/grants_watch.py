@@ -120,7 +120,8 @@ class GrantsWatch:
         limit = self.limits.get(access.lock, 0)
         kin = self.lenders(owner)
         if access.mode == "exclusive":
-            return limit >= 1 and all(user in kin for user, _ in users)
+            raised = {owner} if all(a.mode == "counting" for user, a in users if user == owner) else set()
+            return limit >= 1 and all(user in kin | raised for user, _ in users)
         if access.count > limit or any(a.mode == "exclusive" and user not in kin for user, a in users):
             return False
         shared = [(user, a) for user, a in users if a.mode == "counting"]
