@@ -241,3 +241,16 @@ def test_a_database_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     store._connection.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="may not be written to"):
         store.append([one_fact()])
+
+
+def test_a_new_store_is_its_owner_s_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    store = Store.open(f"sqlite:///{path}")
+    store.append([one_fact()])
+    modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.glob("state.sqlite*")}
+    assert modes.pop(f"{path.name}.lock", 0o600) & 0o700 == 0o600
+    assert set(modes.values()) == {0o600}, modes
+    store.close()
+    path.chmod(0o640)  # who has said otherwise
+    Store.open(f"sqlite:///{path}").close()
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -3,6 +3,7 @@
 What is stored is no concern here.
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -62,6 +63,8 @@ class Database:
         Raises:
             StoreError: it cannot be opened.
         """
+        if self.is_sqlite and not read_only:
+            _make_private(Path(str(self.url.database)))
         arguments, given = engine.dialect.create_connect_args(self.url)
         options: dict[str, Any] = dict(given)
         if self.is_sqlite:
@@ -91,6 +94,12 @@ def _normal(url: URL, basedir: Path) -> URL:
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     raise StoreError(f"databases of kind '{backend}' are not supported; use sqlite or postgresql")
+
+
+def _make_private(path: Path) -> None:
+    """Make a new file that only its owner may read: notices' addresses and what builds were told may be secrets."""
+    with contextlib.suppress(OSError):  # it is there, or opening it will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, *, read_only: bool) -> None:
