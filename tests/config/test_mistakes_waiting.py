@@ -17,12 +17,21 @@ f = util.BuildFactory()
     [
         (
             "util.MasterLock('a').access('exclusive', waitTimeout='soon')",
-            "lock \"a\": waitTimeout must be a time above 0 and at most 31622400 s, not 'soon'; write it as",
+            "lock \"a\": waitTimeout must be a time above 0 and at most 366 days, not 'soon'; write it as",
         ),
         (
             "util.MasterLock('a').access('exclusive', waitTimeout=0)",
-            'lock "a": waitTimeout must be a time above 0 and at most 31622400 s, not 0; skipIfBusy=True',
+            'lock "a": waitTimeout must be a time above 0 and at most 366 days, not 0; skipIfBusy=True',
         ),
+        (
+            "util.MasterLock('a').access('exclusive', waitTimeout=10 ** 400)",
+            'lock "a": waitTimeout must be a time above 0 and at most 366 days, not 1000',
+        ),
+        (
+            "util.MasterLock('a').access('exclusive', keepAfterFailure=10 ** 400)",
+            'lock "a": keepAfterFailure must be a time above 0 and at most 366 days, not 1000',
+        ),
+        ("util.MasterLock('a', lease=10 ** 400)", 'MasterLock "a": lease'),
         (
             "util.MasterLock('a').access('exclusive', waitTimeout=9, onTimeout='skiped')",
             "lock \"a\": onTimeout must be 'failure', 'warnings' or 'skipped', not 'skiped'; did you mean \"skipped\"?",

@@ -1,15 +1,17 @@
 """Rules that end a wait without a grant: too many wait, too long, or who asks does not want to wait."""
 
+import pytest
 from msgspec.structs import replace
 
 from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.nouns import Access, LockKey, Patience, Result
+from lockstep.core.alloc_facts import normalize
+from lockstep.core.nouns import Access, Alternative, LockKey, Need, Patience, Result
 from lockstep.core.reasons import Reasons
 from lockstep.core.recovery import resume
-from lockstep.core.values import QueueRule, Setup, WorkerSetup
+from lockstep.core.values import BuilderSetup, QueueRule, Setup, Stage, WorkerSetup
 
 from .driving import Hand, builder, lock, plan, setup, use, whole
 
@@ -199,6 +201,50 @@ def test_what_a_barrier_keeps_free_is_busy_too() -> None:
     assert "kept free for request 2 of all" in ends(hand)[late].reason
 
 
+def nested(then: str, *own: Access, worker: str) -> BuilderSetup:
+    """A builder whose builds hold locks, and whose step then wants another."""
+    stage = Stage(number=1, name="step", need=Need((Alternative("", (whole(then),)),)))
+    return replace(builder(f"to {then}", *own, workers=(worker,)), stages=(stage,))
+
+
+def test_L51_what_is_withheld_is_busy_too() -> None:
+    made = nested("net", whole("db"), worker="w1"), nested("db", asks("net", SKIP), worker="w2")
+    hand = Hand(setup(*made, limits={"db": 1, "net": 1}, workers=("w1", "w2")), connect=["w1", "w2"])
+    hand.force("to net")
+    late = hand.force("to db")
+    assert ends(hand)[late].reason == (
+        "not run, because it does not wait (skipIfBusy) for lock 'net', which is withheld: builds could wait for each "
+        "other for ever"
+    )
+
+
+def test_L51_a_lock_for_which_nothing_is_withheld_is_not_busy() -> None:
+    made = nested("net", whole("db"), worker="w1"), nested("db", whole("net"), asks("own", SKIP), worker="w2")
+    hand = Hand(setup(*made, limits={"db": 1, "net": 1, "own": 1}, workers=("w1", "w2")), connect=["w1", "w2"])
+    hand.force("to net")
+    late = hand.force("to db")
+    assert hand.request(late).state == "waiting"
+    assert Reasons(hand.state, hand.now).claim(hand.request(late).ticket).kind == "withheld"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (None, SKIP, SKIP),
+        (patient(60.0), SKIP, SKIP),
+        (patient(60.0), patient(30.0, Result.SKIPPED), patient(30.0, Result.SKIPPED)),
+        (None, patient(30.0), patient(30.0)),
+        (None, None, None),
+    ],
+)
+def test_L12_a_lock_that_is_named_twice_is_waited_for_as_who_waits_less_says(
+    one: Patience | None, other: Patience | None, both: Patience | None
+) -> None:
+    for first, second in ((one, other), (other, one)):
+        (merged,) = normalize([replace(use("db"), patience=first), replace(use("db"), patience=second)])
+        assert merged == replace(use("db", count=2), patience=both)
+
+
 # --- waitTimeout
 
 
@@ -217,6 +263,7 @@ def test_a_request_gives_up_when_its_time_is_over() -> None:
     assert timers(hand) == {f"wait:{ticket}": 59.0}
     hand.now += 58
     hand.put(e.TimerFired(timer=f"wait:{ticket}"))
+    assert "It gives up in" not in ends(hand)[brid].reason
     assert ends(hand)[brid].result is Result.WARNINGS
     assert ends(hand)[brid].reason.startswith("gave up after 1 min (waitTimeout). Waits for lock 'db', held by b #1")
     hand.put(e.TimerFired(timer=f"wait:{ticket}"))

@@ -19,6 +19,7 @@ import click
 from lockstep.cli import booking, show
 from lockstep.cli.client import TIMEOUT, Client
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
+from lockstep.core.answers import exactly
 from lockstep.worker import trees
 from lockstep.worker.clock import boottime
 from lockstep.worker.guard import Deadline, heard
@@ -69,7 +70,7 @@ class Run:
         try:
             held = self._acquire(timeout, patience, quiet=quiet)
             if held is None:
-                click.echo(f"The lock was not had within {timeout:g} s.", err=True)
+                click.echo(f"The lock was not had within {exactly(timeout or 0.0)}.", err=True)
                 return WAITED
             return self._under(held["environment"])
         finally:
@@ -184,7 +185,7 @@ class Run:
                 ending.wait(max(0.0, min(_LOOK, self._until - boottime())))
         code = child.returncode
         if code is None or boottime() >= self._until:  # the guardian may have killed it
-            why = self._lost or f"no server could be reached for the lease of {self._lease:g} s"
+            why = self._lost or f"no server could be reached for the lease of {exactly(self._lease)}"
             self._kill(child)
             show.say(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)
             return LOST

@@ -32,6 +32,7 @@ from lockstep.config.patience import (
     rate_of,
 )
 from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
+from lockstep.core.answers import exactly
 from lockstep.core.durations import HOW, seconds_of
 from lockstep.core.limits import (
     MAX_BOOKING_SECONDS,
@@ -316,7 +317,7 @@ def _keep(value: Any, what: str, place: Place) -> float:
     """For how many seconds a lock is kept; 0 after reporting a wrong value."""
     seconds = 0.0 if value is None else seconds_of(value)
     if seconds is None or seconds > MAX_BOOKING_SECONDS or (value is not None and not seconds):
-        mistake(f"{what} must be a time above 0 and at most {MAX_BOOKING_SECONDS:g} s, not {value!r}", HOW, place)
+        mistake(f"{what} must be a time above 0 and at most {exactly(MAX_BOOKING_SECONDS)}, not {value!r}", HOW, place)
         return 0.0
     return seconds
 

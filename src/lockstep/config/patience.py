@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from lockstep.config.errors import Place, mistake, nearest
+from lockstep.core.answers import exactly
 from lockstep.core.durations import HOW, seconds_of
 from lockstep.core.limits import MAX_STARTS, MAX_WAIT_SECONDS, MAX_WAITING
 from lockstep.core.nouns import Patience, Result
@@ -75,7 +76,7 @@ def patience(timeout: Any, result: Any, skip: Any, what: str, place: Place) -> P
     """How long whoever wants the lock waits for it; None (as long as it takes) after reporting wrong values."""
     seconds = 0.0 if timeout is None else seconds_of(timeout)
     if seconds is None or seconds > MAX_WAIT_SECONDS or (timeout is not None and not seconds):
-        text = f"{what}: waitTimeout must be a time above 0 and at most {MAX_WAIT_SECONDS:.0f} s, not {timeout!r}"
+        text = f"{what}: waitTimeout must be a time above 0 and at most {exactly(MAX_WAIT_SECONDS)}, not {timeout!r}"
         mistake(text, "skipIfBusy=True does not wait at all" if seconds == 0 else HOW, place)
         seconds = 0.0
     if not isinstance(skip, bool):

@@ -4,12 +4,13 @@ Only frozen records and pure helpers live here; nothing here knows a queue. `all
 """
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Final
 
 from msgspec import Struct
 
 from lockstep.core.limits import MAX_UNITS
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey, Patience
 from lockstep.core.values import BuilderSetup, UnitSetup
 
 UNRATED: Final = 1 << 60
@@ -126,7 +127,8 @@ class Impossible(Struct, frozen=True):
 class Obstacle(Struct, frozen=True):
     """Why one alternative of a waiting claim does not fit now: the first lock that refuses, and who has or reserves it.
 
-    `kind` is "limit" (L5), "rate", "held" or "reserved"; `who` are hold ids (held) or barriers' tickets (reserved).
+    `kind` is "limit" (L5), "rate", "held", "reserved" or "withheld" (L51); `who` are hold ids (held) or barriers'
+    tickets (reserved).
     """
 
     index: int
@@ -243,9 +245,15 @@ def normalize(accesses: Iterable[Access]) -> tuple[Access, ...]:
         elif "exclusive" in (known.mode, access.mode):
             raise ExclusiveTwiceError(access.lock, "used twice in one claim, once exclusively")
         else:
-            keep = max(known.keep, access.keep)
-            merged[access.lock] = Access(access.lock, "counting", known.count + access.count, keep)
+            keep, patience = max(known.keep, access.keep), _least_patient(known.patience, access.patience)
+            merged[access.lock] = Access(access.lock, "counting", known.count + access.count, keep, patience)
     return tuple(merged.values())
+
+
+def _least_patient(one: Patience | None, other: Patience | None) -> Patience | None:
+    """Who does not wait at all, or else gives up first."""
+    said = [each for each in (one, other) if each is not None]
+    return min(said, key=lambda each: (not each.skip, each.seconds or inf), default=None)
 
 
 def admits(limit: int, access: Access) -> bool:

@@ -189,6 +189,11 @@ def span(seconds: float) -> str:
     return f"{whole // 86400} days"
 
 
+def exactly(seconds: float) -> str:
+    """A length of time that somebody has set: in days, where that is more than one."""
+    return f"{seconds:g} s" if seconds <= 86400 else f"{seconds / 86400:g} days"
+
+
 def listed(names: Sequence[str], more: str = "more") -> str:
     """Names as an English list; at most `SHOWN` of them."""
     if len(names) > SHOWN:

@@ -10,7 +10,7 @@ from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import AccessError, Hold, normalize
-from lockstep.core.answers import listed
+from lockstep.core.answers import exactly, listed
 from lockstep.core.draft import Draft
 from lockstep.core.limits import (
     LEASE_MARGIN,
@@ -80,7 +80,7 @@ def refusal(draft: Draft, wish: BookingWish) -> str:
     if abs(wish.priority) > MAX_PRIORITY:
         return f"Priorities are from -{MAX_PRIORITY} to {MAX_PRIORITY}."
     if not 0 <= wish.seconds <= MAX_BOOKING_SECONDS:
-        return f"A booking lasts from 0 (until it is released) to {MAX_BOOKING_SECONDS:g} seconds."
+        return f"A booking lasts from 0 (until it is released) to {exactly(MAX_BOOKING_SECONDS)}."
     if wish.lease and not MIN_LEASE <= wish.lease <= MAX_LEASE:
         return f"A lease is from {MIN_LEASE:g} to {MAX_LEASE:g} seconds."
     try:
@@ -215,9 +215,9 @@ def extend_asked(draft: Draft, event: e.BookingExtendAsked) -> None:
     elif not booking.ends_at:
         error = f"Booking {booking.ticket} has no end: it lasts until it is released."
     elif not 0 < event.seconds <= MAX_BOOKING_SECONDS:
-        error = f"A booking is extended by more than 0 and at most {MAX_BOOKING_SECONDS:g} seconds."
+        error = f"A booking is extended by more than 0 and at most {exactly(MAX_BOOKING_SECONDS)}."
     elif booking.ends_at + event.seconds > draft.at + MAX_BOOKING_SECONDS:
-        error = f"A booking may last {MAX_BOOKING_SECONDS:g} seconds from now on, not longer."
+        error = f"A booking may last {exactly(MAX_BOOKING_SECONDS)} from now on, not longer."
     if error:
         draft.reply(event.token, error=error)
         return
@@ -250,7 +250,7 @@ def time_is_up(draft: Draft, timer: str) -> None:
         return
     if what == "lease":
         if booking.renewals == int(renewals) and booking.wish.lease:
-            end(draft, booking, "lost", why=f"it was not renewed within its lease of {booking.wish.lease:g} s")
+            end(draft, booking, "lost", why=f"it was not renewed within its lease of {exactly(booking.wish.lease)}")
     elif booking.state == "held" and booking.ends_at:
         if booking.ends_at > draft.at + EARLY:
             begun(draft, booking)

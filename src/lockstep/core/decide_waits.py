@@ -17,6 +17,7 @@ from lockstep.core.draft import Draft
 from lockstep.core.facts import Numbered
 from lockstep.core.nouns import LockKey, Result
 from lockstep.core.reasons import Reasons
+from lockstep.core.state import locks_of
 from lockstep.core.waiting import Sort, terms_of
 
 EARLY: Final = 1.0
@@ -90,6 +91,8 @@ def _thin_out(draft: Draft, sort: Sort) -> bool:
 
 def _may_be_busier(draft: Draft, new: Sequence[Numbered]) -> bool:
     """Whether a lock that somebody does not want to wait for may be less free than it was, or somebody new asks."""
+    if draft.state.allocator.board.withheld:
+        return True
     watched = frozenset[LockKey]().union(*draft.state.ruled.unwilling.values())
     for fact in (one.fact for one in new):
         if isinstance(fact, f.ClaimGranted | f.HoldPassed):
@@ -115,6 +118,9 @@ def _skip_if_busy(draft: Draft, ticket: int) -> bool:
         if any(each.kind == "limit" and each.lock not in skips for each in obstacles):
             continue  # its worker is away
         own = {each.lock: each for each in obstacles if each.lock in skips}
+        if not obstacles:
+            keys = (access.lock for access in claim.need.alternatives[index].accesses)
+            own = {key: Obstacle(index, key, "withheld") for key in keys if key in skips & _contested(draft, ticket)}
         if not own:
             return False
         busy |= own
@@ -123,6 +129,19 @@ def _skip_if_busy(draft: Draft, ticket: int) -> bool:
     told = Reasons(state, draft.at).lacking(claim, tuple(busy.values()))
     _end(draft, ticket, Result.SKIPPED, f"not run, because it does not wait (skipIfBusy) for {told}")
     return True
+
+
+def _contested(draft: Draft, ticket: int) -> set[LockKey]:
+    """The locks for which a claim that fits is withheld (L51): what the builds have or may claim because of which."""
+    allocator = draft.state.allocator
+    found: set[LockKey] = set()
+    for other in allocator.reasons.withheld_for(ticket):
+        plan = allocator.safety.plans.get(allocator.board.courses[other][0])
+        needs = (plan.need, plan.known, *(stage.need for stage in plan.stages)) if plan is not None else ()
+        found.update(key for need in needs if need is not None for key in locks_of(need))
+        holds = (allocator.holds[hold] for hold in allocator.board.holds_of[other])
+        found.update(access.lock for hold in holds for access in hold.alternative.accesses)
+    return found
 
 
 # --- too long (waitTimeout)

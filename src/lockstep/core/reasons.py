@@ -202,8 +202,8 @@ class Reasons:
             return Why(kind="preparing", sentence="It is being prepared.", since=self.since(ticket), ticket=ticket)
         kept, why, until = self._kept(claim), self._why(claim), self.state.gives_up_at(ticket)
         if until is not None:
-            sentence = f"{why.sentence} It gives up in {span(until - self.now)}."
-            why = msgspec.structs.replace(why, sentence=sentence, gives_up_at=until)
+            left = f" It gives up in {span(until - self.now)}." if until - self.now >= 1 else ""
+            why = msgspec.structs.replace(why, sentence=why.sentence + left, gives_up_at=until)
         return msgspec.structs.replace(
             why,
             can_start=self.answers.servable(ticket),
@@ -300,6 +300,8 @@ class Reasons:
         if short.why == "reserved":
             names = [party.text for party in short.reserved_for]
             return f"{what}, which is kept free for {listed(names)}" if names else what
+        if short.why == "withheld":
+            return f"{what}, which is withheld: builds could wait for each other for ever"
         if short.why == "rate":
             rate = self.state.lock_rules.rate_of((short.kind, short.name))
             return f"{what}, which begins at most {rate}; the next may in {span((short.starts_at or 0.0) - self.now)}"
