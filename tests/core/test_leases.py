@@ -7,7 +7,7 @@ from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core.limits import LEASE_MARGIN
 from lockstep.core.recovery import resume
-from lockstep.core.values import FOR_EVER, LockLease, WorkerSetup
+from lockstep.core.values import FOR_EVER, LockLease, Setup, WorkerSetup
 
 from .driving import Hand, builder, lock, plan, setup, whole
 
@@ -52,3 +52,45 @@ def test_L61_the_longest_lease_counts(
     assert again.get("lease:1:w1") == armed.get("lease:1:w1")
     hand.put(e.WorkerDeclaredDead(worker="w1", who="ann"))
     assert hand.state.builds_on.keys() == {"w2"}
+
+
+def away(leases: dict[str, float], worker: float = 0.0) -> Hand:
+    """A worker is out of reach with a build that holds `db`."""
+    first = setup(builder("b", whole("db")), limits={"db": 1}, workers=(WorkerSetup(name="w1", patience=worker),))
+    hand = Hand(given(first, leases), connect=())
+    hand.connect("w1", lease=30.0)
+    hand.force("b")
+    hand.lose("w1")
+    return hand
+
+
+def given(first: Setup, leases: dict[str, float]) -> Setup:
+    return replace(first, leases=tuple(LockLease(lock(name), seconds) for name, seconds in leases.items()))
+
+
+def armed(hand: Hand) -> dict[str, float]:
+    """What the last decision has armed."""
+    return {effect.timer: effect.seconds for effect in hand.last.effects if isinstance(effect, x.ArmTimer)}
+
+
+def test_L61_a_lease_that_a_reload_made_longer_is_waited_for() -> None:
+    hand = away({})
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": 120.0})))
+    hand.put(e.TimerFired(timer="lease:1:w1"))
+    assert armed(hand) == {"lease:1:w1:120": 90.0}
+    hand.put(e.TimerFired(timer="lease:1:w1"))  # heard twice: it says nothing about the other
+    assert hand.state.builds
+    hand.put(e.TimerFired(timer="lease:1:w1:120"))
+    assert not hand.state.builds
+    hand.put(e.TimerFired(timer="lease:1:w1:120"))
+
+
+def test_L61_a_lock_that_became_one_without_a_lease_is_waited_for_until_it_has_one_again() -> None:
+    hand = away({})
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": FOR_EVER})))
+    hand.put(e.TimerFired(timer="lease:1:w1"))
+    assert (hand.state.builds != {}, armed(hand)) == (True, {})
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": 60.0})))
+    assert armed(hand) == {"lease:1:w1": 60.0 + LEASE_MARGIN}
+    hand.put(e.TimerFired(timer="lease:1:w1"))
+    assert not hand.state.builds

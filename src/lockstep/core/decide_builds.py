@@ -376,6 +376,12 @@ def lease_timer(worker: Worker) -> str:
     return f"lease:{worker.session}:{worker.name}"
 
 
+def stop_waiting(draft: Draft, worker: Worker) -> None:
+    """An unreachable worker is back, or nobody needs it any more."""
+    timer, _ = draft.state.awaited.pop(worker.name, (lease_timer(worker), 0.0))
+    draft.effect(x.DisarmTimer(timer))
+
+
 # --- ends (L30: the one way)
 
 
@@ -401,7 +407,7 @@ def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
     draft.effect(x.DropBuild(build.buildid))
     worker = state.workers.get(build.worker)
     if worker is not None and worker.state == "unreachable" and build.worker not in state.builds_on:
-        draft.effect(x.DisarmTimer(lease_timer(worker)))
+        stop_waiting(draft, worker)
         draft.emit(f.WorkerGivenUp(worker=build.worker, reason=gone))
     if result is Result.RETRY:
         draft.put_back.append((request.brid, build.stop_reason))

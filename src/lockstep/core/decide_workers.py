@@ -7,6 +7,7 @@ from lockstep.core import decide_bookings, decide_builds, decide_calls, decide_r
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
+from lockstep.core.answers import exactly
 from lockstep.core.calls import CommandResult, Sleep
 from lockstep.core.draft import Draft
 from lockstep.core.limits import LEASE_MARGIN
@@ -23,7 +24,7 @@ def connected(draft: Draft, event: e.WorkerConnected) -> None:
     if worker is None:
         draft.reply(event.token, error=f"There is no worker '{event.worker}' in the configuration.")
         return
-    draft.effect(x.DisarmTimer(decide_builds.lease_timer(worker)))
+    decide_builds.stop_waiting(draft, worker)
     session = state.counters.session + 1
     draft.emit(
         f.WorkerUp(worker=event.worker, session=session, resumes=event.resumes, lease=event.lease, info=event.info)
@@ -63,8 +64,32 @@ def disconnected(draft: Draft, event: e.WorkerDisconnected) -> None:
 def watch_lease(draft: Draft, worker: Worker) -> None:
     """Give an unreachable worker up when it has certainly stopped its commands, and is not waited for (L61)."""
     seconds = patience(draft.state, worker)
+    draft.state.awaited.pop(worker.name, None)
     if worker.lease > 0 and seconds != FOR_EVER:
-        draft.effect(x.ArmTimer(decide_builds.lease_timer(worker), seconds + LEASE_MARGIN))
+        _await(draft, worker, decide_builds.lease_timer(worker), seconds, seconds + LEASE_MARGIN)
+
+
+def _await(draft: Draft, worker: Worker, timer: str, until: float, seconds: float) -> None:
+    draft.state.awaited[worker.name] = (timer, until)
+    draft.effect(x.ArmTimer(timer, seconds))
+
+
+def configured(draft: Draft) -> None:
+    """A configuration is in force: who was waited for without an end may be waited for with one now."""
+    for worker in draft.state.workers.values():
+        if worker.state == "unreachable" and worker.name not in draft.state.awaited:
+            watch_lease(draft, worker)
+
+
+def _lease_is_over(draft: Draft, worker: Worker, before: float) -> None:
+    """A worker has been out of reach for as long as was known when that began; it may be waited for longer by now."""
+    seconds = patience(draft.state, worker)
+    if seconds == FOR_EVER:
+        del draft.state.awaited[worker.name]
+    elif seconds > before:
+        _await(draft, worker, f"{decide_builds.lease_timer(worker)}:{seconds:g}", seconds, seconds - before)
+    else:
+        _give_up(draft, worker, f"out of touch for longer than {exactly(seconds)}")
 
 
 def patience(state: State, worker: Worker) -> float:
@@ -104,10 +129,9 @@ def timer_fired(draft: Draft, event: e.TimerFired) -> None:
     """A lease is over, a sleep, a booking's time, a claim's patience, or the time for which a lock's grant counts."""
     kind, _, rest = event.timer.partition(":")
     if kind == "lease":
-        session, _, name = rest.partition(":")
-        worker = draft.state.workers.get(name)
-        if worker is not None and worker.state == "unreachable" and str(worker.session) == session:
-            _give_up(draft, worker, f"out of touch for longer than {patience(draft.state, worker):g} s")
+        for name, (timer, seconds) in list(draft.state.awaited.items()):
+            if timer == event.timer and draft.state.workers[name].state == "unreachable":
+                _lease_is_over(draft, draft.state.workers[name], seconds)
     elif kind == "sleep":
         buildid, number, call = (int(part) for part in rest.split("."))
         step = draft.state.step(buildid, number)
