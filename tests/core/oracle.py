@@ -424,59 +424,18 @@ class Oracle:
 
     def sentence(self, out: list[Decision]) -> bool:
         stuck = {hold.owner for hold in self.holds.values()} | {claim.owner for claim in self.waiting.values()}
-        while finishing := {owner for owner in stuck if self.can_finish(owner, stuck)}:
+        while finishing := {owner for owner in stuck if self.foresight.can_finish(owner, stuck)}:
             stuck -= finishing
-        after = {owner: self.blockers(owner, stuck) for owner in stuck}
+        after = {owner: self.foresight.blockers(owner, stuck) for owner in stuck}
         for owner in sorted(stuck):
-            ring = self.follow(owner, after)
-            if owner in ring and all(owner in self.follow(other, after) for other in ring):
-                held = {holder for member in ring for holder in self.lacked_from(member, stuck)}
+            ring = self.foresight.follow(owner, after)
+            if owner in ring and all(owner in self.foresight.follow(other, after) for other in ring):
+                held = {holder for member in ring for holder in self.foresight.lacked_from(member, stuck)}
                 doomed = [member for member in ring & held if self.may_retry(member)]
                 if doomed:
                     self.end(max(doomed), out)
                     return True
         return False
-
-    def can_finish(self, owner: int, stuck: set[int], minding: bool = False) -> bool:
-        if owner in self.sentenced:
-            return True
-        if any(parent == owner and child in stuck for child, parent in self.parents.items()):
-            return False
-        claims = [claim for claim in self.waiting.values() if claim.owner == owner]
-        return all(self.could_be_served(claim, stuck, minding) for claim in claims)
-
-    def could_be_served(self, claim: Claim, stuck: set[int], minding: bool = False) -> bool:
-        ways = [alternative for alternative in claim.need.alternatives if self.servable_in_time(alternative)]
-        return not ways or any(
-            self.has_rooms(claim.owner, way, stuck) and not (minding and self.foresight.withheld(claim, way, stuck))
-            for way in ways
-        )
-
-    def has_rooms(self, owner: int, way: Alternative, stuck: set[int]) -> bool:
-        return all(self.has_room(owner, access, stuck) for access in way.accesses)
-
-    def blockers(self, owner: int, stuck: set[int], minding: bool = False) -> set[int]:
-        children = {child for child, parent in self.parents.items() if parent == owner and child in stuck}
-        return children | self.lacked_from(owner, stuck, minding)
-
-    def lacked_from(self, owner: int, stuck: set[int], minding: bool = False) -> set[int]:
-        found: set[int] = set()
-        for claim in self.waiting.values():
-            if claim.owner == owner and not self.could_be_served(claim, stuck, minding):
-                for way in filter(self.servable_in_time, claim.need.alternatives):
-                    for access in way.accesses:
-                        if not self.has_room(owner, access, stuck):
-                            found |= self.strangers(owner, access.lock) & stuck
-        return found
-
-    def follow(self, start: int, after: dict[int, set[int]]) -> set[int]:
-        found: set[int] = set()
-        todo = [start]
-        while todo:
-            fresh = after[todo.pop()] - found
-            found |= fresh
-            todo += fresh
-        return found
 
     def may_retry(self, owner: int) -> bool:
         flags = [hold.retryable for hold in self.holds.values() if hold.owner == owner]

@@ -1,4 +1,5 @@
-"""What the dumb allocator foresees (L51): who could wait for ever, from the holds and from all that builds may claim.
+"""What the dumb allocator foresees: who could finish (L52), and who could wait for ever with all that builds may claim
+(L51).
 
 See `oracle.py`.
 """
@@ -103,18 +104,61 @@ class Foresight:
             return False  # nobody waits for it
         everybody = (*self.oracle.holds.values(), *self.oracle.waiting.values())
         left = {each.owner for each in everybody}
-        while finishing := {each for each in left if self.oracle.can_finish(each, left, minding=True)}:
+        while finishing := {each for each in left if self.can_finish(each, left, minding=True)}:
             left -= finishing
-        after = {each: self.oracle.blockers(each, left, minding=True) | self.withheld_for(each, left) for each in left}
-        return owner in left and owner in self.oracle.follow(owner, after)
+        after = {each: self.blockers(each, left, minding=True) | self.withheld_for(each, left) for each in left}
+        return owner in left and owner in self.follow(owner, after)
 
     def withheld_for(self, owner: int, left: set[int]) -> set[int]:
         ways = [
             (claim, way)
             for claim in self.oracle.waiting.values()
-            if claim.owner == owner and not self.oracle.could_be_served(claim, left, minding=True)
+            if claim.owner == owner and not self.could_be_served(claim, left, minding=True)
             for way in filter(self.oracle.servable_in_time, claim.need.alternatives)
         ]
-        if any(self.oracle.has_rooms(owner, way, left) and self.withheld(claim, way, left) for claim, way in ways):
+        if any(self.has_rooms(owner, way, left) and self.withheld(claim, way, left) for claim, way in ways):
             return {hold.owner for hold in self.oracle.holds.values()} & set(self.oracle.courses) & left - {owner}
         return set()
+
+    # --- who could finish
+
+    def can_finish(self, owner: int, stuck: set[int], minding: bool = False) -> bool:
+        if owner in self.oracle.sentenced:
+            return True
+        if any(parent == owner and child in stuck for child, parent in self.oracle.parents.items()):
+            return False
+        claims = [claim for claim in self.oracle.waiting.values() if claim.owner == owner]
+        return all(self.could_be_served(claim, stuck, minding) for claim in claims)
+
+    def could_be_served(self, claim: Claim, stuck: set[int], minding: bool = False) -> bool:
+        ways = [alternative for alternative in claim.need.alternatives if self.oracle.servable_in_time(alternative)]
+        return not ways or any(
+            self.has_rooms(claim.owner, way, stuck) and not (minding and self.withheld(claim, way, stuck))
+            for way in ways
+        )
+
+    def has_rooms(self, owner: int, way: Alternative, stuck: set[int]) -> bool:
+        return all(self.oracle.has_room(owner, access, stuck) for access in way.accesses)
+
+    def blockers(self, owner: int, stuck: set[int], minding: bool = False) -> set[int]:
+        children = {child for child, parent in self.oracle.parents.items() if parent == owner and child in stuck}
+        return children | self.lacked_from(owner, stuck, minding)
+
+    def lacked_from(self, owner: int, stuck: set[int], minding: bool = False) -> set[int]:
+        found: set[int] = set()
+        for claim in self.oracle.waiting.values():
+            if claim.owner == owner and not self.could_be_served(claim, stuck, minding):
+                for way in filter(self.oracle.servable_in_time, claim.need.alternatives):
+                    for access in way.accesses:
+                        if not self.oracle.has_room(owner, access, stuck):
+                            found |= self.oracle.strangers(owner, access.lock) & stuck
+        return found
+
+    def follow(self, start: int, after: dict[int, set[int]]) -> set[int]:
+        found: set[int] = set()
+        todo = [start]
+        while todo:
+            fresh = after[todo.pop()] - found
+            found |= fresh
+            todo += fresh
+        return found
