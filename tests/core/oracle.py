@@ -66,6 +66,8 @@ class Oracle:
         if claim.parent:
             self.parents[claim.owner] = claim.parent
         self.sentenced -= {claim.owner, *self.ancestors(claim.owner)}
+        if claim.plan:
+            self.courses[claim.owner] = (claim.plan, 0, False)
 
     def replace(self, ticket: int, need: Need, newest: bool = False) -> None:
         if ticket in self.waiting:
@@ -113,12 +115,20 @@ class Oracle:
 
     def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
         self.plans = plans
+        for owner in [owner for owner, (builder, *_) in self.courses.items() if builder not in plans]:
+            del self.courses[owner]
+            self.sets_out(owner, "")
         for plan in plans.values():
             for need in (plan.planned, *(stage.need for stage in plan.stages if stage.need)):
                 self.units.see(need)
 
     def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:
         self.courses[owner] = (builder, number, waited)
+        self.sets_out(owner, builder)
+
+    def sets_out(self, owner: int, builder: str) -> None:
+        if owner in self.waiting:
+            self.waiting[owner] = replace(self.waiting[owner], plan=builder)
 
     # --- the decision
 
@@ -187,7 +197,7 @@ class Oracle:
         first: dict[object, Claim] = {}
         for claim in sorted(self.waiting.values(), key=lambda claim: claim.ticket):
             alone = self.special(claim) or claim.newest
-            first.setdefault((claim.need, claim.level, claim.ticket if alone else 0), claim)
+            first.setdefault((claim.need, claim.level, claim.plan, claim.ticket if alone else 0), claim)
         return first.values()
 
     def special(self, claim: Claim) -> bool:

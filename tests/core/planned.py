@@ -6,6 +6,8 @@ end. In a `ChangingWorld` not all is known, and what is known changes: rings clo
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from lockstep.core.alloc_facts import Granted
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 from lockstep.core.values import BuilderSetup, Stage
@@ -27,6 +29,9 @@ class PlannedWorld(World):
         for index in range(self.random.randint(2, 4)):
             plan = self.plan(f"b{index}")
             self.plans[plan.name] = plan
+        if self.random.random() < 0.3:  # two that need the same and go on otherwise (L45)
+            one, *_, other = self.plans.values()
+            self.plans[other.name] = replace(other, need=one.need)
         self.builder_of: dict[int, str] = {}
         self.stage_of: dict[int, int] = {}
         self.locks_of: dict[int, list[LockKey]] = {}
@@ -90,8 +95,9 @@ class PlannedWorld(World):
         self.builder_of[ticket] = name
         need = self.plans[name].need
         assert need is not None
-        events = self.submitted(Claim(ticket, need, ticket, 0, ticket, **more))
-        return [*events, *self.course(ticket)]
+        told = bool(self.course(ticket)) and self.random.random() < 0.5
+        events = self.submitted(Claim(ticket, need, ticket, 0, ticket, plan=name if told else "", **more))
+        return events if told else [*events, *self.course(ticket)]
 
     def course(self, owner: int, waited: bool = False) -> list[Event]:
         """How far a build is."""

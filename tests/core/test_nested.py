@@ -7,7 +7,7 @@ from lockstep.core import calls as c
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, Alternative, Need, Result
-from lockstep.core.values import BuilderSetup, Stage
+from lockstep.core.values import BuilderSetup, Setup, Stage
 
 from .driving import Hand, builder, plan, setup, submission, whole
 from .nested import Nested
@@ -64,6 +64,30 @@ def test_L51_a_step_that_has_waited_for_its_children_will_not_wait_for_them_agai
     hand.finished(first, 1)
     hand.prepared(first, 2, Z)
     assert hand.step(first, 2).state == "running"
+
+
+def test_L51_a_reload_that_takes_the_cycles_away_leaves_no_course_behind() -> None:
+    """Nor does one that takes one builder away; another process would know the same."""
+
+    def configured(nested: str) -> Setup:
+        asked = {"a": Y, "b": X, "c": X}
+        builders = [
+            staged(
+                name, worker, own, stages=(Stage(number=1, name="s", need=one(asked[name])),) if name in nested else ()
+            )
+            for name, worker, own in (("a", "w1", X), ("b", "w2", Y), ("c", "w3", Y))
+        ]
+        return setup(*builders, limits={"x": 1, "y": 1}, workers=WORKERS)
+
+    hand = Hand(configured("abc"), connect=WORKERS)
+    running, waiting, gone = hand.started("a"), hand.force("b"), hand.force("c")
+    tickets = [hand.build(running).ticket, hand.request(waiting).ticket, hand.request(gone).ticket]
+    assert sorted(hand.state.allocator.board.courses) == tickets
+    hand.put(e.Configured(setup=configured("ab")))
+    assert sorted(crash(hand).state.allocator.board.courses) == tickets[:2]
+    hand.put(e.Configured(setup=configured("a")))
+    assert not crash(hand).state.allocator.board.courses
+    assert not hand.state.allocator.board.courses
 
 
 def stopped_while_its_child_works() -> tuple[Hand, int, int]:

@@ -156,6 +156,15 @@ def test_L51_a_child_that_needs_something_else_now_withholds_nobody() -> None:
     assert farm.decide() == [second]
 
 
+def test_L45_L51_who_needs_the_same_and_goes_on_otherwise_is_not_behind_who_is_withheld() -> None:
+    farm = Planned(nested("a", DB, NET), nested("b", NET, DB), replace(nested("c", NET, DB), name="c", stages=()))
+    first = farm.build("a")
+    assert farm.decide() == [first]
+    withheld, other = farm.build("b"), farm.build("c")
+    assert farm.decide() == [other]
+    assert farm.allocator.reasons.withheld_for(withheld) == ()
+
+
 def reloaded() -> tuple[Planned, int, int, int]:
     """Two builds that were started before it was known what they nest; one of them waits for a child."""
     child = BuilderSetup(

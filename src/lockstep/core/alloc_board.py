@@ -141,14 +141,14 @@ class Board:
         return shape
 
     def add_class(
-        self, shape: Shape, level: int, special: bool, child: bool = False, newest: bool = False
+        self, shape: Shape, level: int, special: bool, child: bool = False, newest: bool = False, plan: str = ""
     ) -> ClaimClass:
         """A new class, without a claim so far."""
         shape.users += 1
         if self.idle > MAX_LANES and 2 * self.idle > len(self.classes) and self._has_too_many_levels(shape, level):
             self.sweep()
         self.serial += 1
-        c = ClaimClass(self.serial, shape, level, special, child, newest)
+        c = ClaimClass(self.serial, shape, level, special, child, newest, plan)
         if not newest:
             self._add_watches(c)
         self._join_crowd(c)
@@ -157,7 +157,7 @@ class Board:
         if c.alone:
             shape.specials[c] = None
         else:
-            shape.classes[level] = c
+            shape.classes[level, plan] = c
         return c
 
     def _has_too_many_levels(self, shape: Shape, level: int) -> bool:
@@ -231,7 +231,7 @@ class Board:
         if c.alone:
             del shape.specials[c]
         else:
-            del shape.classes[c.level]
+            del shape.classes[c.level, c.plan]
 
     def forget_shape(self, shape: Shape) -> None:
         """Let go of a resolved need that no class has."""

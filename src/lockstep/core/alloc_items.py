@@ -356,13 +356,15 @@ class Shape:
             for lock, _ in each:
                 users.setdefault(lock, []).append(index)
         self.shared = {lock: tuple(used) for lock, used in users.items() if len(used) > 1 and lock not in common}
-        self.classes: dict[int, ClaimClass] = {}
+        self.classes: dict[tuple[int, str], ClaimClass] = {}
         self.specials: dict[ClaimClass, None] = {}
         self.users = 0
 
 
 class ClaimClass:
     """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
+
+    Where it is foreseen what builds may still claim (L51), they are of one builder, too: its `plan`.
 
     One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class.
 
@@ -404,6 +406,7 @@ class ClaimClass:
         "pinned",
         "place",
         "plain",
+        "plan",
         "queue",
         "rank",
         "serial",
@@ -418,10 +421,13 @@ class ClaimClass:
         "where",
     )
 
-    def __init__(self, serial: int, shape: Shape, level: int, special: bool, child: bool, newest: bool) -> None:
+    def __init__(
+        self, serial: int, shape: Shape, level: int, special: bool, child: bool, newest: bool, plan: str
+    ) -> None:
         self.serial = serial
         self.shape = shape
         self.level = level
+        self.plan = plan
         self.base = (STEP_LEVEL + 2 - level) * NO_BARRIER
         self.counted_level = counted = STEP_LEVEL if child else level
         self.special = special

@@ -28,10 +28,10 @@ class Queues:
         board = self.board
         shape = board.shape(claim.need)
         special = self.is_special(claim)
-        c = None if special or claim.newest else shape.classes.get(claim.level)
+        c = None if special or claim.newest else shape.classes.get((claim.level, claim.plan))
         if c is None:
             child = special and claim.owner in board.parent_of
-            c = board.add_class(shape, claim.level, special, child, claim.newest)
+            c = board.add_class(shape, claim.level, special, child, claim.newest, claim.plan)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c

@@ -83,6 +83,8 @@ class Allocator:
             self._is_reprieved(claim.owner)
         self.board.clock = max(self.board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
+        if claim.plan:
+            self.set_course(claim.owner, claim.plan, 0)
 
     def replace(self, ticket: int, need: Need, newest: bool = False) -> None:
         """A waiting claim's alternatives were rendered again or put in another order: ticket and since stay (L24)."""
@@ -175,8 +177,14 @@ class Allocator:
     # --- courses (L51)
 
     def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
-        """The builders of which some builds could wait for each other for ever, and those of their children."""
+        """The builders of which some builds could wait for each other for ever, and those of their children.
+
+        Builds of others have no course any more.
+        """
         self.safety.plans = plans
+        for owner in [owner for owner, course in self.board.courses.items() if course[0] not in plans]:
+            del self.board.courses[owner]
+            self._sets_out(owner, "")
         for plan in plans.values():
             for need in (plan.planned, *(stage.need for stage in plan.stages if stage.need)):
                 for access in (access for each in need.alternatives for access in each.accesses):
@@ -189,9 +197,15 @@ class Allocator:
 
         `waited`: that step waits for no more builds.
         """
+        self._sets_out(owner, builder)
         self.board.courses[owner] = (builder, number, waited)
         self.board.safer = True
         self.barriers.stir()
+
+    def _sets_out(self, owner: int, builder: str) -> None:
+        claim = self.waiting.get(owner)
+        if claim is not None and claim.plan != builder:
+            self.queues.requeue(claim, changed(claim, plan=builder))
 
     # --- parents (L46, L52)
 

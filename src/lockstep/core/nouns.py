@@ -124,6 +124,7 @@ class Claim(Struct, frozen=True, gc=False):
     its steps. `parent` is the owner that waits for this claim's build to end (`Trigger(waitForFinish=True)`), or 0.
     `level` is the priority, `STEP_LEVEL` for steps. `retryable` says whether a ring may put its build back (L52).
     `newest`: of its level it comes before all that came before it, and it may be overtaken without end.
+    `plan` is the builder of a request where it is foreseen what its build may still claim (L51), else empty.
     """
 
     ticket: int
@@ -135,6 +136,7 @@ class Claim(Struct, frozen=True, gc=False):
     put_back: bool = False
     retryable: bool = True
     newest: bool = False
+    plan: str = ""
 
 
 class Result(enum.IntEnum):

@@ -137,6 +137,7 @@ class State:
             since=request.since,
             parent=request.parent if request.parent and self.is_awaited(request) else 0,
             put_back=request.put_back,
+            plan=request.builder if request.builder in self.allocator.safety.plans else "",
             newest=self.lock_rules.order(need) == "newest",
         )
 
@@ -180,8 +181,6 @@ class State:
         """A claim begins to wait. Locks that a reload has removed are there for it, with their last limit (L6)."""
         back = self._bring_back(claim.need) if self.removed_locks else ()
         self.allocator.submit(claim)
-        if self.allocator.safety.plans:
-            self._sets_out(claim.ticket)
         terms = terms_of(claim.need)
         if self.ruled.used or terms.seconds or terms.skips:
             self._rule(claim.ticket, claim.need)
@@ -192,15 +191,10 @@ class State:
         """Another configuration: find whose builds could wait for each other for ever, and how far these are (L51)."""
         self.allocator.set_plans(plans_of(self.setup))
         for request in self.requests.values():
-            if request.ticket in self.allocator.waiting:
-                self._sets_out(request.ticket)
+            if request.builder in self.allocator.safety.plans and request.ticket in self.allocator.waiting:
+                self.allocator.set_course(request.ticket, request.builder, 0)
         for build in self.builds.values():
             self.goes_on(build)
-
-    def _sets_out(self, ticket: int) -> None:
-        kind, brid, _, _ = self.claims[ticket]
-        if kind == "request" and self.requests[brid].builder in self.allocator.safety.plans:
-            self.allocator.set_course(ticket, self.requests[brid].builder, 0)
 
     def goes_on(self, build: Build) -> None:
         """A build is at another step, or its step waits for no builds any more."""

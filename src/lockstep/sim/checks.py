@@ -71,6 +71,7 @@ def allocated(state: State) -> dict[str, Any]:
         "waiting": claims,
         "pins": dict(snapshot.pins),
         "parents": dict(snapshot.parents),
+        "courses": {owner: tuple(course) for owner, *course in snapshot.courses},
         "next hold": snapshot.next_hold,
         "clock": snapshot.clock,
         "starts": state.lock_rules.recent,
