@@ -100,7 +100,7 @@ class Oracle:
         pairs = zip(held.alternative.accesses, held.fences, strict=True)
         kept = [(access, fence) for access, fence in pairs if access.lock not in keys]
         rest = replace(held.alternative, accesses=tuple(access for access, _ in kept))
-        self.holds[hold] = replace(held, alternative=rest, fences=tuple(fence for _, fence in kept))
+        self.holds[hold] = self.units.left(replace(held, alternative=rest, fences=tuple(fence for _, fence in kept)))
 
     def child_waits(self, parent: int, child: int) -> None:
         self.parents[child] = parent
@@ -335,11 +335,7 @@ class Oracle:
     def due(self, claim: Claim, key: LockKey) -> bool:
         if claim.newest:
             return False
-        return claim.since < 0 or self.overtaken(claim, key) >= self.k(key)
-
-    def k(self, key: LockKey) -> int:
-        known = self.units.overtakes.get(key.name) if key.kind == "pool" else self.overtakes.get(key)
-        return DEFAULT_MAX_OVERTAKES if known is None else known
+        return claim.since < 0 or self.overtaken(claim, key) >= self.units.k(key, self.overtakes)
 
     def due_in(self, claim: Claim, alternative: Alternative) -> list[LockKey]:
         return [access.lock for access in alternative.accesses if self.due(claim, access.lock)]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import combinations
 
+from msgspec.structs import replace
+
 from lockstep.core.alloc_facts import Hold
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, LockKey, Need
 from lockstep.core.values import UnitSetup
@@ -41,6 +43,15 @@ class Units:
 
     def see(self, need: Need) -> None:
         self.views |= {a.lock for way in need.alternatives for a in way.accesses if a.lock.kind == "pool"}
+
+    def k(self, key: LockKey, of_locks: dict[LockKey, int]) -> int:
+        known = self.overtakes.get(key.name) if key.kind == "pool" else of_locks.get(key)
+        return DEFAULT_MAX_OVERTAKES if known is None else known
+
+    def left(self, hold: Hold) -> Hold:
+        """A hold that has only the units of those pools that it still names."""
+        named = {access.lock.name for access in hold.alternative.accesses if access.lock.kind == "pool"}
+        return replace(hold, units=tuple(each for each in hold.units if each[0] in named))
 
     def usable(self, key: LockKey) -> Names:
         """The units that this view may have."""
