@@ -150,9 +150,9 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
     connection.execute("ALTER TABLE requests DROP COLUMN reason")
     connection.execute("ALTER TABLE builders DROP COLUMN rank")
     connection.execute("ALTER TABLE locks DROP COLUMN starts")
-    connection.execute("DROP TABLE log_ends")
-    connection.execute("DROP TABLE bookings")
-    connection.execute("DROP TABLE lock_events")
+    connection.execute("ALTER TABLE claims DROP COLUMN units")
+    for table in ("log_ends", "bookings", "lock_events", "pools", "units"):
+        connection.execute(f"DROP TABLE {table}")
     connection.execute("ALTER TABLE requests DROP COLUMN waiting_since")
     for column in ("started_at", "acquired_at"):
         connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")

@@ -166,6 +166,15 @@ class PoolState(Struct, frozen=True):
     views: tuple[LockState, ...] = ()
 
 
+class PoolMemory(Struct, frozen=True):
+    """What is to be stored of a pool with each grant of it: how often each unit was handed over, and what each view
+    remembers of its grants (L45), by its `where`."""
+
+    name: str
+    wear: dict[str, int]
+    views: tuple[tuple[str, Memory], ...] = ()
+
+
 class AllocatorSnapshot(Struct, frozen=True):
     """Everything that the allocator knows. `parents` are (child's ticket, waiting owner).
 

@@ -7,7 +7,7 @@ from bisect import bisect_right
 
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, Reservation
+from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, PoolMemory, Reservation
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 
@@ -23,6 +23,12 @@ class Reasons:
         """What is to be stored with the lock: the K latest tickets of each level (L45)."""
         lock = self.board.locks.get(key)
         return lock.memory() if lock else ()
+
+    def pool_memory(self, name: str) -> PoolMemory:
+        """The same of a pool."""
+        pool = self.board.pools[name]
+        views = tuple((key.where, memory) for key, view in pool.views.items() if (memory := view.memory()))
+        return PoolMemory(name, dict(zip(pool.names, pool.wear, strict=True)), views)
 
     def limit(self, key: LockKey) -> int:
         """The limit in force: 0 for a lock that is not there."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from lockstep.core import apply_bookings as bookings
 from lockstep.core import apply_builds as builds
+from lockstep.core import apply_pools as pools
 from lockstep.core import facts as f
 from lockstep.core.nouns import worse
 from lockstep.core.records import Buildset, Request, Stamp, Worker
@@ -322,6 +323,9 @@ def worker_paused(state: State, fact: f.WorkerPaused, _at: float) -> None:
 APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.SetupChanged: setup_changed,
     f.LimitChanged: limit_changed,
+    f.PoolChanged: pools.pool_changed,
+    f.UnitQuarantined: pools.unit_quarantined,
+    f.QuarantineLifted: pools.quarantine_lifted,
     f.MemoryKept: memory_kept,
     f.ChangeAdded: change_added,
     f.StampAdded: stamp_added,

@@ -5,11 +5,11 @@ A booking is a claim like any other (L10, L40); it ends by one way, `end` (L30).
 
 from msgspec.structs import replace
 
-from lockstep.core import decide_builds
+from lockstep.core import decide_builds, decide_pools
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import AccessError, Hold, normalize
+from lockstep.core.alloc_facts import AccessError, Hold, normalize, units_in
 from lockstep.core.answers import exactly, listed
 from lockstep.core.draft import Draft
 from lockstep.core.limits import (
@@ -107,6 +107,8 @@ def _impossible(draft: Draft, access: Access) -> str:
         if worker is None or not worker.configured:
             return f"There is no worker '{key.worker}'."
         limit = worker.max_builds
+    elif key.kind == "pool":
+        return decide_pools.impossible(draft.state, access)
     elif key in draft.state.locks:
         limit = draft.state.locks[key].limit
     elif key in draft.state.removed_locks:
@@ -382,6 +384,7 @@ def _keep(draft: Draft, hold: int, access: Access, reason: str) -> None:
             alternative=Alternative("", (access,)),
             fences=(reasons.fence(access.lock) + 1,),
             of_hold=hold,
+            units=units_in(draft.state.allocator.holds[hold].units, (access.lock,)),
         )
     )
     begun(draft, draft.state.bookings[ticket])

@@ -112,10 +112,11 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
     allocator = draft.state.allocator
     hold = allocator.holds.get(build.hold)
     for access in accesses:
-        mine = [held for held in (hold.alternative.accesses if hold else ()) if held.lock == access.lock]
-        if access.raises and (problem := _may_not_raise(draft, build, access, mine)):
+        mine = [held for held in (hold.alternative.accesses if hold else ()) if held.lock.whole == access.lock.whole]
+        raises = access.raises and access.lock.kind != "pool"
+        if raises and (problem := _may_not_raise(draft, build, access, mine)):
             return problem
-        if mine and not access.raises:
+        if mine and not raises:
             return (
                 f"Lock '{access.lock}' is held by the build (locks= of builder '{build.builder}', its factory or "
                 f"its worker '{build.worker}') and claimed by its step: the step would wait for itself."

@@ -6,6 +6,7 @@ given back; the group's stay in its hold until no step of the group can run any 
 
 from lockstep.core import decide_bookings
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import units_in
 from lockstep.core.draft import Draft
 from lockstep.core.nouns import Alternative, LockKey, Result
 from lockstep.core.records import Build, Step
@@ -109,5 +110,6 @@ def _return(draft: Draft, build: Build, step: Step, locks: tuple[LockKey, ...]) 
             locks=gone,
             alternative=Alternative(held.alternative.worker, tuple(access for access, _ in kept)),
             fences=tuple(fence for _, fence in kept),
+            units=units_in(held.units, (access.lock for access, _ in kept)),
         )
     )

@@ -5,7 +5,7 @@ See `decide.py`.
 
 import msgspec
 
-from lockstep.core import decide_rates, decide_workers
+from lockstep.core import decide_pools, decide_rates, decide_workers
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -25,6 +25,7 @@ def configured(draft: Draft, event: e.Configured) -> None:
     for lock in setup.locks:
         if lock.key.kind in _CONFIGURED_KINDS and state.locks.get(lock.key) != lock:
             draft.emit(f.LimitChanged(key=lock.key, limit=lock.limit, max_overtakes=lock.max_overtakes))
+    decide_pools.configured(draft, setup)
     if setup != state.setup:
         draft.emit(
             f.SetupChanged(

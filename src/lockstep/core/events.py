@@ -130,6 +130,16 @@ class BookingReleaseAsked(Event, frozen=True):
     key: str = ""
 
 
+class QuarantineAsked(Event, frozen=True):
+    """Somebody takes a unit of a pool out of use, or (`lift`) lets it be had again."""
+
+    pool: str
+    unit: str
+    lift: bool = False
+    who: str = ""
+    reason: str = ""
+
+
 class StealAsked(Event, frozen=True):
     """Somebody takes a lock away: from all its holders, from one hold of it, or (`ticket`) all locks of a booking.
 

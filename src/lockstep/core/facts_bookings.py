@@ -4,6 +4,7 @@ Values only, as in `facts.py`, which names them all. That a booking's claim is g
 the same facts as of every claim (L30).
 """
 
+from lockstep.core.alloc_facts import Units
 from lockstep.core.fact import Fact
 from lockstep.core.nouns import Access, Alternative, LockKey
 from lockstep.core.values import BookingEnding, BookingWish
@@ -46,13 +47,17 @@ class BookingLeaving(Fact, frozen=True):
 
 
 class HoldPassed(Fact, frozen=True):
-    """A part of a hold that is about to end goes over to a booking, with no moment in between (`keepAfterFailure`)."""
+    """A part of a hold that is about to end goes over to a booking, with no moment in between (`keepAfterFailure`).
+
+    `units` are what it has of pools.
+    """
 
     ticket: int
     hold: int
     alternative: Alternative
     fences: tuple[int, ...]
     of_hold: int
+    units: Units = ()
 
 
 class NotKept(Fact, frozen=True):

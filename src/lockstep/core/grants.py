@@ -5,7 +5,7 @@ The allocator decides about locks; here its grants become builds, running steps 
 
 from collections.abc import Sequence
 
-from lockstep.core import decide_bookings, decide_builds, decide_rates, decide_waits
+from lockstep.core import decide_bookings, decide_builds, decide_pools, decide_rates, decide_waits
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
@@ -75,6 +75,8 @@ def _granted(draft: Draft, grant: Granted) -> None:
         lent=grant.lent,
         memories=tuple(draft.state.allocator.reasons.memory(access.lock) for access in grant.alternative.accesses),
         starts=decide_rates.starts_with(draft, grant),
+        units=grant.units,
+        pools=decide_pools.memories(draft, grant) if grant.units else (),
     )
     draft.emit(fact)
     for key, _ in fact.starts:

@@ -193,6 +193,14 @@ class Booking(Struct, kw_only=True):
     ended_why: str = ""
 
 
+class Quarantine(Struct, kw_only=True):
+    """Why nobody gets a unit of a pool, and since when (Unix time). `who` is empty if the server did it by itself."""
+
+    who: str = ""
+    reason: str = ""
+    since: float = 0.0
+
+
 class Counters(Struct, kw_only=True):
     """The last number given of each kind. `clock` counts tickets and renewed waits: one order for all claims."""
 

@@ -5,10 +5,12 @@ Pure, so that the simulation proves the code that serves. Recovery is finished b
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from lockstep.core import decide_bookings, decide_rates, decide_waits, grants
 from lockstep.core import effects as x
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState
+from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState, PoolMemory, PoolState
 from lockstep.core.allocation import Allocator
 from lockstep.core.apply_builds import step_claim
 from lockstep.core.calls import Acquire, Sleep
@@ -16,11 +18,11 @@ from lockstep.core.decide import Outcome
 from lockstep.core.decide_builds import break_build, current_step, go_on
 from lockstep.core.decide_workers import watch_lease
 from lockstep.core.draft import Draft
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Claim, Result
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Claim, LockKey, Result
 from lockstep.core.records import Build
 from lockstep.core.saved import Saved, SavedLock
 from lockstep.core.state import State, locks_of, slot_key
-from lockstep.core.values import LockSetup
+from lockstep.core.values import LockSetup, UnitSetup
 
 
 def state_of(saved: Saved) -> State:
@@ -54,6 +56,8 @@ def state_of(saved: Saved) -> State:
         for lock in saved.locks
         if lock.removed and lock.key.kind != "slot"
     }
+    state.pools = {pool.setup.name: pool.setup for pool in saved.pools if not pool.removed}
+    state.quarantines = saved.quarantines
     state.lock_rules.recent = {lock.key: lock.starts for lock in saved.locks if lock.starts}
     state.rule_locks()
     _index(state, {claim.ticket for claim in saved.claims if claim.hold})
@@ -132,9 +136,34 @@ def _snapshot(state: State, saved: Saved) -> AllocatorSnapshot:
         pins=tuple((c.ticket, c.pin) for c in saved.claims if c.pin >= 0 and c.ticket in live),
         parents=tuple(_parents(state)),
         gone=tuple(gone),
+        pools=_pools(saved, holds),
         next_hold=saved.last_hold + 1,
         clock=state.counters.clock,
     )
+
+
+def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:
+    """Pools as the allocator knows them: with units that are none any more, for their wear, and whoever has them."""
+    found = []
+    for row in saved.pools:
+        setup, memory = row.setup, row.memory or PoolMemory(row.setup.name, {})
+        now = {unit.name: unit for unit in setup.units}
+        had = {name for hold in holds for name in dict(hold.units).get(setup.name, ())}
+        absent = tuple(sorted({*memory.wear, *had} - set(now)))
+        units = (*setup.units, *map(UnitSetup, absent))
+        views = ((LockKey("pool", setup.name, where=where), past) for where, past in memory.views)
+        state = PoolState(
+            name=setup.name,
+            max_overtakes=setup.max_overtakes,
+            fence=row.fence,
+            units=units,
+            absent=absent,
+            sick=tuple(unit for pool, unit in saved.quarantines if pool == setup.name),
+            wear=tuple(memory.wear.get(unit.name, 0) for unit in units),
+            views=tuple(LockState(key, 0, setup.max_overtakes, memory=past) for key, past in views),
+        )
+        found.append(state)
+    return tuple(found)
 
 
 def _lock_state(state: State, lock: SavedLock) -> LockState:
@@ -160,7 +189,8 @@ def _holds(state: State, saved: Saved) -> list[Hold]:
     for claim in saved.claims:
         if claim.hold and claim.alternative is not None:
             level = _level(state, claim.ticket)
-            holds.append(Hold(claim.hold, claim.ticket, claim.owner, 0, claim.alternative, claim.fences, level))
+            hold = Hold(claim.hold, claim.ticket, claim.owner, 0, claim.alternative, claim.fences, level)
+            holds.append(replace(hold, units=claim.units))
     return holds
 
 

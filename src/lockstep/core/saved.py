@@ -7,9 +7,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from lockstep.core.alloc_facts import PoolMemory, Units
 from lockstep.core.nouns import Alternative, LockKey
-from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Worker
-from lockstep.core.values import Rank, Setup
+from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Quarantine, Request, Stamp, Worker
+from lockstep.core.values import PoolSetup, Rank, Setup
 
 
 class SavedLock(Struct, kw_only=True):
@@ -24,6 +25,15 @@ class SavedLock(Struct, kw_only=True):
     starts: tuple[float, ...] = ()
 
 
+class SavedPool(Struct, kw_only=True):
+    """A pool's row: as it was configured last, and what the last `ClaimGranted` fact said of it."""
+
+    setup: PoolSetup
+    removed: bool = False
+    fence: int = 0
+    memory: PoolMemory | None = None
+
+
 class SavedClaim(Struct, kw_only=True):
     """A claim's row. `hold` is 0 while it waits; `pin` is the index of its reserved alternative, or -1."""
 
@@ -32,6 +42,7 @@ class SavedClaim(Struct, kw_only=True):
     hold: int = 0
     alternative: Alternative | None = None
     fences: tuple[int, ...] = ()
+    units: Units = ()
     pin: int = -1
 
 
@@ -57,6 +68,8 @@ class Saved(Struct, kw_only=True):
     commands: list[Command] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     locks: list[SavedLock] = field(default_factory=list)
+    pools: list[SavedPool] = field(default_factory=list)
+    quarantines: dict[tuple[str, str], Quarantine] = field(default_factory=dict)
     claims: list[SavedClaim] = field(default_factory=list)
     memories: dict[str, tuple[Any, int]] = field(default_factory=dict)
     bookings: list[Booking] = field(default_factory=list)

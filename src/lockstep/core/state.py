@@ -11,8 +11,8 @@ from lockstep.core.calls import StartBuilds
 from lockstep.core.deadlock import plans_of
 from lockstep.core.lock_rules import LockRules
 from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
-from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Request, Stamp, Step, Worker
-from lockstep.core.values import BuilderSetup, LockSetup, Rank, Setup, SourceStamp
+from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Quarantine, Request, Stamp, Step, Worker
+from lockstep.core.values import BuilderSetup, LockSetup, PoolSetup, Rank, Setup, SourceStamp
 from lockstep.core.waiting import Ruled, terms_of
 
 NO_NEED = Need(())
@@ -74,6 +74,8 @@ class State:
         self.memories: dict[str, tuple[Any, int]] = {}
         self.ranks: dict[str, Rank] = {}
         self.locks: dict[LockKey, LockSetup] = {}
+        self.pools: dict[str, PoolSetup] = {}
+        self.quarantines: dict[tuple[str, str], Quarantine] = {}
         self.removed_locks: dict[LockKey, LockSetup] = {}
         """What a reload has removed, with its last limit: who still claims it gets it (L6)."""
         self.claims: dict[int, ClaimRef] = {}

@@ -149,6 +149,14 @@ class UnitSetup(Struct, frozen=True):
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class PoolSetup(Struct, frozen=True):
+    """A pool as configured: its units, and how often a waiter may be overtaken there (L42)."""
+
+    name: str
+    units: tuple[UnitSetup, ...]
+    max_overtakes: int = DEFAULT_MAX_OVERTAKES
+
+
 class LockLease(Struct, frozen=True):
     """So many seconds at least, or `FOR_EVER`, a hold of this lock waits for a worker that is out of reach (L61)."""
 
@@ -301,6 +309,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerSetup, ...] = ()
     builders: tuple[BuilderSetup, ...] = ()
     locks: tuple[LockSetup, ...] = ()
+    pools: tuple[PoolSetup, ...] = ()
     leases: tuple[LockLease, ...] = ()
     queues: tuple[QueueRule, ...] = ()
     orders: tuple[QueueOrder, ...] = ()

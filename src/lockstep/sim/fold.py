@@ -8,9 +8,9 @@ from typing import Any
 
 from lockstep.core import facts as f
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
-from lockstep.core.records import Buildset, Counters, Request, Stamp, Worker
-from lockstep.core.saved import Saved, SavedClaim, SavedLock
-from lockstep.core.values import Rank, Setup
+from lockstep.core.records import Buildset, Counters, Quarantine, Request, Stamp, Worker
+from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
+from lockstep.core.values import PoolSetup, Rank, Setup
 from lockstep.sim.fold_bookings import BookingFold
 from lockstep.sim.fold_builds import BuildFold, rule_for
 
@@ -28,6 +28,7 @@ class Fold(BuildFold, BookingFold):
         self.stamps: dict[int, Stamp] = {}
         self.workers: dict[str, Worker] = {}
         self.locks: dict[LockKey, SavedLock] = {}
+        self.quarantines: dict[tuple[str, str], Quarantine] = {}
         self.ranks: dict[str, Rank] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
 
@@ -64,6 +65,8 @@ class Fold(BuildFold, BookingFold):
             commands=list(self.commands.values()),
             workers=list(self.workers.values()),
             locks=list(self.locks.values()),
+            pools=list(self.pools.values()),
+            quarantines=self.quarantines,
             claims=[claim for claim in self.claims.values() if claim.hold or claim.pin >= 0],
             memories=self.memories,
             bookings=list(self.bookings.values()),
@@ -94,6 +97,17 @@ class Fold(BuildFold, BookingFold):
     def on_limit_changed(self, fact: f.LimitChanged, _at: float) -> None:
         row = self._lock(fact.key)
         row.limit, row.max_overtakes, row.removed = fact.limit, fact.max_overtakes, fact.removed
+
+    def on_pool_changed(self, fact: f.PoolChanged, _at: float) -> None:
+        setup = PoolSetup(fact.name, fact.units, fact.max_overtakes)
+        row = self.pools.setdefault(fact.name, SavedPool(setup=setup))
+        row.setup, row.removed = setup, fact.removed
+
+    def on_unit_quarantined(self, fact: f.UnitQuarantined, at: float) -> None:
+        self.quarantines[fact.pool, fact.unit] = Quarantine(who=fact.who, reason=fact.reason, since=at)
+
+    def on_quarantine_lifted(self, fact: f.QuarantineLifted, _at: float) -> None:
+        del self.quarantines[fact.pool, fact.unit]
 
     def on_starts_returned(self, fact: f.StartsReturned, _at: float) -> None:
         self._lock(fact.key).starts = fact.starts
@@ -193,8 +207,15 @@ class Fold(BuildFold, BookingFold):
             hold=fact.hold,
             alternative=fact.alternative,
             fences=fact.fences,
+            units=fact.units,
         )
+        for memory in fact.pools:
+            self.pools[memory.name].memory = memory
         for position, access in enumerate(fact.alternative.accesses):
+            if access.lock.kind == "pool":
+                pool = self.pools[access.lock.name]
+                pool.fence = max(pool.fence, fact.fences[position])
+                continue
             row = self._lock(access.lock)
             row.fence, row.memory = max(row.fence, fact.fences[position]), fact.memories[position]
         for key, starts in fact.starts:
@@ -217,7 +238,7 @@ class Fold(BuildFold, BookingFold):
 
     def on_locks_returned(self, fact: f.LocksReturned, _at: float) -> None:
         row = self.claims[fact.ticket]
-        row.alternative, row.fences = fact.alternative, fact.fences
+        row.alternative, row.fences, row.units = fact.alternative, fact.fences, fact.units
         step = self.builds[fact.buildid].steps[fact.step - 1]
         step.fences = {name: fence for name, fence in step.fences.items() if name not in map(str, fact.locks)}
 

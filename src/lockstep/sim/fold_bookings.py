@@ -3,7 +3,7 @@
 from lockstep.core import facts as f
 from lockstep.core.nouns import Alternative, LockKey, Need, Result
 from lockstep.core.records import Booking
-from lockstep.core.saved import SavedClaim, SavedLock
+from lockstep.core.saved import SavedClaim, SavedLock, SavedPool
 from lockstep.sim.faults import demand
 from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
 
@@ -14,6 +14,7 @@ class BookingFold:
     def __init__(self) -> None:
         self.bookings: dict[int, Booking] = {}
         self.claims: dict[int, SavedClaim] = {}
+        self.pools: dict[str, SavedPool] = {}
         self.last_hold = 0
 
     def seen(self, counter: str, *numbers: int) -> None:
@@ -38,13 +39,17 @@ class BookingFold:
     def on_hold_passed(self, fact: f.HoldPassed, at: float) -> None:
         self.last_hold = max(self.last_hold, fact.hold)
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
-            self._lock(access.lock).fence = fence
+            if access.lock.kind == "pool":
+                self.pools[access.lock.name].fence = fence
+            else:
+                self._lock(access.lock).fence = fence
         self.claims[fact.ticket] = SavedClaim(
             ticket=fact.ticket,
             owner=fact.ticket,
             hold=fact.hold,
             alternative=fact.alternative,
             fences=fact.fences,
+            units=fact.units,
         )
         self.booking_granted(fact.ticket, fact.hold, at)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lockstep.core import calls, facts, nouns, records, values
+from lockstep.core import alloc_facts, calls, facts, nouns, records, values
 
 _packer: Final = msgspec.msgpack.Encoder()
 _json: Final = msgspec.json.Encoder()
@@ -74,6 +74,9 @@ def _lazy(type_: Any) -> Callable[[bytes], Any]:
 
 
 fact_of: Final[Callable[[bytes], Any]] = _lazy(facts.AnyFact)
+pool_of: Final[Callable[[bytes], Any]] = _lazy(values.PoolSetup)
+pool_memory_of: Final[Callable[[bytes], Any]] = _lazy(alloc_facts.PoolMemory)
+units_of: Final[Callable[[bytes], Any]] = _lazy(alloc_facts.Units)
 need_of: Final[Callable[[bytes], Any]] = _lazy(nouns.Need)
 alternative_of: Final[Callable[[bytes], Any]] = _lazy(nouns.Alternative)
 wish_of: Final[Callable[[bytes], Any]] = _lazy(values.BookingWish)

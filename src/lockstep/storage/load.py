@@ -15,12 +15,13 @@ from lockstep.core.records import (
     CallRecord,
     Command,
     Counters,
+    Quarantine,
     Request,
     Stamp,
     Step,
     Worker,
 )
-from lockstep.core.saved import Saved, SavedClaim, SavedLock
+from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
 from lockstep.core.values import SourceStamp
 from lockstep.storage import codec
 from lockstep.storage.reading import Reader
@@ -45,6 +46,7 @@ def load(reader: Reader, installation: str) -> Saved:
     _names(reader, saved)
     _counters(reader, saved)
     _locks(reader, saved)
+    _pools(reader, saved)
     _buildsets(reader, saved)
     _stamps(reader, saved)
     _requests(reader, saved)
@@ -137,13 +139,27 @@ def _locks(reader: Reader, saved: Saved) -> None:
             starts=() if starts is None else codec.tuples(codec.plain_of(starts)),
         )
         saved.locks.append(lock)
-    sql = "SELECT ticket, owner, hold, alternative, fences, pin FROM claims WHERE hold <> 0 OR pin >= 0 ORDER BY ticket"
-    for ticket, owner, hold, alternative, fences, pin in reader.rows(sql):
+    sql = (
+        "SELECT ticket, owner, hold, alternative, fences, units, pin FROM claims "
+        "WHERE hold <> 0 OR pin >= 0 ORDER BY ticket"
+    )
+    for ticket, owner, hold, alternative, fences, units, pin in reader.rows(sql):
         claim = SavedClaim(ticket=ticket, owner=owner, hold=hold, pin=pin)
         if alternative is not None:
             claim.alternative = codec.alternative_of(alternative)
             claim.fences = codec.numbers_of(fences)
+            claim.units = codec.units_of(units) if units is not None else ()
         saved.claims.append(claim)
+
+
+def _pools(reader: Reader, saved: Saved) -> None:
+    for setup, removed, fence, memory in reader.rows("SELECT setup, removed, fence, memory FROM pools ORDER BY name"):
+        known = codec.pool_memory_of(memory) if memory is not None else None
+        if setup is not None:
+            saved.pools.append(SavedPool(setup=codec.pool_of(setup), removed=bool(removed), fence=fence, memory=known))
+    sql = "SELECT pool, name, who, reason, since FROM units WHERE quarantined ORDER BY pool, name"
+    for pool, name, who, reason, since in reader.rows(sql):
+        saved.quarantines[pool, name] = Quarantine(who=who, reason=reason, since=since)
 
 
 # --- build sets, source stamps, requests

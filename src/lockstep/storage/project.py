@@ -12,6 +12,7 @@ from lockstep.core.nouns import LockKey
 from lockstep.storage import project_bookings as bookings
 from lockstep.storage import project_builds as builds
 from lockstep.storage import project_locks as locks
+from lockstep.storage import project_pools as pools
 from lockstep.storage.codec import clean, clean_or_none, pack, to_json
 from lockstep.storage.errors import StoreError
 from lockstep.storage.project_setup import forget_worker, setup_changed
@@ -206,15 +207,22 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
             "hold": fact.hold,
             "alternative": pack(fact.alternative),
             "fences": pack(fact.fences),
+            "units": pack(fact.units) if fact.units else None,
             "pin": -1,
         },
     )
     for position, (access, fence) in enumerate(zip(fact.alternative.accesses, fact.fences, strict=True)):
+        if access.lock.kind == "pool":
+            if access.lock not in fact.lent:
+                pools.fenced(p, access, fence)
+            continue
         row: dict[str, Any] = {} if access.lock in fact.lent else {"fence": fence}
         if fact.memories:
             row["memory"] = pack(fact.memories[position])
         if row:
             p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
+    if fact.pools:
+        pools.granted(p, fact)
     for key, starts in fact.starts:
         _put_starts(p, key, starts)
     if fact.ticket in p.bookings:
@@ -240,7 +248,7 @@ def put_claim(p: Projection, ticket: int, row: dict[str, Any]) -> None:
 
 
 def claim_pinned(p: Projection, fact: f.ClaimPinned, n: Envelope, _body: bytes) -> None:
-    row = {"owner": 0, "hold": 0, "alternative": None, "fences": None, "pin": fact.alternative}
+    row = {"owner": 0, "hold": 0, "alternative": None, "fences": None, "units": None, "pin": fact.alternative}
     put_claim(p, fact.ticket, row)
     locks.pinned(p, fact, n)
 
@@ -267,6 +275,7 @@ def hold_ended(p: Projection, fact: f.HoldEnded, n: Envelope, _body: bytes) -> N
 def locks_returned(p: Projection, fact: f.LocksReturned, n: Envelope, _body: bytes) -> None:
     claim: dict[str, Any] = {"owner": fact.owner, "hold": fact.hold, "pin": -1}
     claim |= {"alternative": pack(fact.alternative), "fences": pack(fact.fences)}
+    claim["units"] = pack(fact.units) if fact.units else None
     put_claim(p, fact.ticket, claim)
     builds.locks_returned(p, fact)
     held = p.holds.get(fact.hold)
@@ -330,6 +339,9 @@ Rule = Callable[[Projection, Any, Envelope, bytes], None]
 RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.SetupChanged: (setup_changed, "", "setup"),
     f.LimitChanged: (limit_changed, "key", "lock "),
+    f.PoolChanged: (pools.pool_changed, "name", "pool "),
+    f.UnitQuarantined: (pools.unit_quarantined, "pool", "pool "),
+    f.QuarantineLifted: (pools.quarantine_lifted, "pool", "pool "),
     f.MemoryKept: (memory_kept, "owner", ""),
     f.ChangeAdded: (change_added, "", "change"),
     f.StampAdded: (stamp_added, "ssid", "source stamp "),

@@ -4,6 +4,7 @@ from typing import Any
 
 from lockstep.core import facts as f
 from lockstep.storage import project_locks as locks
+from lockstep.storage import project_pools as pools
 from lockstep.storage.codec import clean, pack
 from lockstep.storage.projection import Projection, booking_wait
 
@@ -38,9 +39,13 @@ def hold_passed(p: Projection, fact: f.HoldPassed, n: f.Numbered, _body: bytes) 
     p.last_hold = max(p.last_hold, fact.hold)
     claim: dict[str, Any] = {"owner": fact.ticket, "hold": fact.hold, "pin": -1}
     claim |= {"alternative": pack(fact.alternative), "fences": pack(fact.fences)}
+    claim["units"] = pack(fact.units) if fact.units else None
     p.changes.upsert("claims", fact.ticket, claim)
     for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
-        p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), {"fence": fence})
+        if access.lock.kind == "pool":
+            pools.fenced(p, access, fence)
+        else:
+            p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), {"fence": fence})
     granted(p, fact.ticket, fact.hold, n.at)
     locks.granted(p, fact, n, p.waits.pop(fact.ticket))
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 6
+SCHEMA: Final = 7
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -131,6 +131,29 @@ locks = Table(
     _bytes("memory"),
     _bytes("starts"),
 )
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _bytes("setup"),
+    _flag("removed"),
+    _int("fence"),
+    _bytes("memory"),
+)
+"""Pools as they were configured last, and what is kept of their grants."""
+
+units = Table(
+    "units",
+    metadata,
+    Column("pool", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    _flag("quarantined"),
+    _text("who"),
+    _text("reason"),
+    _time("since"),
+)
+"""Units of pools that are, or were, in quarantine."""
 
 cursors = Table("cursors", metadata, Column("owner", Text, primary_key=True), _bytes("memory"), _int("cursor"))
 
@@ -314,6 +337,7 @@ claims = Table(
     _bytes("alternative"),
     _bytes("fences"),
     _int("pin", -1),
+    _bytes("units"),
 )
 
 bookings = Table(

@@ -1,0 +1,25 @@
+"""What the facts about pools do to the state. See `apply.py`."""
+
+from lockstep.core import facts as f
+from lockstep.core.records import Quarantine
+from lockstep.core.state import State
+from lockstep.core.values import PoolSetup
+
+
+def pool_changed(state: State, fact: f.PoolChanged, _at: float) -> None:
+    """A pool that is removed stays for whoever still claims it (L6)."""
+    if fact.removed:
+        del state.pools[fact.name]
+    else:
+        state.pools[fact.name] = PoolSetup(fact.name, fact.units, fact.max_overtakes)
+        state.allocator.set_pool(fact.name, fact.units, fact.max_overtakes)
+
+
+def unit_quarantined(state: State, fact: f.UnitQuarantined, at: float) -> None:
+    state.quarantines[fact.pool, fact.unit] = Quarantine(who=fact.who, reason=fact.reason, since=at)
+    state.allocator.quarantine(fact.pool, fact.unit, True)
+
+
+def quarantine_lifted(state: State, fact: f.QuarantineLifted, _at: float) -> None:
+    del state.quarantines[fact.pool, fact.unit]
+    state.allocator.quarantine(fact.pool, fact.unit, False)

@@ -1,0 +1,110 @@
+"""Pools in the whole of the core: a configuration makes them, a grant names its units, a person takes a unit out."""
+
+from lockstep.core import effects as x
+from lockstep.core import events as e
+from lockstep.core import facts as f
+from lockstep.core.nouns import Access, Alternative, LockKey, Result
+from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
+
+from .driving import Hand, builder, setup
+
+BOARDS = PoolSetup("boards", (UnitSetup("pi-1", ("arm",)), UnitSetup("pi-2", ("arm",)), UnitSetup("nuc", ("amd",))))
+
+
+def some(count: int = 1, where: str = "", keep: float = 0.0) -> Access:
+    return Access(LockKey("pool", "boards", where=where), "counting", count, keep)
+
+
+def farm(*accesses: Access, pool: PoolSetup = BOARDS) -> Setup:
+    plain = setup(builder("b", *accesses), limits={})
+    return Setup(workers=plain.workers, builders=plain.builders, locks=plain.locks, pools=(pool,))
+
+
+def units(hand: Hand) -> list[tuple[str, ...]]:
+    return [dict(hold.units).get("boards", ()) for hold in hand.state.allocator.holds.values()]
+
+
+def asked(hand: Hand, unit: str, **more: object) -> str:
+    """Ask for a quarantine, or its end. Returns the error."""
+    outcome = hand.put(e.QuarantineAsked(**{"pool": "boards", "unit": unit, "token": 1, **more}))
+    (reply,) = [effect for effect in outcome.effects if isinstance(effect, x.Reply)]
+    return reply.error
+
+
+def test_a_grant_names_its_units_and_what_is_kept_of_the_pool() -> None:
+    hand = Hand(farm(some(2, "arm")))
+    hand.started()
+    (granted,) = hand.all(f.ClaimGranted)
+    assert granted.units == (("boards", ("pi-1", "pi-2")),)
+    assert granted.pools[0].wear == {"pi-1": 1, "pi-2": 1, "nuc": 0}
+
+
+def test_a_person_takes_a_unit_out_and_gives_it_back() -> None:
+    hand = Hand(farm(some(1, "amd")))
+    assert asked(hand, "nuc", who="ann", reason="it smells") == ""
+    brid = hand.force()
+    assert not hand.request(brid).buildid
+    assert hand.state.quarantines["boards", "nuc"].reason == "it smells"
+    assert asked(hand, "nuc", lift=True) == ""
+    assert units(hand) == [("nuc",)]
+
+
+def test_wrong_use_changes_nothing_and_says_what_is_wrong() -> None:
+    hand = Hand(farm())
+    assert asked(hand, "mac") == "Pool 'boards' has no unit 'mac'. It has: pi-1, pi-2, nuc."
+    assert asked(hand, "nuc", pool="phones") == "There is no pool 'phones'. There are: boards."
+    assert asked(hand, "nuc", lift=True) == "Unit 'nuc' of pool 'boards' is not in quarantine."
+    asked(hand, "nuc", reason="it smells")
+    assert asked(hand, "nuc") == "Unit 'nuc' of pool 'boards' is in quarantine already: it smells."
+    assert len(hand.all(f.UnitQuarantined)) == 1
+
+
+def test_L6_a_reload_adds_units_and_who_has_one_that_is_removed_keeps_it() -> None:
+    hand = Hand(farm(some(1, "amd")))
+    hand.started()
+    hand.put(e.Configured(setup=farm(some(1, "amd"), pool=PoolSetup("boards", BOARDS.units[:2]))))
+    brid = hand.force()
+    assert units(hand) == [("nuc",)]
+    more = PoolSetup("boards", (*BOARDS.units[:2], UnitSetup("nuc-2", ("amd",))))
+    hand.put(e.Configured(setup=farm(some(1, "amd"), pool=more)))
+    assert hand.new(f.PoolChanged)[0].units[-1].name == "nuc-2"
+    assert hand.request(brid).buildid == 0, "its worker is busy"
+
+
+def test_L6_a_pool_that_is_removed_is_told() -> None:
+    hand = Hand(farm(some(1, "amd")))
+    hand.put(e.Configured(setup=setup(builder("b"))))
+    assert hand.new(f.PoolChanged)[0].removed
+    assert hand.state.pools == {}
+
+
+def test_a_person_holds_a_unit() -> None:
+    hand = Hand(farm(some(1, "arm")))
+    hand.put(e.BookingAsked(wish=BookingWish(accesses=(some(1, "pi-1"),), who="ann")))
+    hand.started()
+    assert units(hand) == [("pi-1",), ("pi-2",)]
+
+
+def test_a_person_cannot_wait_for_what_there_is_not() -> None:
+    hand = Hand(farm())
+    wrong = {
+        some(1, "mac"): "Pool 'boards' has no unit and no label 'mac'. It has: amd, arm, nuc, pi-1, pi-2.",
+        some(2, "amd"): "Pool 'boards' has 1 unit where amd: 2 can never be had.",
+        some(1, "amd and"): "Pool 'boards': where 'amd and' cannot be read: a label is missing at the end.",
+        Access(LockKey("pool", "phones")): "There is no pool 'phones'. There are: boards.",
+    }
+    for access, why in wrong.items():
+        outcome = hand.put(e.BookingAsked(wish=BookingWish(accesses=(access,)), token=1))
+        assert [reply.error for reply in outcome.effects if isinstance(reply, x.Reply)] == [why]
+    assert hand.state.bookings == {}
+
+
+def test_a_unit_that_is_kept_after_a_failure_is_the_very_one() -> None:
+    hand = Hand(farm(some(1, "arm", keep=60.0)))
+    buildid = hand.started()
+    hand.prepared(buildid)
+    hand.finished(buildid, result=Result.FAILURE)
+    (passed,) = hand.all(f.HoldPassed)
+    assert (passed.units, passed.fences) == ((("boards", ("pi-1",)),), (2,))
+    assert passed.alternative == Alternative("", (some(1, "arm"),))
+    assert units(hand) == [("pi-1",)]
