@@ -31,7 +31,8 @@ class PlannedWorld(World):
             self.plans[plan.name] = plan
         if self.random.random() < 0.3:  # two that need the same and go on otherwise (L45)
             one, *_, other = self.plans.values()
-            self.plans[other.name] = replace(other, need=one.need)
+            stages = tuple(stage for stage in one.stages if self.random.random() < 0.5)
+            self.plans[other.name] = replace(other, need=one.need, stages=stages)
         self.builder_of: dict[int, str] = {}
         self.stage_of: dict[int, int] = {}
         self.locks_of: dict[int, list[LockKey]] = {}
