@@ -61,7 +61,7 @@ def setup(
 ) -> Setup:
     """A set-up of master locks by name and limit, workers and builders; build directories are added."""
     locks = [LockSetup(lock(name), limit) for name, limit in (limits or {}).items()]
-    dirs = {a.lock for b in builders for alt in (b.need or Need(())).alternatives for a in alt.accesses}
+    dirs = {a.lock for b in builders for alt in b.planned.alternatives for a in alt.accesses}
     locks += [LockSetup(key, 1) for key in sorted(dirs) if key.kind == "builddir"]
     made = tuple(WorkerSetup(name=w) if isinstance(w, str) else w for w in workers)
     return Setup(workers=made, builders=builders, locks=tuple(locks))

@@ -112,6 +112,8 @@ class Oracle:
         self.parents.pop(child, None)
         if child in self.waiting:
             self.waiting[child] = replace(self.waiting[child], parent=0)
+        elif all(hold.owner != child for hold in self.holds.values()):
+            self.courses.pop(child, None)
 
     def set_plans(self, plans: Mapping[str, BuilderSetup]) -> None:
         self.plans = plans

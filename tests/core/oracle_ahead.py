@@ -59,13 +59,15 @@ class Foresight:
         children = [child for child, parent in self.oracle.parents.items() if parent == owner]
         if any(child in others for child in children):
             return False
-        todo: list[tuple[int, Need, BuilderSetup | None]] = []
-        for claim in self.oracle.waiting.values():
-            if claim.owner == owner:
-                todo.append((owner, claim.need, None))
-            elif claim.owner in children and claim.owner not in holders and (among is None or claim.owner in among):
-                builder, *_ = self.oracle.courses.get(claim.owner, ("",))
-                todo.append((claim.owner, claim.need, self.oracle.plans.get(builder)))
+        claims = self.oracle.waiting.values()
+        todo: list[tuple[int, Need, BuilderSetup | None]] = [(owner, c.need, None) for c in claims if c.owner == owner]
+        for child in children:
+            if child not in holders and (among is None or child in among):
+                plan = self.oracle.plans.get(self.oracle.courses.get(child, ("", 0, False))[0])
+                known = [claim.need for claim in self.oracle.waiting.values() if claim.owner == child]
+                if plan and not any(need.alternatives for need in known):
+                    known = [plan.planned]
+                todo += [(child, need, plan) for need in known]
         builder, number, waited = self.oracle.courses[owner]
         workers = [hold.alternative.worker for hold in self.oracle.holds.values() if hold.owner == owner]
         for stage in self.oracle.plans[builder].stages if builder in self.oracle.plans else ():

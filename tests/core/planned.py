@@ -33,9 +33,11 @@ class PlannedWorld(World):
             one, *_, other = self.plans.values()
             stages = tuple(stage for stage in one.stages if self.random.random() < 0.5)
             self.plans[other.name] = replace(other, need=one.need, stages=stages)
+        self.needs = [plan.planned for plan in self.plans.values()]
         self.builder_of: dict[int, str] = {}
         self.stage_of: dict[int, int] = {}
         self.locks_of: dict[int, list[LockKey]] = {}
+        self.rendering: dict[int, str] = {}
 
     def some_of(self, keys: list[LockKey], least: int) -> tuple[Access, ...]:
         found = []
@@ -94,6 +96,10 @@ class PlannedWorld(World):
     def request(self, name: str, **more: Any) -> list[Event]:
         ticket = self.number()
         self.builder_of[ticket] = name
+        return self.claimed(ticket, **more)
+
+    def claimed(self, ticket: int, **more: Any) -> list[Event]:
+        name = self.builder_of[ticket]
         need = self.plans[name].need
         assert need is not None
         told = bool(self.course(ticket)) and self.random.random() < 0.5
@@ -107,8 +113,26 @@ class PlannedWorld(World):
     def arrive(self) -> list[Event]:
         return self.request(self.random.choice(list(self.plans))) if len(self.waiting) < 15 else self.finish()
 
+    def announce(self, name: str, parent: int) -> list[Event]:
+        """A child whose locks are to be rendered first."""
+        ticket = self.number()
+        self.rendering[ticket] = self.builder_of[ticket] = name
+        return [("tick", (ticket,)), ("child_waits", (parent, ticket)), *self.course(ticket)]
+
+    def render(self) -> list[Event]:
+        """The locks of a child are known. If its parent has ended, nobody wants it any more."""
+        ticket = self.random.choice(list(self.rendering))
+        del self.rendering[ticket]
+        return self.claimed(ticket, parent=self.children[ticket]) if ticket in self.children else []
+
+    @property
+    def running(self) -> bool:
+        return super().running or bool(self.rendering)
+
     def go_on(self) -> list[Event]:
         """A build comes to its next step."""
+        if self.rendering and self.random.random() < 0.4:
+            return self.render()
         free = [owner for owner in self.builds if owner not in self.busy]
         if not free:
             return []
@@ -124,7 +148,8 @@ class PlannedWorld(World):
                 ticket = self.number()
                 events += self.submitted(Claim(ticket, stage.need, owner, STEP_LEVEL, ticket))
             for child in stage.children:
-                events += self.request(child, parent=owner)
+                unknown = self.random.random() < 0.2
+                events += self.announce(child, owner) if unknown else self.request(child, parent=owner)
                 self.children[self.counter] = owner
                 self.kin.setdefault(self.counter, set()).add(owner)
         return events
@@ -197,7 +222,8 @@ class ChangingWorld(PlannedWorld):
     def reload(self) -> list[Event]:
         self.learn()
         events: list[Event] = [("set_plans", (self.known,))]
-        owners = (*self.builds, *(ticket for ticket, claim in self.waiting.items() if claim.owner == ticket))
+        owners = [*self.builds, *(ticket for ticket, claim in self.waiting.items() if claim.owner == ticket)]
+        owners += [ticket for ticket in self.rendering if ticket in self.children]
         waited = {owner: owner not in self.children.values() for owner in owners}
         return [*events, *(event for owner in owners for event in self.course(owner, waited[owner]))]
 

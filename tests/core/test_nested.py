@@ -90,6 +90,41 @@ def test_L51_a_reload_that_takes_the_cycles_away_leaves_no_course_behind() -> No
     assert not hand.state.allocator.board.courses
 
 
+@pytest.mark.parametrize("reload", [False, True])
+def test_L51_a_child_whose_locks_are_rendered_may_claim_what_its_builder_says(reload: bool) -> None:
+    parent = staged("p", "w1", X, stages=(Stage(number=1, name="t", children=("c",)),))
+    known = builder("c", Y, workers=("w3",))
+    other = staged("q", "w2", Y, stages=(Stage(number=1, name="s", need=one(X)),))
+    child = replace(known, need=None, known=known.need)
+    configured = setup(parent, other, child, limits={"x": 1, "y": 1}, workers=WORKERS)
+    hand = Hand(configured, connect=WORKERS)
+    first = hand.started("p", plan("t"))
+    hand.prepared(first, 1)
+    trigger(hand, first, "c")
+    if reload:
+        hand.put(e.Configured(setup=replace(configured, builders=(replace(child, tags=("new",)), parent, other))))
+        crash(hand)
+    waiting = hand.force("q")
+    assert hand.request(waiting).state == "waiting"
+    (brid,) = [request.brid for request in hand.state.requests.values() if request.builder == "c"]
+    hand.put(e.NeedRendered(brid=brid, need=known.need))
+    assert hand.request(brid).state == "building"
+
+
+def test_L51_a_child_that_ends_before_its_locks_are_known_withholds_nobody() -> None:
+    parent = staged("p", "w1", stages=(Stage(number=1, name="t", children=("c",)),))
+    child = replace(builder("c", workers=("w3",)), need=None, stages=(Stage(number=1, name="s", need=one(X)),))
+    builders = (parent, child, staged("q", "w2", X, stages=(Stage(number=1, name="t", children=("p",)),)))
+    hand = Hand(setup(*builders, limits={"x": 1}, workers=WORKERS), connect=WORKERS)
+    hand.state.allocator.set_plans({each.name: each for each in builders})
+    first = hand.started("p", plan("t"))
+    hand.prepared(first, 1)
+    trigger(hand, first, "c")
+    assert len(hand.state.allocator.board.courses) == 2
+    hand.put(e.StopAsked(buildid=first))
+    assert len(hand.state.allocator.board.courses) == 1
+
+
 def stopped_while_its_child_works() -> tuple[Hand, int, int]:
     """A parent that holds x was stopped, and its step has ended; its child is yet to clean up."""
     hand = Hand(

@@ -14,7 +14,7 @@ from lockstep.core.alloc_facts import Hold
 from lockstep.core.alloc_families import NOBODY
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
 from lockstep.core.alloc_waits import Waits
-from lockstep.core.nouns import Access, Alternative
+from lockstep.core.nouns import Access, Alternative, Need
 from lockstep.core.values import BuilderSetup, Stage
 
 _SUPPOSED = -1
@@ -181,8 +181,7 @@ class Safety:
         if any(child in board.holds_of and child not in ended for child in children):
             return False
         for each in (owner, *(child for child in children if child not in board.holds_of and child not in ended)):
-            for ticket in board.claims_of.get(each, ()):
-                need = board.waiting[ticket].need
+            for need in self._needs(each, each != owner):
                 if not self._some_fits(each, need.alternatives, ended, self._course_of(each), 1):
                     return False
         plan, worker = self.plans.get(builder), self._worker(owner)
@@ -194,6 +193,12 @@ class Safety:
             if stage.number == number and not (waited or children or self._children_fit(owner, stage, ended, 1)):
                 return False
         return True
+
+    def _needs(self, owner: int, child: bool) -> list[Need]:
+        """What it waits for; of a child whose locks are not known yet, what its builder says."""
+        needs = [self.board.waiting[ticket].need for ticket in self.board.claims_of.get(owner, ())]
+        plan = self._course_of(owner) if child and not any(need.alternatives for need in needs) else None
+        return [plan.planned] if plan is not None else needs
 
     def _course_of(self, owner: int) -> BuilderSetup | None:
         """What a build that has not started will do; None for one that runs: its own course is looked at."""

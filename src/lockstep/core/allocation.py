@@ -193,9 +193,9 @@ class Allocator:
         self.board.safer = True
 
     def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:
-        """This build is of that builder, and is at that step (0: before the first). It waits or holds something.
+        """This build is of that builder, and is at that step (0: before the first).
 
-        `waited`: that step waits for no more builds.
+        It waits or holds something, or a build waits for it. `waited`: that step waits for no more builds.
         """
         self._sets_out(owner, builder)
         self.board.courses[owner] = (builder, number, waited)
@@ -222,6 +222,8 @@ class Allocator:
         claim = self.waiting.get(child)
         if claim is not None and claim.parent:
             self.queues.requeue(claim, changed(claim, parent=0))
+        elif claim is None and child not in self.board.holds_of:
+            self.board.courses.pop(child, None)
 
     def _add_parent(self, child: int, parent: int) -> None:
         self._drop_parent(child)

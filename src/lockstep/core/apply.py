@@ -146,6 +146,7 @@ def request_added(state: State, fact: f.RequestAdded, at: float) -> None:
         state.allocator.tick(fact.ticket)
         if fact.parent:
             state.allocator.child_waits(fact.parent, fact.ticket)
+            state.sets_out(request)
     else:
         state.claim(state.request_claim(request))
 

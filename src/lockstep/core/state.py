@@ -193,10 +193,15 @@ class State:
         """Another configuration: find whose builds could wait for each other for ever, and how far these are (L51)."""
         self.allocator.set_plans(plans_of(self.setup))
         for request in self.requests.values():
-            if request.builder in self.allocator.safety.plans and request.ticket in self.allocator.waiting:
-                self.allocator.set_course(request.ticket, request.builder, 0)
+            if request.state == "waiting" or (request.state == "rendering" and self.is_awaited(request)):
+                self.sets_out(request)
         for build in self.builds.values():
             self.goes_on(build)
+
+    def sets_out(self, request: Request) -> None:
+        """A request waits, or a build waits for it: it is known what its build will claim."""
+        if request.builder in self.allocator.safety.plans:
+            self.allocator.set_course(request.ticket, request.builder, 0)
 
     def goes_on(self, build: Build) -> None:
         """A build is at another step, or its step waits for no builds any more."""
