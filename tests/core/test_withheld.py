@@ -72,6 +72,18 @@ def test_L51_a_withheld_claim_says_so() -> None:
     assert farm.allocator.reasons.withheld_for(second) == ()
 
 
+def test_L51_a_withheld_claim_names_nobody_of_another_cycle() -> None:
+    one, other = LockKey("master", "one"), LockKey("master", "other")
+    farm = Planned(nested("a", DB, NET), nested("b", NET, DB), nested("c", one, other), nested("d", other, one))
+    farm.allocator.set_lock(one, 1)
+    farm.allocator.set_lock(other, 1)
+    apart, first = farm.build("c"), farm.build("a")
+    assert farm.decide() == [apart, first]
+    second = farm.build("b")
+    assert farm.decide() == []
+    assert farm.allocator.reasons.withheld_for(second) == (first,)
+
+
 def test_L51_a_restart_withholds_the_same() -> None:
     farm, first, second = two()
     farm.allocator = over_the_wire(farm.allocator)

@@ -9,15 +9,17 @@ from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, PoolMemory, Reservation
 from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
+from lockstep.core.alloc_safety import Safety
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 
 
 class Reasons:
     """Questions that may be asked after a decision."""
 
-    def __init__(self, board: Board, barriers: Barriers) -> None:
+    def __init__(self, board: Board, barriers: Barriers, safety: Safety) -> None:
         self.board = board
         self.barriers = barriers
+        self.safety = safety
 
     def memory(self, key: LockKey) -> Memory:
         """What is to be stored with the lock: the K latest tickets of each level (L45)."""
@@ -145,8 +147,10 @@ class Reasons:
         c = self.board.class_of.get(ticket)
         if c is None or c not in self.board.withheld:
             return ()
-        owner = self.board.waiting[ticket].owner
-        return tuple(o for o in sorted(self.board.courses) if o != owner and o in self.board.holds_of)
+        for index in sorted(c.open):
+            if all(self.barriers.refusal(c, lock, units) == FITS for lock, units, _ in c.alts[index]):
+                return tuple(sorted(self.safety.because_of(c, index, self.barriers.pick(c, index))))
+        return ()
 
     def obstacles(self, ticket: int) -> tuple[Obstacle, ...]:
         """For each alternative of a waiting claim, everything that refuses it now."""

@@ -43,6 +43,11 @@ class Safety:
             self.before = self.stuck()
         return bool(after) and not after <= (self.before or set())
 
+    def because_of(self, c: ClaimClass, index: int, picked: Mapping[Lock, int]) -> set[int]:
+        """If this alternative is withheld: the builds that the claim could block, and that could block it, for ever."""
+        after = self._stuck_with(c, index, NOBODY, picked) - {c.owner}
+        return after - self.stuck() or after
+
     def _stuck_with(self, c: ClaimClass, index: int, gone: Set[int], picked: Mapping[Lock, int]) -> set[int]:
         self._suppose(c, index, picked)
         after = self.stuck(c.owner, gone)

@@ -41,7 +41,7 @@ class Allocator:
         self.queues = Queues(self.board, self.barriers)
         self.safety = Safety(self.board, self.waits)
         self.search = Search(self.board, self.limits, self.queues, self.safety)
-        self.reasons = Reasons(self.board, self.barriers)
+        self.reasons = Reasons(self.board, self.barriers, self.safety)
         self.holds: dict[int, Hold] = self.board.holds
         self.waiting: dict[int, Claim] = self.board.waiting
 
