@@ -47,8 +47,6 @@ class Search:
     def let_go(self, out: list[Decision]) -> bool:
         """Nobody else can be granted anything: grant the first claim that is withheld in vain (L51); false if none."""
         board = self.board
-        if not board.doubted:
-            return False
         for _, c in sorted((c.rank, c) for c in board.withheld):
             fitting = (index for index in sorted(c.open) if self._fits_now(c, index))
             index = next(fitting, -1)

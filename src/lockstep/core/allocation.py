@@ -264,7 +264,7 @@ class Allocator:
                 self.search.settle(out)
                 if self._break_ring(out):
                     continue
-            if self.search.grant_first(out) or self.search.let_go(out):
+            if self.search.grant_first(out) or (board.doubted and self.search.let_go(out)):
                 continue
             if not board.leaving or not self.limits.clear_leaving():
                 return out

@@ -19,8 +19,6 @@ EARLY: Final = 0.001
 def starts_with(draft: Draft, grant: Granted) -> tuple[tuple[LockKey, Starts], ...]:
     """For each lock with a start rate that is granted anew: when it was granted of late, with this time."""
     rules = draft.state.lock_rules
-    if not rules.rates:
-        return ()
     keys = (access.lock for access in grant.alternative.accesses if access.lock not in grant.lent)
     return tuple((key, (*rules.recent.get(key, ()), draft.at)) for key in keys if rules.rate(key) is not None)
 

@@ -74,7 +74,7 @@ def _granted(draft: Draft, grant: Granted) -> None:
         fences=grant.fences,
         lent=grant.lent,
         memories=tuple(draft.state.allocator.reasons.memory(access.lock) for access in grant.alternative.accesses),
-        starts=decide_rates.starts_with(draft, grant),
+        starts=decide_rates.starts_with(draft, grant) if draft.state.lock_rules.rates else (),
         units=grant.units,
         pools=decide_pools.memories(draft, grant) if grant.units else (),
     )

@@ -30,8 +30,6 @@ class LockRules:
 
     def order(self, need: Need) -> str:
         """In which order a claim for this waits: `newest` or `fifo` if one of its locks says so, else `priority`."""
-        if not self.orders:
-            return "priority"
         known = self._found.get(need)
         if known is None:
             if len(self._found) > len(self.orders) + 4096:

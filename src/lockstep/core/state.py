@@ -122,7 +122,7 @@ class State:
 
         Where a lock serves by time alone, nothing of this counts.
         """
-        if self.lock_rules.order(self.need_of(request)) == "fifo":
+        if self.lock_rules.orders and self.lock_rules.order(self.need_of(request)) == "fifo":
             return 0
         rank = self.rank(request.builder)
         place = 2 * rank.order + (rank.chosen == request.brid)
@@ -140,7 +140,7 @@ class State:
             parent=request.parent if request.parent and self.is_awaited(request) else 0,
             put_back=request.put_back,
             plan=request.builder if request.builder in self.allocator.safety.plans else "",
-            newest=self.lock_rules.order(need) == "newest",
+            newest=bool(self.lock_rules.orders) and self.lock_rules.order(need) == "newest",
         )
 
     def need_of(self, request: Request) -> Need:
