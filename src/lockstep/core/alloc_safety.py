@@ -79,6 +79,16 @@ class Safety:
 
     # --- who is withheld in vain
 
+    def everybody_can_end(self) -> bool:
+        """Whether all builds can be brought to their end, and nobody waits whose course is not known.
+
+        Then the first of those who can end is never withheld, so whoever is has not waited in vain.
+        """
+        board = self.board
+        if any(owner in board.holds_of and owner not in board.courses for owner in board.claims_of):
+            return False
+        return all(parent in board.courses for parent in board.children_of) and not self.stuck()
+
     def in_vain(self, start: int) -> bool:
         """Whether those because of whom this owner's claim is withheld wait for this owner, and cannot get on else.
 
