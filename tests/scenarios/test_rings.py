@@ -70,7 +70,7 @@ def test_L51_what_is_known_beforehand_is_withheld_and_says_so(stage: Stage) -> N
     assert "could wait for each other for ever" in why["sentence"]
     scene.kill()
     scene.start()
-    assert scene.why(young)["kind"] == "withheld"
+    scene.until(lambda: scene.why(young)["kind"] == "withheld", "the workers to be back, and it to be withheld again")
     scene.open("go")
     scene.running("old-1-end")
     scene.fact("BuildStarted", builder="young")
