@@ -80,14 +80,23 @@ class Safety:
     # --- who is withheld in vain
 
     def everybody_can_end(self) -> bool:
-        """Whether all builds can be brought to their end, and nobody waits whose course is not known.
+        """Whether all builds can be brought to their end, and what waits can be weighed by that.
 
-        Then the first of those who can end is never withheld, so whoever is has not waited in vain.
+        Then the first of those who can end is never withheld, so whoever is has not waited in vain. Not so where
+        somebody waits whose course is not known, or who has of what it waits for: to end, what it has does not count.
         """
         board = self.board
-        if any(owner in board.holds_of and owner not in board.courses for owner in board.claims_of):
-            return False
+        for owner in board.claims_of:
+            if owner in board.holds_of and (owner not in board.courses or self._wants_more(owner)):
+                return False
         return all(parent in board.courses for parent in board.children_of) and not self.stuck()
+
+    def _wants_more(self, owner: int) -> bool:
+        """Whether it waits for a lock, or a pool, of which it has some."""
+        board = self.board
+        mine = {lock.key.whole for hold in board.holds_of[owner] for lock, _ in board.hold_locks[hold]}
+        shapes = (board.class_of[ticket].shape for ticket in board.claims_of[owner])
+        return any(lock.key.whole in mine for shape in shapes for way in shape.alternatives for lock, _ in way)
 
     def in_vain(self, start: int) -> bool:
         """Whether those because of whom this owner's claim is withheld wait for this owner, and cannot get on else.
