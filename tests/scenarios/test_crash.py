@@ -39,6 +39,7 @@ def check_guarded(scene: Scene) -> None:
     """All that must hold after any number of kills, and that nothing ran twice."""
     faults = scene.folder / "faults"
     assert not faults.exists(), faults.read_text()
+    assert "Traceback" not in scene.log.read_text(), scene.log.read_text()
     check_lock(scene.facts, "database", 1)
     assert apart(scene.facts.commands("guarded"))
     builds = scene.facts.builds()

@@ -358,8 +358,7 @@ class Agents:
     def send_command(self, worker: str, name: str) -> None:
         """Have a command run there. If the worker is away, the core asks again when it is back."""
         connection = self._connections.get(worker)
-        found = self._call(name)
-        if connection is None or found is None:
+        if connection is None or (found := self._call(name)) is None:
             return
         if not connection.number:
             connection.early.append(lambda: self.send_command(worker, name))
