@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fault_farm import AWAY, LIMITS, OPEN, Farm, send
 from fault_plan import CLOCKS, LONG, MASTER, UNDISTURBED, WORKERS, Fault
-from stays import Key, faults, stays
+from stays import Key, Stay, faults, stays
 from timeline import check_lock
 
 from lockstep.core.nouns import Result
@@ -76,13 +76,11 @@ class Run:
 
     def _blames_its_disk(self) -> bool:
         """Whether the server has ended as it must when it cannot store (and not with a traceback)."""
-        log = self.farm.log.read_text()
-        last = log[-1500:]
+        last = self.farm.log.read_text()[-1500:]
         if "disk is full" not in last or self._full_disks == 0:
             return False
         self._full_disks -= 1
         print(f"{self._now():6.2f} the server had ended: {last.splitlines()[-1]}")
-        assert "Traceback" not in log, log[-4000:]
         return True
 
     def _more_work(self) -> None:
@@ -247,12 +245,26 @@ class Run:
         farm = self.farm
         judged = (faults(stays(farm.folder, lock), limit, self.excused) for lock, limit in LIMITS.items())
         wrong = [sentence for sentences in judged for sentence in sentences]
+        named = [stay for lock in LIMITS for stay in stays(farm.folder, lock) if f"{stay.name}" in " ".join(wrong)]
+        wrong += [f"{stay} {self._story(stay)}" for stay in named]
         assert not wrong, "\n".join(wrong)
         for lock, limit in LIMITS.items():
             check_lock(farm.facts, lock, limit)
+        for log in (farm.log, *(farm.own(name).log for name in WORKERS)):
+            text = log.read_text()
+            assert "Traceback" not in text, text[max(0, text.index("Traceback") - 500) :][:4000]
         results = {Result(fact.result) for fact in farm.facts.of("RequestEnded")}
         allowed = {Result.SUCCESS, *((Result.FAILURE, Result.EXCEPTION) if self.weak_disks else ())}
         assert results <= allowed, results
+
+    def _story(self, stay: Stay) -> str:
+        """What is stored of whoever had that fence."""
+        facts = self.farm.facts
+        spans = [span for span in facts.holds(stay.lock) if stay.fence in span.fences]
+        ends = facts.numbered("HoldEnded", hold=spans[0].fact.hold) if spans else []
+        command = stay.command.rpartition("/")[2]
+        over = facts.numbered("CommandOver", command=command)
+        return f"on {spans[0].fact.alternative.worker if spans else '?'}: {spans} {ends} {over}"
 
 
 def _alive(pids: Sequence[int]) -> bool:

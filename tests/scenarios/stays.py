@@ -3,6 +3,7 @@
 It believes the notes of the programs under the locks and the machine's clock, and nobody else.
 """
 
+import itertools
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ class Stay:
     refused: bool
     command: str
     beside: list[tuple[str, str]] = field(default_factory=list)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    """When it stood still for a second or more."""
 
     @property
     def key(self) -> Key:
@@ -38,9 +41,11 @@ def _read(path: Path) -> Stay | None:
     kinds = {line[0] for line in lines}
     beside = [(line[2], line[3]) for line in lines if line[0] == "beside"]
     began, last = float(lines[0][1]), float(lines[-1][1])
+    times = [float(line[1]) for line in lines]
+    gaps = [(one, other) for one, other in itertools.pairwise(times) if other - one >= 1]
     fence = int(path.name.partition(".")[0])
     lock = path.parent.name
-    return Stay(lock, fence, path.name, began, last, "out" in kinds, "refused" in kinds, lines[0][3], beside)
+    return Stay(lock, fence, path.name, began, last, "out" in kinds, "refused" in kinds, lines[0][3], beside, gaps)
 
 
 def stays(folder: Path, lock: str, pids: Container[int] | None = None) -> list[Stay]:
