@@ -117,6 +117,28 @@ def test_L51_children_that_a_build_will_wait_for_are_claims_of_its_own() -> None
     assert farm.decide() == [second]
 
 
+def test_L51_each_builder_is_looked_at_once_however_many_ways_lead_to_it() -> None:
+    """Sixty layers of builders that each trigger both of the next layer; the last ones claim what another holds."""
+    last = (Stage(number=1, name="step", need=need(whole(NET))),)
+    layers = [
+        BuilderSetup(
+            name=f"{side}{layer}",
+            workers=(),
+            need=need(),
+            stages=(Stage(number=1, name="trigger", children=(f"x{layer + 1}", f"y{layer + 1}")),)
+            if layer < 59
+            else last,
+        )
+        for layer in range(60)
+        for side in "xy"
+    ]
+    first = replace(nested("first", DB, NET), stages=(Stage(number=1, name="trigger", children=("x0", "y0")),))
+    farm = Planned(first, nested("second", NET, DB), *layers)
+    one, other = farm.build("first"), farm.build("second")
+    assert farm.decide() == [one]
+    assert farm.end(one) == [other]
+
+
 def test_L51_what_is_not_safe_already_withholds_nothing_more() -> None:
     """A claim that nobody knew of closed a ring that cannot be broken: who has nothing to do with it goes on."""
     farm = Planned(nested("a", DB, NET), nested("b", NET, DB))
@@ -299,7 +321,7 @@ def forgets_remaining_claims(self: Safety, *_: object) -> bool:
     return True
 
 
-@pytest.mark.parametrize("method", ["_stage_fits", "_children_fit", "_some_fits"])
+@pytest.mark.parametrize("method", ["_all_fit", "_children_fit", "_some_fits"])
 def test_L51_a_check_that_forgets_remaining_claims_is_caught(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Safety, method, forgets_remaining_claims)
     assert any(differs(seed, kind=PlannedWorld) for seed in range(500))

@@ -7,7 +7,7 @@ their end one after another, each getting, one at a time, whatever it may still 
 Nothing changes here but for a moment; who is looked at is decided in `alloc_search.py`.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Hold
@@ -18,7 +18,16 @@ from lockstep.core.nouns import Access, Alternative, Need
 from lockstep.core.values import BuilderSetup, Stage
 
 _SUPPOSED = -1
-"""The id of a hold that is only supposed; children that are only supposed have negative tickets, too."""
+"""The id of a hold that is only supposed, and the ticket of a child that is."""
+
+
+def _each_once(names: list[str]) -> Iterator[str]:
+    """Each name once, also those that are added meanwhile."""
+    seen = set[str]()
+    for name in names:
+        if name not in seen:
+            seen.add(name)
+            yield name
 
 
 class Safety:
@@ -206,17 +215,16 @@ class Safety:
             return False
         for each in (owner, *(child for child in children if child not in board.holds_of and child not in ended)):
             for need in self._needs(each, each != owner):
-                if not self._some_fits(each, need.alternatives, ended, self._course_of(each), 1):
+                if not self._some_fits(each, need.alternatives, ended, self._course_of(each)):
                     return False
-        plan, worker = self.plans.get(builder), self._worker(owner)
-        if plan is None:
-            return True
-        for stage in plan.stages:
-            if stage.number > number and not self._stage_fits(owner, stage, worker, ended, 1):
-                return False
-            if stage.number == number and not (waited or children or self._children_fit(owner, stage, ended, 1)):
-                return False
-        return True
+        stages = self.plans[builder].stages if builder in self.plans else ()
+        left = [stage for stage in stages if stage.number > number]
+        worker = self._worker(owner)
+        if not all(self._all_fit(owner, stage.on(worker), ended) for stage in left):
+            return False
+        if not (waited or children):
+            left += [stage for stage in stages if stage.number == number]
+        return self._children_fit(owner, left, ended)
 
     def _needs(self, owner: int, child: bool) -> list[Need]:
         """What it waits for; of a child whose locks are not known yet, what its builder says."""
@@ -235,38 +243,51 @@ class Safety:
                 return worker
         return ""
 
-    def _some_fits(
-        self, owner: int, ways: tuple[Alternative, ...], ended: set[int], plan: BuilderSetup | None, depth: int
-    ) -> bool:
+    def _some_fits(self, owner: int, ways: tuple[Alternative, ...], ended: set[int], plan: BuilderSetup | None) -> bool:
         """Whether one of the alternatives fits, with all that a build there may claim; or none can be served at all."""
-        servable = [way for way in ways if all(map(self._admitted, way.accesses))]
-        return not servable or any(
-            self._all_fit(owner, way.accesses, ended)
-            and all(self._stage_fits(owner, stage, way.worker, ended, depth) for stage in (plan.stages if plan else ()))
-            for way in servable
+        servable = self._servable(ways)
+        stages = plan.stages if plan is not None else ()
+        return not servable or (
+            any(self._fits_on(owner, way, stages, ended) for way in servable)
+            and self._children_fit(owner, stages, ended)
         )
 
-    def _stage_fits(self, owner: int, stage: Stage, worker: str, ended: set[int], depth: int) -> bool:
-        return self._all_fit(owner, stage.on(worker), ended) and self._children_fit(owner, stage, ended, depth)
+    def _children_fit(self, owner: int, stages: Iterable[Stage], ended: set[int]) -> bool:
+        """Whether each build that these stages wait for could run to its end, one at a time, with what it is lent.
 
-    def _children_fit(self, owner: int, stage: Stage, ended: set[int], depth: int) -> bool:
-        """Whether each build that the stage waits for could run to its end, one at a time, with what it is lent."""
+        And each that those wait for, and so on. Who waits in between is thought to hold nothing: so each builder is
+        looked at once, as if the owner itself waited for it.
+        """
+        names = [name for stage in stages for name in stage.children]
+        if not names:
+            return True
         board = self.board
-        for name in dict.fromkeys(stage.children):
-            plan = self.plans.get(name)
-            if plan is None or depth > len(self.plans):
-                continue
-            child = -depth
-            board.parent_of[child] = owner
-            board.children_of.setdefault(owner, {})[child] = None
-            try:
-                if not self._some_fits(child, plan.planned.alternatives, ended, plan, depth + 1):
-                    return False
-            finally:
-                del board.parent_of[child], board.children_of[owner][child]
-                if not board.children_of[owner]:
-                    del board.children_of[owner]
-        return True
+        board.parent_of[_SUPPOSED] = owner
+        board.children_of.setdefault(owner, {})[_SUPPOSED] = None
+        try:
+            return all(self._runs_through(name, names, ended) for name in _each_once(names))
+        finally:
+            del board.parent_of[_SUPPOSED], board.children_of[owner][_SUPPOSED]
+            if not board.children_of[owner]:
+                del board.children_of[owner]
+
+    def _runs_through(self, name: str, names: list[str], ended: set[int]) -> bool:
+        """The same for the supposed child, of this builder. Those that it may wait for are added to the names."""
+        plan = self.plans.get(name)
+        servable = self._servable(plan.planned.alternatives) if plan is not None else []
+        if plan is None or not servable:
+            return True
+        names += [child for stage in plan.stages for child in stage.children]
+        return any(self._fits_on(_SUPPOSED, way, plan.stages, ended) for way in servable)
+
+    def _servable(self, ways: tuple[Alternative, ...]) -> list[Alternative]:
+        return [way for way in ways if all(map(self._admitted, way.accesses))]
+
+    def _fits_on(self, owner: int, way: Alternative, stages: Iterable[Stage], ended: set[int]) -> bool:
+        """Whether an alternative fits, and what a build there claims itself afterwards."""
+        return self._all_fit(owner, way.accesses, ended) and all(
+            self._all_fit(owner, stage.on(way.worker), ended) for stage in stages
+        )
 
     def _all_fit(self, owner: int, accesses: tuple[Access, ...], ended: set[int]) -> bool:
         board = self.board
