@@ -10,9 +10,9 @@ import pytest
 
 from .trip import Trip, follow
 
-# Wanted are 40 functions in 12 files with 12 statements, and 4 commits. Functions and files are what there is, give or
-# take three that tidy the store meanwhile: they may only become fewer (decision 0016).
-FUNCTIONS = 251
+# Wanted are 40 functions in 12 files with 12 statements, and 4 commits. Functions and files are what there is: they
+# may only become fewer (decision 0016).
+FUNCTIONS = 249
 FILES = 52
 STATEMENTS = 10
 COMMITS = 3
