@@ -312,6 +312,21 @@ def test_what_is_raised_must_be_shared_in_plain_sight(mistakes: Mistakes) -> Non
     ] == [True, True], found
 
 
+def test_a_build_raises_nothing(mistakes: Mistakes) -> None:
+    text = """\
+    db = util.MasterLock('db')
+    whole = db.access('exclusive', raises=True)
+    c['workers'] = [worker.Worker("w1", "pw"), worker.Worker("w2", "pw", locks=[whole])]
+    c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=util.BuildFactory(locks=[whole])),
+                     util.BuilderConfig(name='c', workername='w2', factory=util.BuildFactory()),
+                     util.BuilderConfig(name='d', workername='w1', factory=util.BuildFactory(), locks=[whole])]
+    """
+    assert mistakes(text) == [
+        '4: lock "db": raises=True is for a step whose build shares the lock, not for a build; leave it out in locks='
+        " of builders, factories and workers"
+    ]
+
+
 def test_what_is_no_lock(mistakes: Mistakes) -> None:
     text = ONE_BUILDER + "c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=f, locks=['db'])]\n"
     expected = (

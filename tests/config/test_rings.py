@@ -87,6 +87,15 @@ def test_builds_of_one_builder_that_block_each_other(said: Said) -> None:
     ]
 
 
+def test_a_build_that_raises_what_it_shares(said: Said) -> None:
+    assert said("""\
+    builder("p", [a], steps.ShellCommand(command="x", name="raise", locks=[a.access('exclusive', raises=True)]))
+    """) == [
+        '12: could deadlock: builder "p" holds lock "a" in part (master.cfg:9) while its step "raise" (master.cfg:12)'
+        ' asks for lock "a" exclusively; two such builds block each other'
+    ]
+
+
 def test_a_step_that_holds_while_it_waits_and_a_build_that_is_waited_for(said: Said) -> None:
     found = said(
         """\

@@ -191,6 +191,10 @@ def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
     workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
     for what, place, locks in _build_level(builder, workers, needs):
         for access in _plain_accesses(locks):
+            if access.raises:
+                text = "raises=True is for a step whose build shares the lock, not for a build"
+                hint = "leave it out in locks= of builders, factories and workers"
+                mistake(f'lock "{access.lock.name}": {text}', hint, access.place)
             if access.count:
                 held.setdefault(access.lock, (what, place))
             if access.count and access.mode == "counting":

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from lockstep.core.deadlock_waits import WHOLE, Ask, Member, TooManyError, Wait, Waits, meetings
 from lockstep.core.limits import MAX_CYCLES
-from lockstep.core.nouns import LockKey
+from lockstep.core.nouns import Access, LockKey
 from lockstep.core.values import BuilderSetup, Setup
 
 Graph = dict[LockKey, dict[LockKey, list[Wait]]]
@@ -257,9 +257,10 @@ def _meet(a: Wait, b: Wait, waits: Waits) -> bool:
 def _edge(wait: Wait, held: LockKey, asked: LockKey) -> Edge:
     holder = next(n for n, member in enumerate(wait.chain) if held in member.held)
     member = wait.chain[holder]
-    by_step = member.stage is not None and any(access.lock == held for access in member.stage.on(member.worker))
+    asks = holder == len(wait.chain) - 1  # what its step claims it has not
+    by_step = member.stage is not None and not asks and _names(member.stage.on(member.worker), held)
     claimed = member.stage.place if by_step and member.stage is not None else member.builder.place
-    if not by_step and member.stage is not None and any(a.lock == held for a in member.stage.held_on(member.worker)):
+    if not by_step and member.stage is not None and _names(member.stage.held_on(member.worker), held):
         claimed = member.stage.held_place
     exclusive = any(ask.lock == asked and ask.units == WHOLE for asks in wait.alternatives for ask in asks)
     return Edge(
@@ -271,6 +272,10 @@ def _edge(wait: Wait, held: LockKey, asked: LockKey) -> Edge:
         by_step=by_step,
         whole=(member.held[held] == WHOLE, exclusive),
     )
+
+
+def _names(accesses: Iterable[Access], lock: LockKey) -> bool:
+    return any(access.lock == lock for access in accesses)
 
 
 def _link(member: Member) -> Link:
