@@ -121,6 +121,10 @@ def test_what_a_step_raised_is_told_once_and_in_the_builds_state(server: Running
     said = server("log", "broken/1").stdout
     assert said.count("Traceback") == 1
     assert "=== shell: err.text" in said
+    for words in ((), ("1",)):
+        ended = server("log", "broken/1", *words).stdout.splitlines()[-1]
+        assert ended.startswith("=== exception: ")
+        assert "TypeError: the command ['echo', None]" in ended
     assert "<pre>Traceback" in server("log", "broken/1", "--log", "err.html").stdout
     [build] = server.json("builds", "broken")
     assert "(exception): TypeError: the command ['echo', None] has the word None" in build["state_string"]

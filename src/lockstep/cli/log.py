@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from lockstep.cli import references
+from lockstep.cli import references, show
 from lockstep.cli.client import Client, patience_option, server_options
 from lockstep.cli.codes import REFUSED, CliError, colour
 from lockstep.cli.plain import plain
@@ -30,7 +30,7 @@ def command(
 ) -> int:
     """Print the logs of BUILD (its id, or BUILDER/NUMBER): of every step, or of STEP (its name or number).
 
-    With --follow a server may be started again meanwhile. With --json, one object a line: step, log, stream
+    A last line tells how it ended, unless it succeeded. With --follow a server may be started again meanwhile. With --json, one object a line: step, log, stream
     (o, e, h), text.
 
     \b
@@ -44,14 +44,23 @@ def command(
         client.be_patient(patience)
     reader = _Reader(client, found["buildid"], step, name, as_json=as_json, headings=step is None)
     while True:
-        ended = bool(client.one("builds", f"builds/{found['buildid']}", f"build {build}")["complete"])
+        found = client.one("builds", f"builds/{found['buildid']}", f"build {build}")
         reader.look()
-        if ended or not follow:
+        if found["complete"] or not follow:
             break
         time.sleep(PAUSE)
     if step is not None and not reader.steps:
         raise CliError(REFUSED, f"There is no step '{step}' in build {build}.", reader.known())
+    if not as_json:
+        _say_ends([found] if step is None else reader.steps)
     return 0
+
+
+def _say_ends(ended: list[dict[str, Any]]) -> None:
+    """How a build, or steps, ended, unless they succeeded: what was put back or stolen has no log that says so."""
+    for one in ended:
+        if one["results"]:
+            click.secho(plain(f"=== {show.result(one['results'])}: {one['state_string']}"), bold=True, color=colour())
 
 
 class _Reader:
