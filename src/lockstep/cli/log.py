@@ -30,8 +30,8 @@ def command(
 ) -> int:
     """Print the logs of BUILD (its id, or BUILDER/NUMBER): of every step, or of STEP (its name or number).
 
-    A last line tells how it ended, unless it succeeded. With --follow a server may be started again meanwhile. With --json, one object a line: step, log, stream
-    (o, e, h), text.
+    A last line tells how it ended, unless it succeeded. With --follow a server may be started again meanwhile. With
+    --json, one object a line: step, log, stream (o, e, h), text.
 
     \b
     Examples:
