@@ -16,7 +16,7 @@ from lockstep.core.limits import MAX_UNITS
 from lockstep.core.nouns import LockKey
 
 if TYPE_CHECKING:
-    from lockstep.config.locks import LockTable
+    from lockstep.config.lock_table import LockTable
 
 MAX_COPIES: Final = 1_000
 """Workers that may be supposed beside those that there are."""

@@ -11,8 +11,9 @@ from lockstep.config import errors
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.draft import Draft
 from lockstep.config.errors import Place, mistake, nearest, warning
+from lockstep.config.lock_table import LockTable
 from lockstep.config.locked_steps import groups_in
-from lockstep.config.locks import BaseLock, LockTable, WorkerLock, accesses_for, as_accesses
+from lockstep.config.locks import BaseLock, Lockable, WorkerLock, accesses_for, as_accesses
 from lockstep.config.needs import Needs, unrendered
 from lockstep.config.patience import BY_PRIORITY
 from lockstep.config.properties import has_renderables
@@ -186,8 +187,8 @@ def _group_and_step(builder: BuilderConfig) -> None:
 
 def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
     """The same lock for the build and one of its steps (L25)."""
-    held: dict[BaseLock, tuple[str, Place]] = {}
-    shared: set[BaseLock] = set()
+    held: dict[Lockable, tuple[str, Place]] = {}
+    shared: set[Lockable] = set()
     workers = [needs.workers[name] for name in builder.workernames if name in needs.workers]
     for what, place, locks in _build_level(builder, workers, needs):
         for access in _plain_accesses(locks):

@@ -12,7 +12,7 @@ from typing import Any
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.draft import Port
 from lockstep.config.errors import Mistake
-from lockstep.config.locks import LockTable
+from lockstep.config.lock_table import LockTable
 from lockstep.config.needs import Needs, RenderedNeed, worker_properties
 from lockstep.config.properties import Properties, resolve
 from lockstep.config.rings import Rings

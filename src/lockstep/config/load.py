@@ -19,7 +19,8 @@ from lockstep.config.draft import Draft
 from lockstep.config.errors import Collector, ConfigErrors, Mistake, Place, collecting, nearest
 from lockstep.config.keys import KeyReader
 from lockstep.config.locate import Locator
-from lockstep.config.locks import BaseLock, LockAccess, LockTable, tidy
+from lockstep.config.lock_table import LockTable
+from lockstep.config.locks import BaseLock, LockAccess, tidy
 from lockstep.config.modules import BESIDE
 from lockstep.config.needs import Needs
 from lockstep.config.unfinished import growing
@@ -205,7 +206,6 @@ def _used_locks(draft: Draft) -> Iterable[BaseLock]:
     for value in places:
         tidied = tidy(value)
         for item in tidied if isinstance(tidied, list) else []:
-            if isinstance(item, LockAccess):
-                yield item.lock
-            elif isinstance(item, BaseLock):
-                yield item
+            found = item.lock if isinstance(item, LockAccess) else item
+            if isinstance(found, BaseLock):
+                yield found

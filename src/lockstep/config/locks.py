@@ -22,9 +22,7 @@ from lockstep.config.errors import (
 from lockstep.config.patience import (
     ACCESS_KEYWORDS,
     BY_PRIORITY,
-    CANCEL_NEWEST,
     CANCEL_OLDEST,
-    ORDERS,
     QUEUE_KEYWORDS,
     most_waiting,
     order_of,
@@ -43,7 +41,7 @@ from lockstep.core.limits import (
     MIN_LEASE,
 )
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Patience
-from lockstep.core.values import FOR_EVER, LockSetup, QueueOrder, QueueRule, StartRate
+from lockstep.core.values import FOR_EVER
 
 _MODES = ("counting", "exclusive")
 AS_ANNOUNCED = "as the worker says"
@@ -65,10 +63,50 @@ def patience_of(lease: Any, what: str, place: Place) -> float:
     return 0.0
 
 
-class BaseLock:
-    """What both kinds of lock share: a name, a limit, and the place where it was made. Known by kind and name (L7)."""
+class Lockable:
+    """What may stand in a `locks=` list. Known by kind and name (L7); `place` is where it was made."""
 
     kind: str = ""
+    word: str = "lock"
+    """What it is called in a sentence."""
+    name: str
+    place: Place
+
+    @property
+    def told(self) -> str:
+        """What it is called in a mistake."""
+        return f'{self.word} "{self.name}"'
+
+    def key(self, worker: str) -> LockKey:
+        """What the core knows it by."""
+        raise NotImplementedError
+
+    def defaultAccess(self) -> "LockAccess":
+        """What it means where it stands in a `locks=` list by itself."""
+        return LockAccess(self, "counting", 1)
+
+    def __eq__(self, other: object) -> bool:
+        """Two objects of one kind and name are one (L7)."""
+        return isinstance(other, Lockable) and (self.kind, self.name) == (other.kind, other.name)
+
+    def __hash__(self) -> int:
+        """As equality has it."""
+        return hash((self.kind, self.name))
+
+
+def lock_name(name: Any, what: str, place: Place) -> str:
+    """The name of something that is locked (`what`, for the mistake)."""
+    found = named(name, what, place)
+    if len(found) <= MAX_LOCK_NAME:
+        return found
+    text = f"{what}: the name must have at most {MAX_LOCK_NAME} characters, not {len(found)}: {found[:40]!r}..."
+    mistake(text, place=place)
+    return NO_NAME
+
+
+class BaseLock(Lockable):
+    """What both kinds of lock share: a name, and a limit."""
+
     _keywords: tuple[str, ...] = ("name", "maxCount", *QUEUE_KEYWORDS)
 
     def __init__(
@@ -92,11 +130,7 @@ class BaseLock:
         """
         self.place = here()
         what = type(self).__name__
-        self.name = named(name, what, self.place)
-        if len(self.name) > MAX_LOCK_NAME:
-            text = f"{what}: the name must have at most {MAX_LOCK_NAME} characters, not {len(name)}: {name[:40]!r}..."
-            mistake(text, place=self.place)
-            self.name = NO_NAME
+        self.name = lock_name(name, what, self.place)
         self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
         self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
         self.lease = patience_of(lease, f'{what} "{self.name}": lease', self.place)
@@ -131,22 +165,6 @@ class BaseLock:
     def limit(self, worker: str) -> int:
         """How many units there are (on that worker)."""
         return self.maxCount
-
-    def key(self, worker: str) -> LockKey:
-        """What the core knows this lock by."""
-        raise NotImplementedError
-
-    def defaultAccess(self) -> "LockAccess":
-        """What a bare lock in a `locks=` list means."""
-        return LockAccess(self, "counting", 1)
-
-    def __eq__(self, other: object) -> bool:
-        """Two objects of one kind and name are one lock (L7)."""
-        return isinstance(other, BaseLock) and (self.kind, self.name) == (other.kind, other.name)
-
-    def __hash__(self) -> int:
-        """As equality has it."""
-        return hash((self.kind, self.name))
 
     def __repr__(self) -> str:
         """As it is written in a configuration."""
@@ -226,7 +244,7 @@ class LockAccess:
 
     def __init__(
         self,
-        lockid: BaseLock,
+        lockid: Lockable,
         mode: str,
         count: int = 1,
         keepAfterFailure: Any = None,
@@ -239,31 +257,32 @@ class LockAccess:
         """Check mode and count. Raises `ConfigErrors` where there is no lock, and reports the rest."""
         self.place = here()
         check_keywords("LockAccess", unknown, ("lockid", *ACCESS_KEYWORDS), place=self.place)
-        if not isinstance(lockid, BaseLock):
+        if not isinstance(lockid, Lockable):
             fail(f"LockAccess needs a lock (MasterLock or WorkerLock), not {lockid!r}", place=self.place)
         self.lockid = lockid
         self.mode = mode
         self.count = count
-        self.keepAfterFailure = _keep(keepAfterFailure, f'lock "{lockid.name}": keepAfterFailure', self.place)
-        self.patience = patience(waitTimeout, onTimeout, skipIfBusy, f'lock "{lockid.name}"', self.place)
-        self.raises = _raises(raises, mode, f'lock "{lockid.name}"', self.place)
+        told = lockid.told
+        self.keepAfterFailure = _keep(keepAfterFailure, f"{told}: keepAfterFailure", self.place)
+        self.patience = patience(waitTimeout, onTimeout, skipIfBusy, told, self.place)
+        self.raises = _raises(raises, mode, told, self.place)
         if mode not in _MODES:
             hint = 'modes are "counting" and "exclusive"'
-            mistake(f'lock "{lockid.name}": unknown mode {mode!r} of access', hint, self.place)
+            mistake(f"{told}: unknown mode {mode!r} of access", hint, self.place)
             self.mode = "counting"
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            mistake(f'lock "{lockid.name}": count must be a whole number, 0 or more, not {count!r}', "", self.place)
+            mistake(f"{told}: count must be a whole number, 0 or more, not {count!r}", "", self.place)
             self.count = 1
         elif count > MAX_UNITS:
-            mistake(f'lock "{lockid.name}": count must be at most {MAX_UNITS}, not {count}', "", self.place)
+            mistake(f"{told}: count must be at most {MAX_UNITS}, not {count}", "", self.place)
             self.count = 1
         elif mode == "exclusive" and count != 1:
             hint = "leave the count out: exclusive takes the whole lock"
-            mistake(f'lock "{lockid.name}": exclusive access has the count 1, not {count}', hint, self.place)
+            mistake(f"{told}: exclusive access has the count 1, not {count}", hint, self.place)
             self.count = 1
 
     @property
-    def lock(self) -> BaseLock:
+    def lock(self) -> Lockable:
         """The lock that is used."""
         return self.lockid
 
@@ -277,7 +296,7 @@ class LockAccess:
         """Same lock, mode, count, time that it is kept, time that it is waited for, and whether it raises."""
         return isinstance(other, LockAccess) and self._told() == other._told()
 
-    def _told(self) -> tuple[BaseLock, str, int, float, Patience | None, bool]:
+    def _told(self) -> tuple[Lockable, str, int, float, Patience | None, bool]:
         return (self.lockid, self.mode, self.count, self.keepAfterFailure, self.patience, self.raises)
 
     def __hash__(self) -> int:
@@ -329,7 +348,7 @@ def as_accesses(locks: Any, what: str = "locks=", place: Place | None = None) ->
     """
     if locks is None:
         return []
-    if isinstance(locks, BaseLock):
+    if isinstance(locks, Lockable):
         return [locks.defaultAccess()]
     if isinstance(locks, LockAccess):
         return [locks]
@@ -347,7 +366,7 @@ def tidy(locks: Any) -> Any:
         return []
     if isinstance(locks, list):
         return locks
-    if isinstance(locks, BaseLock | LockAccess):
+    if isinstance(locks, Lockable | LockAccess):
         return [locks]
     if isinstance(locks, str | bytes | Mapping) or hasattr(locks, "getRenderingFor"):
         return locks
@@ -370,103 +389,3 @@ def accesses_for(worker: str, locks: Any, what: str = "locks=", place: Place | N
         text = f'{what}: lock "{exc.lock}" is there twice, and once exclusive'
         hint = "exclusive takes the whole lock: name it once"
         raise ConfigErrors([Mistake(place or here(), text, hint)]) from None
-
-
-class LockTable:
-    """All lock objects of a configuration, by kind and name; of two limits the smaller one holds (L7)."""
-
-    def __init__(self, locks: Iterable[BaseLock] = ()) -> None:
-        """Start with these locks, in the order in which they were made."""
-        self._locks: dict[tuple[str, str], list[BaseLock]] = {}
-        self._supposed: dict[LockKey, int] = {}
-        for lock in locks:
-            self.add(lock)
-
-    def supposing(self, limits: Mapping[LockKey, int]) -> "LockTable":
-        """The same locks with other limits for some: what would be if (`rehearse`)."""
-        table = LockTable()
-        table._locks, table._supposed = self._locks, dict(limits)
-        return table
-
-    def add(self, lock: BaseLock) -> None:
-        """Take one more lock object; one with the same limits as another adds nothing."""
-        if self.tells(lock):
-            self._locks.setdefault((lock.kind, lock.name), []).append(lock)
-
-    def setup(self, lock: BaseLock, worker: str) -> LockSetup:
-        """The lock of that name on that worker as the core must know it, this object counted in."""
-        same = [*self._locks.get((lock.kind, lock.name), ()), lock]
-        key = lock.key(worker)
-        limit = self._supposed.get(key, min(one.limit(worker) for one in same))
-        return LockSetup(key, limit, min(one.maxOvertakes for one in same))
-
-    def queues(self) -> tuple[QueueRule, ...]:
-        """How many may wait for each lock that says it; of two numbers the smaller one holds."""
-        strictest = {}
-        for sort, same in self._locks.items():
-            said = [lock for lock in same if lock.maxWaiting is not None]
-            if said:
-                strictest[sort] = min(said, key=lambda lock: (lock.maxWaiting, lock.whenFull))
-        return tuple(
-            QueueRule(kind, name, lock.maxWaiting or 0, lock.whenFull == CANCEL_NEWEST)  # type: ignore[arg-type]
-            for (kind, name), lock in strictest.items()
-        )
-
-    def orders(self) -> tuple[QueueOrder, ...]:
-        """The locks whose waiters come in another order than by priority."""
-        found = {sort: min((lock.order for lock in same), key=ORDERS.index) for sort, same in self._locks.items()}
-        return tuple(
-            QueueOrder(kind, name, order)  # type: ignore[arg-type]
-            for (kind, name), order in found.items()
-            if order != BY_PRIORITY
-        )
-
-    def rates(self) -> tuple[StartRate, ...]:
-        """The locks that may be granted only so often; of two rates the lower one holds."""
-        found = {
-            sort: min(rates, key=lambda rate: (rate[0] / rate[1], rate[0]))
-            for sort, same in self._locks.items()
-            if (rates := [lock.rate for lock in same if lock.rate is not None])
-        }
-        return tuple(StartRate(kind, name, *rate) for (kind, name), rate in found.items())  # type: ignore[arg-type]
-
-    def lease(self, key: LockKey) -> float:
-        """The longest lease that objects of this lock have, 0 if none has one."""
-        found = [one.lease for one in self._locks.get((key.kind, key.name), ())]
-        return FOR_EVER if FOR_EVER in found else max(found, default=0.0)
-
-    def tells(self, lock: BaseLock) -> bool:
-        """Whether the limits of this object are news: a lock that is not here, or other limits than any here."""
-        return not any(_limits(lock) == _limits(other) for other in self._locks.get((lock.kind, lock.name), ()))
-
-    def limit(self, lock: BaseLock, worker: str) -> int:
-        """The limit that holds."""
-        return self.setup(lock, worker).limit
-
-    def limit_of(self, key: LockKey) -> int | None:
-        """The limit that holds for a lock that the core knows by `key`; None for one that is not in the table."""
-        same = self._locks.get((key.kind, key.name))
-        return self._supposed.get(key, min(one.limit(key.worker) for one in same)) if same else None
-
-    def all(self) -> list[BaseLock]:
-        """One object of each lock."""
-        return [same[0] for same in self._locks.values()]
-
-    def disagreements(self) -> list[tuple[BaseLock, BaseLock]]:
-        """Pairs of lock objects that are one lock and have different limits."""
-        return [(same[0], other) for same in self._locks.values() for other in same[1:]]
-
-
-def _limits(lock: BaseLock) -> tuple[Any, ...]:
-    """All that two objects of one lock may disagree about."""
-    per_worker = sorted(lock.maxCountForWorker.items()) if isinstance(lock, WorkerLock) else []
-    return (
-        lock.maxCount,
-        per_worker,
-        lock.maxOvertakes,
-        lock.lease,
-        lock.maxWaiting,
-        lock.whenFull,
-        lock.order,
-        lock.rate,
-    )

@@ -9,8 +9,9 @@ from typing import Any
 from msgspec import Struct, structs
 
 from lockstep.config.builders import BuilderConfig
+from lockstep.config.lock_table import LockTable
 from lockstep.config.locked_steps import groups_in
-from lockstep.config.locks import BaseLock, LockAccess, LockTable, accesses_for, as_accesses, tidy
+from lockstep.config.locks import BaseLock, LockAccess, accesses_for, as_accesses, tidy
 from lockstep.config.rendering import Properties, has_renderables, render
 from lockstep.config.workers import Worker
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Need
@@ -130,7 +131,8 @@ class Needs:
 
     def unknown(self, accesses: Iterable[LockAccess], worker: str) -> list[LockSetup]:
         """The locks among these that the configuration did not have, or not so, when it was loaded (L7)."""
-        return [self.table.setup(one.lock, worker) for one in accesses if self.table.tells(one.lock)]
+        limited = (one.lock for one in accesses if isinstance(one.lock, BaseLock))
+        return [self.table.setup(lock, worker) for lock in limited if self.table.tells(lock)]
 
     def lock_setups(self, builders: Iterable[BuilderConfig]) -> tuple[LockSetup, ...]:
         """Every lock that may be needed: the users' own, slots and build directories."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from lockstep.config.locks import accesses_for, as_accesses
+from lockstep.config.locks import BaseLock, accesses_for, as_accesses
 from lockstep.config.properties import has_renderables, is_renderable, render, resolve
 from lockstep.config.running import CURRENT
 from lockstep.config.secrets import shown
@@ -101,7 +101,7 @@ async def prepare(step: BuildStep, build_context: BuildContext, opens: bool = Fa
             _two_levels(what, step, accesses, shared)
             locks, accesses = [locks, common], accesses + shared
         if accesses:
-            used = [one.lock for one in as_accesses(locks)]
+            used = [one.lock for one in as_accesses(locks) if isinstance(one.lock, BaseLock)]
             limits = tuple(
                 LockSetup(lock.key(build.workername), lock.limit(build.workername), lock.maxOvertakes) for lock in used
             )
