@@ -253,11 +253,13 @@ def test_a_where_is_read(text: str, told: str) -> None:
     ("text", "why"),
     [
         ("a and", "a label is missing at the end"),
-        ("and b", "a label is missing before 'and'"),
+        ("and b", r"a label is missing before 'and' \(character 1\)"),
         ("(a or b", r"'\)' is missing"),
-        ("a b", "'and' or 'or' is missing before 'b'"),
+        ("a b", r"'and' or 'or' is missing before 'b' \(character 3\)"),
         ("a)", r"'\)' is too many"),
-        ("a == b", "'=' means nothing here"),
+        ("a == b", r"'=' means nothing \(character 3\)"),
+        ("(" * 51 + "a", r"more than 50 of '\(' and 'not'"),
+        ("a or " * 200 + "a", "it has 1001 characters, and may have 1000"),
     ],
 )
 def test_a_where_that_means_nothing_says_why(text: str, why: str) -> None:

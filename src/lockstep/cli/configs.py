@@ -46,15 +46,14 @@ def wrong(errors: "ConfigErrors") -> CliError:
 
 def contents(config: "Config") -> str:
     """What a configuration holds, in one line."""
-    locks = len({(lock.kind, lock.name) for lock in config.table.all()})
-    return ", ".join(
-        (
-            counted(len(config.builders), "builder"),
-            counted(len(config.workers), "worker"),
-            counted(locks, "lock"),
-            counted(len(config.schedulers), "scheduler"),
-        )
-    )
+    found = {
+        "builder": len(config.builders),
+        "worker": len(config.workers),
+        "lock": len({(lock.kind, lock.name) for lock in config.table.all()}),
+        "pool": len(config.table.pools),
+        "scheduler": len(config.schedulers),
+    }
+    return ", ".join(counted(number, noun) for noun, number in found.items() if number or noun != "pool")
 
 
 def counted(number: int, noun: str) -> str:

@@ -42,6 +42,9 @@ def limits(table: "LockTable", workers: Iterable[str], given: Sequence[str]) -> 
         number = int(count) if re.fullmatch(r"[0-9]{1,13}", count) else -1
         if not 0 <= number <= MAX_UNITS:
             raise CliError(USAGE, f"--limit {one}: '{count}' is no limit; write a whole number, 0 to {MAX_UNITS}.")
+        if lock in table.pools:
+            text = f"--limit {one}: '{lock}' is a pool: its units have names, and no limit can be supposed for it."
+            raise CliError(USAGE, text, "Give the pool other units in a copy of the configuration.")
         name, at, worker = (lock, "", "") if ("master", lock) in known else lock.partition("@")
         if at:
             _known(worker, names, f"--limit {one}: there is no worker", "lockstep check reads the configuration.")

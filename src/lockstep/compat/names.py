@@ -9,7 +9,7 @@ from typing import Any
 from lockstep.compat import results
 from lockstep.compat.known import KNOWN
 from lockstep.compat.standin import stand_in
-from lockstep.config import builders, factory, locked_steps, locks, properties, renderables, secrets, workers
+from lockstep.config import builders, factory, locked_steps, locks, pools, properties, renderables, secrets, workers
 from lockstep.config.errors import UnknownNameError
 
 _ROOMS = {
@@ -54,6 +54,7 @@ def _own() -> dict[str, dict[str, Any]]:
         "LockedSteps": locked_steps.LockedSteps,
         "MasterLock": locks.MasterLock,
         "Property": properties.Property,
+        "ResourcePool": pools.ResourcePool,
         "Results": results.Results,
         "Secret": renderables.Secret,
         "SlaveLock": locks.SlaveLock,

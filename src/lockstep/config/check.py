@@ -16,13 +16,14 @@ from lockstep.config.locked_steps import groups_in
 from lockstep.config.locks import BaseLock, Lockable, WorkerLock, accesses_for, as_accesses
 from lockstep.config.needs import Needs, unrendered
 from lockstep.config.patience import BY_PRIORITY
+from lockstep.config.pools import ResourcePool
 from lockstep.config.properties import has_renderables
 from lockstep.config.workers import Worker
 from lockstep.core.nouns import Access, fence_variable
 
 
-def check(draft: Draft, needs: Needs, table: LockTable) -> None:
-    """Report every mistake that can be seen only in the whole."""
+def check(draft: Draft, needs: Needs, table: LockTable, made: Iterable[Lockable]) -> None:
+    """Report every mistake that can be seen only in the whole. `made` are the locks and pools that the file made."""
     _duplicates("workers", draft.workers)
     _duplicates("builders", draft.builders)
     _duplicates("schedulers", draft.schedulers)
@@ -31,6 +32,8 @@ def check(draft: Draft, needs: Needs, table: LockTable) -> None:
     _scheduler_builders(draft)
     _triggers(draft)
     _subscriptions(draft)
+    _duplicates("pools", [thing for thing in made if isinstance(thing, ResourcePool)])
+    _names_of_locks(table)
     _two_limits(table)
     _one_variable(table)
     for worker in draft.workers:
@@ -48,7 +51,7 @@ def _duplicates(what: str, things: Iterable[Any]) -> None:
     """Two things of one name."""
     seen: dict[str, Place] = {}
     for thing in things:
-        if thing.name in seen:
+        if thing.name in seen and thing.name != errors.NO_NAME:
             text = f'two {what} have the name "{thing.name}"'
             mistake(text, f"the first is at {seen[thing.name]}", thing.place)
         else:
@@ -123,6 +126,14 @@ def _steps(builders: Iterable[BuilderConfig]) -> list[tuple[BuilderConfig, Any]]
     return list(seen.values())
 
 
+def _names_of_locks(table: LockTable) -> None:
+    """Pools that have the name of a lock: who asks for one by its name could mean either."""
+    for lock in table.all():
+        pool = table.pools.get(lock.name)
+        if pool is not None:
+            mistake(f"{pool.told} has the name of a lock (made at {lock.place})", "rename one of them", pool.place)
+
+
 def _two_limits(table: LockTable) -> None:
     """Locks that were made twice, with different limits (L7)."""
     for first, other in table.disagreements():
@@ -180,7 +191,7 @@ def _group_and_step(builder: BuilderConfig) -> None:
         for step in group.steps:
             for access in _plain_accesses(step.locks):
                 if access.count and access.lock in held:
-                    claims = f'claims lock "{access.lock.name}", which its LockedSteps hold ({group.place})'
+                    claims = f"claims {access.lock.told}, which its LockedSteps hold ({group.place})"
                     text = f'step "{step.name}" of {builder.what} {claims}'
                     mistake(text, "the step would wait for itself: claim the lock in one of the two", step.place)
 
@@ -210,7 +221,7 @@ def _build_and_step(builder: BuilderConfig, needs: Needs) -> None:
                 mistake(f"{text} share", hint, step.place)
             elif access.count and access.lock in held and not access.raises:
                 what, place = held[access.lock]
-                claims = f'claims lock "{access.lock.name}", which {what} holds ({place})'
+                claims = f"claims {access.lock.told}, which {what} holds ({place})"
                 text = f'step "{step.name}" of {builder.what} {claims}'
                 mistake(text, "the step would wait for its own build: claim the lock in one of the two", step.place)
 
@@ -244,15 +255,17 @@ def _servable(builder: BuilderConfig, needs: Needs) -> None:
         too_large = needs.too_large(builder, alternative)
         possible += not too_large
         reasons += too_large
-    master = [reason for reason in reasons if reason[0].lock.kind == "master"]
+    master = [reason for reason in reasons if reason[0].lock.kind in ("master", "pool")]
     if not master and possible:
         return
     for access, limit in dict.fromkeys(master or reasons):
         where = _claimed_at(builder, access)
-        text = (
-            f'{builder.what} can never start: it wants {access.count} of lock "{access.lock}", whose limit is {limit}'
-        )
-        mistake(text, "raise maxCount or lower the count", where)
+        if access.lock.kind == "pool":
+            wants = f'it wants {access.count} units of pool "{access.lock}", which has {limit}'
+            mistake(f"{builder.what} can never start: {wants}", "add units or lower the count", where)
+            continue
+        wants = f'it wants {access.count} of lock "{access.lock}", whose limit is {limit}'
+        mistake(f"{builder.what} can never start: {wants}", "raise maxCount or lower the count", where)
 
 
 def _claimed_at(builder: BuilderConfig, access: Access) -> Place:

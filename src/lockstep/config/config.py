@@ -59,6 +59,7 @@ class Config:
             workers=tuple(worker.setup() for worker in self.workers.values()),
             builders=builders,
             locks=self.needs.lock_setups(self.builders.values()),
+            pools=tuple(pool.setup for pool in self.table.pools.values()),
             leases=self.needs.leases(self.builders.values()),
             queues=self.table.queues(),
             orders=self.table.orders(),

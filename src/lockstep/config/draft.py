@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from lockstep.config.builders import BuilderConfig
-from lockstep.config.locks import BaseLock
+from lockstep.config.locks import BaseLock, Lockable
 from lockstep.config.workers import Worker
 
 
@@ -40,7 +40,7 @@ class Draft:
     logMaxSize: int | None = None
     logMaxTailSize: int | None = None
     logEncoding: str = "utf-8"
-    locks: list[BaseLock] = field(default_factory=list)
+    locks: list[Lockable] = field(default_factory=list)
     subscribed: dict[str, list[BaseLock]] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
     """The lists (`workers`, `builders`, `schedulers`) of which something is not known: it proves nothing missing."""

@@ -13,7 +13,7 @@ from lockstep.config.builders import BuilderConfig, as_builder
 from lockstep.config.draft import Draft, Port
 from lockstep.config.errors import nearest, plain
 from lockstep.config.locate import Locator
-from lockstep.config.locks import BaseLock, MasterLock
+from lockstep.config.locks import Lockable, MasterLock
 from lockstep.config.protocols import SchedulerLike, SourceLike
 from lockstep.config.secrets import SecretProviderBase
 from lockstep.config.workers import Worker
@@ -342,7 +342,7 @@ def _multi_master(reader: KeyReader, value: Any, key: str) -> None:
 def _locks_2004(reader: KeyReader, value: Any, key: str) -> None:
     """The wish of 2004: a lock's name and the builders that subscribe to it; or lock objects."""
     for item in reader.listed(list(value.items()) if isinstance(value, Mapping) else value, key):
-        if isinstance(item, BaseLock):
+        if isinstance(item, Lockable):
             reader.draft.locks.append(item)
             continue
         if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):

@@ -20,7 +20,7 @@ from lockstep.config.errors import Collector, ConfigErrors, Mistake, Place, coll
 from lockstep.config.keys import KeyReader
 from lockstep.config.locate import Locator
 from lockstep.config.lock_table import LockTable
-from lockstep.config.locks import BaseLock, LockAccess, tidy
+from lockstep.config.locks import BaseLock, Lockable, LockAccess, tidy
 from lockstep.config.modules import BESIDE
 from lockstep.config.needs import Needs
 from lockstep.config.unfinished import growing
@@ -155,14 +155,16 @@ def _where(exc: BaseException, path: str) -> tuple[Place, Place | None]:
 
 def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Config:
     """Bring all locks together, check the whole, and freeze it (with mistakes it is thrown away by the caller)."""
-    for lock in [thing for thing in collector.made if isinstance(thing, BaseLock)] + draft.locks:
-        _subscribe(draft, lock)
-    table = LockTable(thing for thing in collector.made if isinstance(thing, BaseLock))
+    made = [thing for thing in collector.made if isinstance(thing, Lockable)]
+    for lock in [*made, *draft.locks]:
+        if isinstance(lock, BaseLock):
+            _subscribe(draft, lock)
+    table = LockTable(made)
     for lock in [*draft.locks, *_used_locks(draft)]:
         table.add(lock)
     needs = Needs({worker.name: worker for worker in reversed(draft.workers)}, table, draft.subscribed)
     needs.workers = {worker.name: needs.workers[worker.name] for worker in draft.workers}
-    check(draft, needs, table)
+    check(draft, needs, table, made)
     return Config(
         file=path,
         basedir=basedir,
@@ -198,14 +200,15 @@ def _subscribe(draft: Draft, lock: BaseLock) -> None:
             locks.append(lock)
 
 
-def _used_locks(draft: Draft) -> Iterable[BaseLock]:
-    """Every lock object that stands in a `locks=` list, also one that was made before this load."""
+def _used_locks(draft: Draft) -> Iterable[Lockable]:
+    """Every lock or pool that stands in a `locks=` list, also one that was made before this load."""
     places: list[Any] = [worker.locks for worker in draft.workers]
     for builder in draft.builders:
         places += [builder.locks, builder.factory.locks, *(step.locks for step in builder.factory.steps)]
     for value in places:
         tidied = tidy(value)
         for item in tidied if isinstance(tidied, list) else []:
-            found = item.lock if isinstance(item, LockAccess) else item
-            if isinstance(found, BaseLock):
-                yield found
+            if isinstance(item, LockAccess):
+                yield item.lock
+            elif isinstance(item, Lockable):
+                yield item

@@ -1,23 +1,25 @@
-"""All locks of a configuration together: which limit holds where two objects are one lock, and what the core is told.
+"""All locks and pools of a configuration: which limit holds where two objects are one, and what the core is told.
 
-What one lock is, is in `locks.py`.
+What one lock is, is in `locks.py`; what a pool is, in `pools.py`.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lockstep.config.locks import BaseLock, WorkerLock
+from lockstep.config.locks import BaseLock, Lockable, WorkerLock
 from lockstep.config.patience import BY_PRIORITY, CANCEL_NEWEST, ORDERS
+from lockstep.config.pools import ResourcePool
 from lockstep.core.nouns import LockKey
 from lockstep.core.values import FOR_EVER, LockSetup, QueueOrder, QueueRule, StartRate
 
 
 class LockTable:
-    """All lock objects of a configuration, by kind and name; of two limits the smaller one holds (L7)."""
+    """All locks of a configuration, by kind and name; of two limits the smaller one holds (L7). And all its pools."""
 
-    def __init__(self, locks: Iterable[BaseLock] = ()) -> None:
-        """Start with these locks, in the order in which they were made."""
+    def __init__(self, locks: Iterable[Lockable] = ()) -> None:
+        """Start with these, in the order in which they were made."""
         self._locks: dict[tuple[str, str], list[BaseLock]] = {}
+        self.pools: dict[str, ResourcePool] = {}
         self._supposed: dict[LockKey, int] = {}
         for lock in locks:
             self.add(lock)
@@ -25,12 +27,14 @@ class LockTable:
     def supposing(self, limits: Mapping[LockKey, int]) -> "LockTable":
         """The same locks with other limits for some: what would be if (`rehearse`)."""
         table = LockTable()
-        table._locks, table._supposed = self._locks, dict(limits)
+        table._locks, table._supposed, table.pools = self._locks, dict(limits), self.pools
         return table
 
-    def add(self, lock: BaseLock) -> None:
-        """Take one more lock object; one with the same limits as another adds nothing."""
-        if self.tells(lock):
+    def add(self, lock: Lockable) -> None:
+        """Take one more object; a lock with the same limits as another adds nothing, nor does a second pool."""
+        if isinstance(lock, ResourcePool):
+            self.pools.setdefault(lock.name, lock)
+        elif isinstance(lock, BaseLock) and self.tells(lock):
             self._locks.setdefault((lock.kind, lock.name), []).append(lock)
 
     def setup(self, lock: BaseLock, worker: str) -> LockSetup:
@@ -84,7 +88,13 @@ class LockTable:
         return self.setup(lock, worker).limit
 
     def limit_of(self, key: LockKey) -> int | None:
-        """The limit that holds for a lock that the core knows by `key`; None for one that is not in the table."""
+        """The limit that holds for a lock that the core knows by `key`; None for one that is not in the table.
+
+        Of a pool: how many of its units are meant.
+        """
+        if key.kind == "pool":
+            pool = self.pools.get(key.name)
+            return pool.admitted(key.where) if pool is not None else None
         same = self._locks.get((key.kind, key.name))
         return self._supposed.get(key, min(one.limit(key.worker) for one in same)) if same else None
 

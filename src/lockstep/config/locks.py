@@ -29,7 +29,7 @@ from lockstep.config.patience import (
     patience,
     rate_of,
 )
-from lockstep.core.alloc_facts import ExclusiveTwiceError, normalize
+from lockstep.core.alloc_facts import ExclusiveTwiceError, PoolTwiceError, normalize
 from lockstep.core.answers import exactly
 from lockstep.core.durations import HOW, seconds_of
 from lockstep.core.limits import (
@@ -40,7 +40,7 @@ from lockstep.core.limits import (
     MAX_UNITS,
     MIN_LEASE,
 )
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, Patience
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import FOR_EVER
 
 _MODES = ("counting", "exclusive")
@@ -131,8 +131,8 @@ class BaseLock(Lockable):
         self.place = here()
         what = type(self).__name__
         self.name = lock_name(name, what, self.place)
-        self.maxCount = _limit(maxCount, f'{what} "{self.name}": maxCount', self.place)
-        self.maxOvertakes = _limit(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
+        self.maxCount = limit_of(maxCount, f'{what} "{self.name}": maxCount', self.place)
+        self.maxOvertakes = limit_of(maxOvertakes, f'{what} "{self.name}": maxOvertakes', self.place, MAX_OVERTAKES)
         self.lease = patience_of(lease, f'{what} "{self.name}": lease', self.place)
         self.maxWaiting = most_waiting(maxWaiting, whenFull, f'{what} "{self.name}"', self.place)
         self.whenFull = whenFull if self.maxWaiting is not None and whenFull else CANCEL_OLDEST
@@ -210,7 +210,7 @@ class WorkerLock(BaseLock):
             mistake(f"{what} must be a dictionary of worker names and limits, not {maxCountForWorker!r}")
             return
         for worker, limit in maxCountForWorker.items():
-            self.maxCountForWorker[str(worker)] = _limit(limit, f"{what}[{worker!r}]", self.place)
+            self.maxCountForWorker[str(worker)] = limit_of(limit, f"{what}[{worker!r}]", self.place)
 
     def limit(self, worker: str) -> int:
         """The worker's own limit, or the common one."""
@@ -296,7 +296,7 @@ class LockAccess:
         """Same lock, mode, count, time that it is kept, time that it is waited for, and whether it raises."""
         return isinstance(other, LockAccess) and self._told() == other._told()
 
-    def _told(self) -> tuple[Lockable, str, int, float, Patience | None, bool]:
+    def _told(self) -> tuple[Any, ...]:
         return (self.lockid, self.mode, self.count, self.keepAfterFailure, self.patience, self.raises)
 
     def __hash__(self) -> int:
@@ -321,7 +321,7 @@ def _raises(value: Any, mode: str, what: str, place: Place) -> bool:
     return False
 
 
-def _limit(value: Any, what: str, place: Place, most: int = MAX_UNITS) -> int:
+def limit_of(value: Any, what: str, place: Place, most: int = MAX_UNITS) -> int:
     """A limit as it must be (L4); 1 after reporting a wrong one."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         mistake(f"{what} must be a whole number, 0 or more, not {value!r}", place=place)
@@ -381,11 +381,19 @@ def accesses_for(worker: str, locks: Any, what: str = "locks=", place: Place | N
     found = [access.on(worker) for access in as_accesses(locks, what, place)]
     for lock in {access.lock for access in found if access.patience is not None and access.count}:
         if sum(access.lock == lock for access in found if access.count) > 1:
-            text = f'{what}: lock "{lock}" is there twice, and once with waitTimeout= or skipIfBusy='
+            text = f'{what}: {_word(lock)} "{lock}" is there twice, and once with waitTimeout= or skipIfBusy='
             raise ConfigErrors([Mistake(place or here(), text, "name it once")])
     try:
         return normalize(found)
-    except ExclusiveTwiceError as exc:
-        text = f'{what}: lock "{exc.lock}" is there twice, and once exclusive'
-        hint = "exclusive takes the whole lock: name it once"
+    except PoolTwiceError as exc:
+        text = f'{what}: pool "{exc.lock.name}" is there twice, with different where='
+        hint = "name it once: with two, which units would do is no question of a count"
         raise ConfigErrors([Mistake(place or here(), text, hint)]) from None
+    except ExclusiveTwiceError as exc:
+        text = f'{what}: {_word(exc.lock)} "{exc.lock}" is there twice, and once exclusive'
+        hint = f"exclusive takes the whole {_word(exc.lock)}: name it once"
+        raise ConfigErrors([Mistake(place or here(), text, hint)]) from None
+
+
+def _word(key: LockKey) -> str:
+    return "pool" if key.kind == "pool" else "lock"

@@ -61,12 +61,12 @@ def impossible(state: State, access: Access) -> str:
         where = parse(key.where)
     except WhereError as error:
         return f"Pool '{key.name}': where '{key.where}' cannot be read: {error}."
-    labels = {label for unit in pool.units for label in (unit.name, *unit.labels)}
+    labels = pool.words()
     for word in where.words():
         if word not in labels:
             known = ", ".join(sorted(labels)) or "none"
             return f"Pool '{key.name}' has no unit and no label '{word}'. It has: {known}."
-    count = sum(where.admits({unit.name, *unit.labels}) for unit in pool.units)
+    count = pool.admitted(where)
     if count < access.count:
         units = f"{count} unit{'' if count == 1 else 's'}{f' where {key.where}' if key.where else ''}"
         return f"Pool '{key.name}' has {units}: {access.count} can never be had."

@@ -10,7 +10,6 @@ from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.draft import Draft
-from lockstep.core.nouns import LockKey
 from lockstep.core.records import Request
 from lockstep.core.values import LockSetup, Setup
 
@@ -85,22 +84,25 @@ def _numbered(ids: dict[str, int], names: list[str]) -> dict[str, int]:
 
 
 def _held_and_gone(draft: Draft, setup: Setup) -> list[str]:
-    """A sentence for each lock that this set-up removes while somebody holds it (L6)."""
+    """A sentence for each lock, pool or unit that this set-up removes while somebody holds it (L6)."""
     kept = {lock.key for lock in setup.locks}
-    gone: dict[LockKey, list[int]] = {}
+    units = {pool.name: {unit.name for unit in pool.units} for pool in setup.pools}
+    gone: dict[str, list[int]] = {}
     for hold in draft.state.allocator.holds.values():
         for access in hold.alternative.accesses:
             if access.lock.kind in ("master", "worker") and access.lock not in kept:
-                gone.setdefault(access.lock, []).append(hold.owner)
+                gone.setdefault(f"Lock '{access.lock}'", []).append(hold.owner)
+        for pool, names in hold.units:
+            for name in names:
+                if name not in units.get(pool, ()):
+                    gone.setdefault(f"Unit '{name}' of pool '{pool}'", []).append(hold.owner)
     builds = {build.ticket: build for build in draft.state.builds.values()}
     sentences = []
-    for key, owners in sorted(gone.items()):
+    for what, owners in sorted(gone.items()):
         named = [f"build {b.number} of '{b.builder}'" for o in owners if (b := builds.get(o)) is not None]
         named += [f"booking {owner}" for owner in owners if owner in draft.state.bookings]
         who = ", ".join(named) or "somebody"
-        sentences.append(
-            f"Lock '{key}' is gone from the configuration while {who} holds it; a renamed lock is a new one."
-        )
+        sentences.append(f"{what} is gone from the configuration while {who} holds it; a renamed one is a new one.")
     return sentences
 
 

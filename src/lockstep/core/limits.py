@@ -39,7 +39,16 @@ MAX_STARTS: Final = 1_000
 """Starts that a lock's `rate` may allow in its time: so many times are kept, and stored with every grant."""
 
 MAX_LOCK_NAME: Final = 200
-"""Characters of a lock's name."""
+"""Characters of the name of a lock or pool, and of a unit's name and labels."""
+
+MAX_POOL_UNITS: Final = 1_000
+"""Units of a pool."""
+
+MAX_VIEWS: Final = 64
+"""Different `where` that a configuration may ask of a pool: each is counted anew when a unit is taken or given back."""
+
+MAX_WHERE: Final = 1_000
+"""Characters of a `where`."""
 
 MAX_PRIORITY: Final = (1 << 31) - 1
 """The greatest priority of a request, and with a minus the least."""

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from lockstep.core.limits import MAX_WHOLE
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, LockKind, Need
+from lockstep.core.where import Where
 
 Properties = dict[str, tuple[Any, str]]
 """Property name to (plain value, where it came from). Values are what JSON can say."""
@@ -155,6 +156,14 @@ class PoolSetup(Struct, frozen=True):
     name: str
     units: tuple[UnitSetup, ...]
     max_overtakes: int = DEFAULT_MAX_OVERTAKES
+
+    def words(self) -> set[str]:
+        """All that a `where` may name: labels, and names of units."""
+        return {word for unit in self.units for word in (unit.name, *unit.labels)}
+
+    def admitted(self, where: Where) -> int:
+        """How many of the units a `where` admits."""
+        return sum(where.admits({unit.name, *unit.labels}) for unit in self.units)
 
 
 class LockLease(Struct, frozen=True):

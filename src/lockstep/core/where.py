@@ -11,9 +11,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from lockstep.core.limits import MAX_WHERE
+
 WORD: Final = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _TOKEN: Final = re.compile(r"\s*(?:([()])|([A-Za-z0-9_.:/+-]+)|(\S))")
 JOINING: Final = ("and", "or", "not")
+_MAX_INNER: Final = 50
 
 
 class WhereError(ValueError):
@@ -55,48 +58,67 @@ class Where(Struct, frozen=True):
 EVERY: Final = Where("all")
 
 
+class _Token(Struct, frozen=True):
+    """A word, a parenthesis, or nothing (the end), and the number of its first character, from 1."""
+
+    text: str
+    at: int
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Where:
     """Read a `where`. Raises `WhereError`."""
+    if len(text) > MAX_WHERE:
+        raise WhereError(f"it has {len(text)} characters, and may have {MAX_WHERE}")
     tokens = []
-    for joint, word, other in _TOKEN.findall(text):
+    for found in _TOKEN.finditer(text):
+        joint, word, other = found.groups()
         if other:
-            raise WhereError(f"{other!r} means nothing here")
-        tokens.append(joint or word)
+            raise WhereError(f"{other!r} means nothing (character {found.start(3) + 1})")
+        tokens.append(_Token(joint or word, found.start(found.lastindex or 0) + 1))
     if not tokens:
         return EVERY
-    found, at = _either(tokens, 0)
-    if at < len(tokens):
-        raise WhereError(f"'and' or 'or' is missing before {tokens[at]!r}" if tokens[at] != ")" else "')' is too many")
-    return found
+    if sum(token.text in ("(", "not") for token in tokens) > _MAX_INNER:
+        raise WhereError(f"it has more than {_MAX_INNER} of '(' and 'not'")
+    tokens.append(_Token("", len(text) + 1))
+    read, at = _either(tokens, 0)
+    if tokens[at].text:
+        raise _wrong("')' is too many" if tokens[at].text == ")" else "'and' or 'or' is missing", tokens[at])
+    return read
 
 
-def _either(tokens: list[str], at: int) -> tuple[Where, int]:
+def _wrong(problem: str, token: _Token) -> WhereError:
+    """What is wrong before or with a token, and where that is."""
+    if not token.text:
+        return WhereError(f"{problem} at the end")
+    before = "" if problem.startswith(f"'{token.text}'") else f" before '{token.text}'"
+    return WhereError(f"{problem}{before} (character {token.at})")
+
+
+def _either(tokens: list[_Token], at: int) -> tuple[Where, int]:
     return _joined("or", tokens, at)
 
 
-def _joined(op: str, tokens: list[str], at: int) -> tuple[Where, int]:
+def _joined(op: str, tokens: list[_Token], at: int) -> tuple[Where, int]:
     parts: list[Where] = []
     while True:
         part, at = _joined("and", tokens, at) if op == "or" else _single(tokens, at)
         parts += part.parts if part.op == op else (part,)
-        if at >= len(tokens) or tokens[at] != op:
+        if tokens[at].text != op:
             return (parts[0] if len(parts) == 1 else Where(op, tuple(parts))), at
         at += 1
 
 
-def _single(tokens: list[str], at: int) -> tuple[Where, int]:
-    if at >= len(tokens):
-        raise WhereError("a label is missing at the end")
+def _single(tokens: list[_Token], at: int) -> tuple[Where, int]:
     token = tokens[at]
-    if token == "not":
+    if token.text == "not":
         part, at = _single(tokens, at + 1)
         return Where("not", (part,)), at
-    if token == "(":
+    if token.text == "(":
         part, at = _either(tokens, at + 1)
-        if at >= len(tokens) or tokens[at] != ")":
-            raise WhereError("')' is missing")
+        if tokens[at].text != ")":
+            raise _wrong("')' is missing", tokens[at])
         return part, at + 1
-    if token in (")", "and", "or"):
-        raise WhereError(f"a label is missing before {token!r}")
-    return Where("word", word=token), at + 1
+    if token.text in ("", ")", "and", "or"):
+        raise _wrong("a label is missing", token)
+    return Where("word", word=token.text), at + 1

@@ -208,8 +208,9 @@ class House:
             return prepared
         unknown = tuple(lock for lock in prepared.limits if lock.key not in self.loop.state.locks)
         hold = self.loop.state.allocator.holds.get(record.hold)
-        held = {access.lock for access in hold.alternative.accesses} if hold is not None else set()
-        both = sorted(str(access.lock) for access in prepared.accesses if access.lock in held and not access.raises)
+        held = {access.lock.whole for access in hold.alternative.accesses} if hold is not None else set()
+        claimed = [access.lock.whole for access in prepared.accesses if not access.raises]
+        both = sorted(str(lock) for lock in claimed if lock in held)
         if both:
             text = (
                 f"Lock '{both[0]}' is in locks= of step '{prepared.name}' and is held by its build already "

@@ -113,7 +113,7 @@ async def prepare(step: BuildStep, build_context: BuildContext, opens: bool = Fa
 
 def _two_levels(what: str, step: BuildStep, own: tuple[Access, ...], shared: tuple[Access, ...]) -> None:
     """L25: a lock that the group holds cannot be claimed by its step."""
-    both = {access.lock for access in own} & {access.lock for access in shared}
+    both = {access.lock.whole for access in own} & {access.lock.whole for access in shared}
     if both:
         text = f"{what}: lock '{min(both)}' is held by its LockedSteps ({step.locked_by.place}); remove one of the two"
         raise ValueError(text)

@@ -1,0 +1,209 @@
+"""Pools of named units in a configuration: what the core is told of them, and every mistake in its place."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from lockstep.cli.supposed import limits
+from lockstep.config.config import Config
+from lockstep.config.errors import ConfigErrors
+from lockstep.config.needs import NeedError
+from lockstep.config.pools import ResourcePool
+from lockstep.core.nouns import Access, LockKey, Patience, Result
+from lockstep.core.values import PoolSetup, UnitSetup
+
+Load = Callable[..., Config]
+Mistakes = Callable[..., list[str]]
+
+BOARDS = """\
+boards = util.ResourcePool('boards', {
+    'pi-1': {'address': '10.0.0.1', 'port': 22, 'labels': ['arm64']},
+    'pi-2': {'labels': ('flaky', 'arm64')},
+    'nuc': None,
+})
+c['workers'] = [worker.Worker("w1", "pw")]
+def sh(*locks): return steps.ShellCommand(command='x', name='one', locks=locks)
+def b(name, *parts, **more): c.setdefault('builders', []).append(util.BuilderConfig(
+    name=name, workername='w1', factory=util.BuildFactory(parts), **more))
+"""
+"""Eleven lines with the prelude's."""
+
+
+def pool(where: str = "", count: int = 1, mode: str = "counting", **more: object) -> Access:
+    return Access(LockKey("pool", "boards", where=where), mode, count, **more)  # type: ignore[arg-type]
+
+
+def test_the_core_is_told_units_and_their_labels_and_data(load: Load) -> None:
+    config = load(BOARDS + "util.ResourcePool('keys', ['a', 'b'], maxOvertakes=0)\n")
+    one, other = config.setup().pools
+    assert one == PoolSetup(
+        "boards",
+        (
+            UnitSetup("pi-1", ("arm64",), {"address": "10.0.0.1", "port": 22}),
+            UnitSetup("pi-2", ("arm64", "flaky")),
+            UnitSetup("nuc"),
+        ),
+    )
+    assert other == PoolSetup("keys", (UnitSetup("a"), UnitSetup("b")), 0)
+    assert not any(lock.key.kind == "pool" for lock in config.setup().locks)
+
+
+def test_accesses_stand_among_others_wherever_locks_may(load: Load) -> None:
+    config = load(
+        BOARDS
+        + "db = util.MasterLock('db')\n"
+        + "b('builder', sh(), locks=[db, boards.access(count=2, where=' arm64  and(not flaky or nuc or pi-2)')])\n"
+        + "b('step', sh(boards, db.access('exclusive')))\n"
+        + "b('group', util.LockedSteps([sh()], locks=boards.access('exclusive', 1, 'arm64', keepAfterFailure='2h')))\n"
+        + "b('twice', sh(), locks=[boards.access(where='pi-1 or nuc', waitTimeout=9, onTimeout='skipped')])\n"
+        + "b('sum', sh(), locks=[boards, boards.access()])\n"
+    )
+    found = {
+        setup.name: [
+            access
+            for need in (setup.need, *(stage.need for stage in setup.stages))
+            for each in (need.alternatives if need is not None else ())
+            for access in each.accesses
+            if access.lock.kind == "pool"
+        ]
+        for setup in config.setup().builders
+    }
+    assert found == {
+        "builder": [pool("arm64 and (not flaky or nuc or pi-2)", 2)],
+        "step": [pool()],
+        "group": [pool("arm64", mode="exclusive", keep=7200.0)],
+        "twice": [pool("pi-1 or nuc", patience=Patience(Result.SKIPPED, 9.0))],
+        "sum": [pool(count=2)],
+    }
+
+
+def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Load) -> None:
+    config = load(
+        BOARDS
+        + "@util.renderer\n"
+        + "def some(props):\n"
+        + "    return [boards.access(where=props['arch'])]\n"
+        + "b('some', sh(), locks=some)\n"
+    )
+    rendered = asyncio.run(config.need_for("some", {"arch": ("arm64", "test")}))
+    assert rendered.need.alternatives[0].accesses[-1] == pool("arm64")
+    assert rendered.unknown == ()
+    with pytest.raises(NeedError, match=r'master\.cfg:14: pool "boards" has no unit and no label "amd"'):
+        asyncio.run(config.need_for("some", {"arch": ("amd", "test")}))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("boards.access(where='arm65')", 'pool "boards" has no unit and no label "arm65"; did you mean "arm64"?'),
+        ("boards.access(where='x86')", 'no label "x86"; it has: arm64, flaky, nuc, pi-1, pi-2'),
+        (
+            "boards.access(where='arm64 an flaky')",
+            "where='arm64 an flaky' cannot be read: 'and' or 'or' is missing before 'an' (character 7); write labels",
+        ),
+        ("boards.access(where='arm64 == 1')", "'=' means nothing (character 7)"),
+        ("boards.access(where=4)", "where must be a text, not 4; write it as where='arm64"),
+        ("boards.access(where=util.Property('arch'))", "not Property('arch'); let a renderer return all of locks="),
+        ("boards.access(count=4)", 'pool "boards" has 3 units: 4 can never be had; lower the count or add units'),
+        ("boards.access(count=2, where='flaky')", 'pool "boards" has 1 unit where flaky: 2 can never be had'),
+        ("boards.access('exclusive', where='flaky and nuc')", '"boards" has 0 units where flaky and nuc: 1 can never'),
+        ("boards.access('exclusive', count=2)", "exclusive access has the count 1, not 2"),
+        ("boards.access('some')", "unknown mode 'some' of access"),
+        ("boards.access('exclusive', raises=True)", "raises= is for locks; what a build has of a pool cannot be"),
+        ("boards.access(keepAfterFailure='x')", 'pool "boards": keepAfterFailure must be a time'),
+        ("boards.access(were='nuc')", 'unknown keyword "were" of access() of a pool; did you mean "where"?'),
+        ("util.ResourcePool('boards', ['x'])", 'two pools have the name "boards"; the first is at master.cfg:3'),
+        (
+            "util.MasterLock('p'); util.ResourcePool('p', ['x'])",
+            '"p" has the name of a lock (made at master.cfg:12)',
+        ),
+        (
+            "util.WorkerLock('p'); util.ResourcePool('p', ['x'])",
+            '"p" has the name of a lock (made at master.cfg:12)',
+        ),
+        (
+            "util.ResourcePool('p', ['x'], maxCount=2)",
+            'pool "p": a pool cannot have maxCount=; its units are its',
+        ),
+        ("util.ResourcePool('p', ['x'], rate='6/hour')", 'pool "p": a pool cannot have rate=; a lock beside it'),
+        ("util.ResourcePool('p', ['x'], order='fifo')", 'pool "p": a pool cannot have order=; whoever waits'),
+        ("util.ResourcePool('p', ['x'], lease=9)", 'pool "p": a pool cannot have lease=; give it to the workers'),
+        (
+            "util.ResourcePool('p', ['x'], maxWaiting=1)",
+            'pool "p": a pool cannot have maxWaiting=; say skipIfBusy',
+        ),
+        ("util.ResourcePool('p', ['x'], maxOvertakes=-1)", 'pool "p": maxOvertakes must be a whole number'),
+        ("util.ResourcePool('p', ['x'], unit=1)", 'unknown keyword "unit" of ResourcePool; did you mean "units"?'),
+        (
+            "util.ResourcePool('p')",
+            '"p": units must be a dictionary of names and data, or a list of names, not None',
+        ),
+        ("util.ResourcePool('p', [])", 'pool "p": it has no units; name one at least'),
+        ("util.ResourcePool('p', range(9))", "or a list of names, not range(0, 9)"),
+        ("util.ResourcePool('p', ['x%d' % n for n in range(1001)])", 'pool "p": it has 1001 units, and may have 1000'),
+        ("util.ResourcePool('p:q', ['x'])", "ResourcePool \"p:q\": the name of a pool cannot have ':' in it"),
+        ("util.ResourcePool('', ['x'])", "ResourcePool: the name must be a text that is not empty, not ''"),
+        ("util.ResourcePool('p', ['x', 'x'])", 'pool "p": two units have the name "x"'),
+        ("util.ResourcePool('p', ['a b'])", "pool \"p\": 'a b' is no name of a unit; write letters, digits and any of"),
+        ("util.ResourcePool('p', ['a/b'])", "pool \"p\": 'a/b' is no name of a unit; write"),
+        ("util.ResourcePool('p', ['or'])", "pool \"p\": 'or' is no name of a unit: it joins the words of a where="),
+        ("util.ResourcePool('p', [boards])", "is no name of a unit; write"),
+        ("util.ResourcePool('p', {'x': 3})", "pool \"p\": what is known of unit 'x' must be a dictionary, not 3"),
+        ("util.ResourcePool('p', {'x': {'labels': 'a'}})", "labels of unit \"x\" must be a list of words, not 'a'"),
+        ("util.ResourcePool('p', {'x': {'labels': ['not']}})", "'not' is no label of unit \"x\": it joins the words"),
+        ("util.ResourcePool('p', {'x': {'labels': [1]}})", '1 is no label of unit "x"; write'),
+        (
+            "util.ResourcePool('p', {'x': {}, 'y': {'labels': ['x']}})",
+            'label "x" of unit "y" is the name of another unit; rename one',
+        ),
+        ("util.ResourcePool('p', {'x': {'a b': 1}})", "what is known of unit \"x\" cannot have the key 'a b'; write"),
+        ("util.ResourcePool('p', {'x': {'a': util}})", '"a" of unit "x" must be a number, a text, a list or'),
+        (
+            "util.ResourcePool('p', {'x': {'a': util.Secret('s')}})",
+            '"a" of unit "x" cannot be rendered: Secret(\'s\'); unit data is stored and shown; name a secret where',
+        ),
+        (
+            "p = util.ResourcePool('p', ['x%d' % i for i in range(65)])\nfor i in range(65): p.access(where='x%d' % i)",
+            'pool "p": there are more than 64 different where=; give units that are used alike a label',
+        ),
+        ("b('x', sh(boards), locks=[boards.access(where='nuc')])", 'claims pool "boards", which the build holds'),
+        ("b('x', util.LockedSteps([sh(boards)], locks=boards))", 'claims pool "boards", which its LockedSteps hold'),
+        (
+            "b('x', sh(boards, boards.access(where='nuc')))",
+            '"boards" is there twice, with different where=; name it',
+        ),
+        ("b('x', sh(boards, boards.access('exclusive')))", 'pool "boards" is there twice, and once exclusive'),
+        (
+            "b('x', sh(), locks=[boards] * 4)",
+            'builder "x" can never start: it wants 4 units of pool "boards", which has 3; add units or lower the count',
+        ),
+    ],
+)
+def test_what_a_pool_and_an_access_cannot_be(mistakes: Mistakes, line: str, expected: str) -> None:
+    found = mistakes(f"{BOARDS}{line}\n")
+    assert len(found) == 1, found
+    assert found[0].startswith(("12: ", "13: ", "9: ", "10: "))
+    assert expected in found[0]
+
+
+def test_a_pool_is_made_while_the_configuration_is_loaded_and_never_after() -> None:
+    with pytest.raises(ConfigErrors, match="can be made only while the configuration is loaded; make it outside of"):
+        ResourcePool("boards", ["a"])
+
+
+def test_a_pool_that_was_made_for_the_load_before_is_still_one(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(BOARDS)
+    kept = ModuleType("kept")
+    kept.__dict__["boards"] = first.table.pools["boards"]
+    monkeypatch.setitem(sys.modules, "kept", kept)
+    second = load("from kept import boards\nc['workers'] = [worker.Worker('w1', 'pw')]\nc['locks'] = [boards]\n")
+    assert second.setup().pools == first.setup().pools
+
+
+def test_rehearse_refuses_another_limit_of_a_pool(load: Load) -> None:
+    config = load(BOARDS)
+    with pytest.raises(Exception, match="--limit boards=9: 'boards' is a pool: its units have names"):
+        limits(config.table, ["w1"], ["boards=9"])
