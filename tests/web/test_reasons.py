@@ -118,6 +118,28 @@ def test_L70_how_often_it_was_passed_and_what_is_kept_free_for_it() -> None:
     )
 
 
+def test_L70_who_was_passed_where_nothing_is_short_comes_first() -> None:
+    farm = Farm({"a": WHOLE, "free": []})
+    farm.configure(max_overtakes=1)
+    farm.connect()
+    farm.ask("a")
+    waiting = farm.ask("a")
+    for _ in range(8):
+        farm.ask("free")
+    why = farm.why(waiting)
+    assert why.sentence.endswith("It is next. It was passed 8 times, so it comes first.")
+    assert (why.barrier, why.kept, why.locks[0].passed) == (True, (), 0)
+
+
+def test_L70_nobody_passes_where_the_order_is_strict() -> None:
+    farm = Farm({"a": WHOLE})
+    farm.configure(max_overtakes=0)
+    farm.connect()
+    farm.ask("a")
+    waiting = farm.ask("a")
+    assert farm.why(waiting).sentence.endswith("It is next. Nobody may pass it: what it needs is kept free for it.")
+
+
 @pytest.mark.parametrize(
     ("event", "sentence"),
     [

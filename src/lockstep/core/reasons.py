@@ -321,20 +321,20 @@ class Reasons:
         ahead = min((self._ahead(key, claim.ticket) for key in keys), default=0)
         if len(keys) == 1 or claim.need.alternatives[0].worker:
             told = f" {ahead} ahead of it." if ahead else " It is next."
-        passed, lock = max(
-            ((self.answers.overtaken(claim.ticket, key), key) for key in keys),
-            default=(0, None),
-            key=lambda each: each[0],
-        )
-        if claim.since < 0:
-            told += " What it needs is kept free for it."
-        elif self.answers.pin(claim.ticket) >= 0:
-            told += f" It was passed {passed} times, so what it needs is kept free for it."
-        elif passed and claim.newest:
-            told += f" It was passed {passed} times: the newest comes first."
-        elif passed and lock is not None:
-            told += f" It was passed {passed} of at most {self.answers.max_overtakes(lock)} times."
+        counted = ((self.answers.overtaken(claim.ticket, key), self.answers.max_overtakes(key)) for key in keys)
+        passed, most = max(counted, default=(0, 0))
+        if (pin := self.answers.pin(claim.ticket)) >= 0:
+            told += self._first(claim, claim.need.alternatives[pin])
+        elif passed:
+            told += f" It was passed {passed}"
+            told += " times: the newest comes first." if claim.newest else f" of at most {most} times."
         return told
+
+    def _first(self, claim: Claim, pinned: Alternative) -> str:
+        """Why a barrier is one (perhaps because of a lock that is not told of), and what that gives it."""
+        passed = max(self.answers.overtaken(claim.ticket, access.lock) for access in pinned.accesses)
+        kept = "what it needs is kept free for it" if self._kept(claim) else "it comes first"
+        return f" It was passed {passed} times, so {kept}." if passed else f" Nobody may pass it: {kept}."
 
     def _kept(self, claim: Claim) -> tuple[Kept, ...]:
         """What a barrier has reserved."""
