@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import threading
@@ -164,6 +165,15 @@ def test_locks_why_requests_and_cancel_while_something_waits(server: Running, tm
     assert followed.returncode == 0
     assert "through\n" in followed.stdout
     until(lambda: all(r["buildrequestid"] != first for r in server.json("requests")), "the first build's end")
+
+
+def test_who_holds_a_lock_is_known_where_the_environment_names_nobody(server: Running) -> None:
+    nameless = {"LOCKSTEP_URL": server.url, "USER": "", "LOGNAME": "", "LNAME": "", "USERNAME": ""}
+    held = lockstep("hold", "database", "--json", **nameless)
+    assert json.loads(held.stdout)["state"] == "held", held.stderr
+    [lock] = server.json("locks", "database")
+    assert lock["holders"][0]["by"]["text"].startswith(f"{pwd.getpwuid(os.getuid()).pw_name} (booking")
+    assert lockstep("release", "database", **nameless).returncode == 0
 
 
 def test_a_build_is_stopped_by_its_number(server: Running, tmp_path: Path) -> None:

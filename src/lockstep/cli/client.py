@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
@@ -175,8 +176,12 @@ def _why(exc: BaseException) -> str:
 
 
 def person() -> str:
-    """Who asks, as far as the environment says."""
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or ""
+    """Who asks: as the environment says, or where that says nothing (a container, a service) as the system does."""
+    from getpass import getuser
+
+    with suppress(OSError, KeyError, ImportError):  # it says nothing of a user who has no account
+        return os.environ.get("USER") or getuser()
+    return ""
 
 
 def quoted(name: str) -> str:
