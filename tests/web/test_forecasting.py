@@ -100,4 +100,25 @@ def test_L70_the_sentence_gives_the_median_and_the_range() -> None:
     clock = iter(range(0, 1000, 10))
     few = forecast(asked, {"slow": courses}, lambda: float(next(clock)))  # time is over at once: three futures
     assert few[2].earliest <= few[2].at <= few[2].latest
-    assert "no build of new and slow has ended" in forecast(asked, {}, lambda: 0.0)[2].sentence
+    assert "no build of slow has ended" in forecast(asked, {}, lambda: 0.0)[2].sentence
+
+
+def test_L70_only_those_that_it_waits_for_are_to_blame() -> None:
+    """`new` holds one lock, a booking without an end another; `other` has nothing to do with them."""
+    allocator = Allocator()
+    locks = [LockKey("master", name) for name in ("db", "board", "elsewhere")]
+    for number, lock in enumerate(locks, 1):
+        allocator.set_lock(lock, 1)
+        allocator.submit(Claim(number, Need((Alternative("", (Access(lock),)),)), number))
+        allocator.submit(Claim(number + 3, Need((Alternative("", (Access(lock),)),)), number + 3))
+    granted = {grant.ticket: grant.hold for grant in allocator.decide()}
+    running = tuple(Place(name, 0, 0.0, Going(n, granted[n])) for n, name in ((1, "new"), (3, "other")))
+    waiting = {4: "ours", 5: "ours", 6: "ours"}
+    asked = Question(1000.0, allocator.snapshot(), running, (Going(2, granted[2]),), waiting, {}, {}, {})
+    found = forecast(asked, {}, lambda: 0.0)
+    said = "Nobody can say when it starts: "
+    assert [found[ticket].sentence for ticket in (4, 5, 6)] == [
+        f"{said}no build of new has ended yet.",
+        f"{said}what it waits for is held without an end.",
+        f"{said}no build of other has ended yet.",
+    ]

@@ -13,9 +13,11 @@ from typing import Protocol
 from msgspec import Struct
 
 from lockstep.core.alloc_facts import AllocatorSnapshot
+from lockstep.core.alloc_waits import Waits
+from lockstep.core.allocation import Allocator
 from lockstep.core.answers import Expected, listed, span
 from lockstep.core.forecast import Course, Future, Going, Phase, first_claims, grants_in, likely
-from lockstep.core.nouns import LockKey
+from lockstep.core.nouns import Claim, LockKey
 from lockstep.core.records import Build
 from lockstep.core.state import State
 from lockstep.storage.queries import Queries
@@ -146,12 +148,37 @@ def forecast(asked: Question, known: Known, now: Callable[[], float]) -> dict[in
         found.append(grants_in(asked.snapshot, future, FORECAST_HORIZON, FORECAST_ENDS))
         if now() > until and len(found) >= 3:
             break
-    builders = {place.builder for place in asked.running} | set(asked.waiting.values())
-    unknown = sorted(name for name in builders if not known.get(name))
-    return {claim.ticket: _expected(asked, claim.ticket, found, unknown) for claim in asked.snapshot.waiting}
+    blamed = _Blamed(asked, known)
+    return {claim.ticket: _expected(asked, claim, found, blamed) for claim in asked.snapshot.waiting}
 
 
-def _expected(asked: Question, ticket: int, found: Sequence[Mapping[int, float]], unknown: list[str]) -> Expected:
+class _Blamed:
+    """Because of whom nobody can say when something starts: builders without a history, bookings without an end."""
+
+    def __init__(self, asked: Question, known: Known) -> None:
+        self._asked = asked
+        builders = {place.going.owner: place.builder for place in asked.running}
+        builders |= {c.owner: asked.waiting[c.ticket] for c in asked.snapshot.waiting if c.ticket in asked.waiting}
+        self._unknown = {owner: name for owner, name in builders.items() if not known.get(name)}
+        self._endless = {going.owner for going in asked.bookings if going.course is None}
+        self._waits: Waits | None = None
+
+    def sentence(self, claim: Claim) -> str:
+        """For a claim that is granted in too few futures. Named is whom it waits for; else all who may be ahead."""
+        if self._waits is None:
+            self._waits = Allocator.restore(self._asked.snapshot).waits
+        others = {owner: name for owner, name in self._unknown.items() if owner != claim.owner}
+        before = {name for owner, name in others.items() if self._waits.reaches(claim.owner, owner)}
+        if not before and any(self._waits.reaches(claim.owner, owner) for owner in self._endless):
+            return "Nobody can say when it starts: what it waits for is held without an end."
+        names = sorted(before or set(others.values()))
+        if names:
+            return f"Nobody can say when it starts: no build of {listed(names)} has ended yet."
+        return f"Nobody can say when it starts: not within {span(FORECAST_HORIZON)}, as things are."
+
+
+def _expected(asked: Question, claim: Claim, found: Sequence[Mapping[int, float]], blamed: _Blamed) -> Expected:
+    ticket = claim.ticket
     times = sorted(run.get(ticket, FORECAST_HORIZON) for run in found)
     # The middle 90 % of the futures: of real waits about 80 % end there (bench/forecast.py), for futures know less.
     low, middle, high = times[len(times) // 20], times[len(times) // 2], times[-1 - len(times) // 20]
@@ -162,11 +189,7 @@ def _expected(asked: Question, ticket: int, found: Sequence[Mapping[int, float]]
             sentence = "Expected to start at any moment."
         last = asked.at + high if high < FORECAST_HORIZON else None
         return Expected(sentence=sentence, at=asked.at + middle, earliest=asked.at + low, latest=last)
-    if unknown:
-        sentence = f"Nobody can say when it starts: no build of {listed(unknown)} has ended yet."
-    else:
-        sentence = f"Nobody can say when it starts: not within {span(FORECAST_HORIZON)}, as things are."
-    return Expected(sentence=sentence)
+    return Expected(sentence=blamed.sentence(claim))
 
 
 class Seen(Protocol):
