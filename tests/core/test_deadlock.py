@@ -7,7 +7,7 @@ import pytest
 
 from lockstep.core.deadlock import Edge, cyclic, deadlocks
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Mode, Need
-from lockstep.core.values import BuilderSetup, LockSetup, Setup, Stage, WorkerSetup
+from lockstep.core.values import BuilderSetup, LockSetup, PoolSetup, Setup, Stage, UnitSetup, WorkerSetup
 
 from .stuck import Search
 
@@ -230,6 +230,65 @@ def test_too_much_to_look_at_is_one_part(monkeypatch: pytest.MonkeyPatch) -> Non
     found = deadlocks(farm(*NESTED))
     assert (found.complete, found.parts[0].builders, found.cycles) == (False, ("x", "y"), ())
     assert cyclic(farm(*NESTED)) == found.parts
+
+
+# --- pools
+
+BOARDS = PoolSetup(
+    "boards", (UnitSetup("pi-1", ("arm",)), UnitSetup("pi-2", ("arm", "fast")), UnitSetup("nuc", ("amd", "fast")))
+)
+
+
+def boards(where: str = "") -> LockKey:
+    return LockKey("pool", "boards", where=where)
+
+
+def pool_farm(*builders: BuilderSetup) -> Setup:
+    plain = farm(*builders)
+    limits = tuple(each for each in plain.locks if each.key.kind != "pool")
+    return Setup(builders=plain.builders, locks=limits, workers=plain.workers, pools=(BOARDS,))
+
+
+def crossed(mine: Access, yours: Access, workers: Iterable[str] = ("w", "v")) -> list[str]:
+    """The cycles of two builders of which one has units and then wants the lock a, the other the other way round."""
+    x = builder("x", [mine], step(1, use(A)), workers=workers)
+    y = builder("y", [use(A)], step(1, yours), workers=workers)
+    return told(pool_farm(x, y))
+
+
+def test_a_cycle_through_two_views_of_one_pool_is_a_cycle() -> None:
+    assert crossed(use(boards("arm"), 2), use(boards("arm"))) == ["x[boards where arm] a, y[a] boards where arm"]
+    assert crossed(use(boards("arm"), 2), use(boards("pi-1"))) == [
+        "x[boards where arm or pi-1] a, y[a] boards where arm or pi-1"
+    ]
+    assert crossed(use(boards("pi-2")), whole(boards())) == ["x[boards] a, y[a] boards"]
+
+
+def test_views_without_a_unit_in_common_are_two_locks() -> None:
+    assert not crossed(use(boards("arm"), 2), use(boards("amd")))
+    assert not crossed(whole(boards("arm and not fast")), whole(boards("fast")))
+
+
+def test_units_that_are_left_whatever_others_take_are_not_waited_for() -> None:
+    assert not crossed(use(boards("arm")), use(boards()), workers=("w",)), "one build can take only one of three"
+    assert not crossed(use(boards("fast"), 2), use(boards("arm")), workers=("w",)), "only one of those two is arm"
+    assert crossed(use(boards("fast"), 2), use(boards("arm"), 2), workers=("w",))
+
+
+def test_views_are_one_through_others() -> None:
+    x = builder("x", [use(boards("arm"), 2)], step(1, use(A)))
+    y = builder("y", [use(A)], step(1, use(boards("fast"), 2)))
+    z = builder("z", [use(boards("amd"))])
+    name = "boards where amd or arm or fast"
+    assert told(pool_farm(x, y, z)) == [f"x[{name}] a, y[a] {name}"]
+
+
+def test_L53_a_child_may_use_the_unit_that_its_parent_holds() -> None:
+    child = builder("c", [use(boards("arm"))])
+    setup = pool_farm(builder("p", [use(boards("arm"), 2)], step(1, children=["c"])), child)
+    assert not told(setup)
+    setup = pool_farm(builder("p", [use(boards("fast"), 2)], step(1, children=["c"])), child)
+    assert not told(setup), "pi-1 is left, or the parent lends pi-2"
 
 
 # --- random set-ups

@@ -6,7 +6,7 @@ from lockstep.core import facts as f
 from lockstep.core.nouns import Access, Alternative, LockKey, Result
 from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
 
-from .driving import Hand, builder, setup
+from .driving import Hand, builder, plan, setup
 
 BOARDS = PoolSetup("boards", (UnitSetup("pi-1", ("arm",)), UnitSetup("pi-2", ("arm",)), UnitSetup("nuc", ("amd",))))
 
@@ -117,3 +117,15 @@ def test_a_unit_that_is_kept_after_a_failure_is_the_very_one() -> None:
     assert (passed.units, passed.fences) == ((("boards", ("pi-1",)),), (2,))
     assert passed.alternative == Alternative("", (some(1, "arm"),))
     assert units(hand) == [("pi-1",)]
+
+
+def test_L25_a_step_never_waits_for_units_while_its_LockedSteps_or_its_own_calls_have_others() -> None:
+    hand = Hand(farm())
+    buildid = hand.started("b", plan("one", group=1), plan("two", group=1))
+    arm, fast = some(1, "arm"), some(1, "pi-1 or nuc")
+    hand.prepared(buildid, 1, arm, shared=(arm.lock,))
+    hand.finished(buildid, 1)
+    hand.prepared(buildid, 2, fast)
+    ended = hand.all(f.StepEnded)[-1]
+    assert ended.result is Result.EXCEPTION
+    assert "is held by the LockedSteps that the step belongs to" in ended.summary

@@ -5,7 +5,7 @@ read. What is done about them while builds run is the allocator's (L51).
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from msgspec import Struct, structs
@@ -19,7 +19,7 @@ Graph = dict[LockKey, dict[LockKey, list[Wait]]]
 """From a lock that is held to those that are asked for meanwhile, with the waits in which it is so."""
 
 
-Sort = tuple[str, str]
+Sort = tuple[str, str, str]
 """What is the same of a lock on all workers."""
 
 _T = TypeVar("_T", Sort, LockKey)
@@ -123,7 +123,7 @@ def deadlocks(setup: Setup) -> Deadlocks:
         return Deadlocks((_everything(setup),), complete=False)
     graph = _graph(waits)
     components = _components(graph)
-    edges = _edges(components, graph)
+    edges = _edges(components, graph, waits)
     ways: dict[tuple[Sort, ...], dict[tuple[LockKey, ...], tuple[LockKey, ...]]] = {}
     for locks in components:
         for walk in _walks(locks, graph):
@@ -138,7 +138,8 @@ def deadlocks(setup: Setup) -> Deadlocks:
 
 
 def _everything(setup: Setup) -> Part:
-    return Part(tuple(lock.key for lock in setup.locks), tuple(builder.name for builder in setup.builders))
+    locks = (*(lock.key for lock in setup.locks), *(LockKey("pool", pool.name) for pool in setup.pools))
+    return Part(locks, tuple(builder.name for builder in setup.builders))
 
 
 # --- the graph
@@ -146,12 +147,13 @@ def _everything(setup: Setup) -> Part:
 
 def _graph(waits: Waits) -> Graph:
     graph: Graph = {}
+    node = waits.views.node
     lacking = [(wait, ask) for wait in waits.alive for ask in _lacking(wait, waits)]
-    asked = {ask.lock for _, ask in lacking}
+    asked = {node(ask.lock) for _, ask in lacking}
     for wait, ask in lacking:
-        for held in wait.holds(ask.base):
+        for held in {node(lock): None for lock in wait.holds(ask.base)}:
             if held in asked:
-                graph.setdefault(held, {}).setdefault(ask.lock, []).append(wait)
+                graph.setdefault(held, {}).setdefault(node(ask.lock), []).append(wait)
     return graph
 
 
@@ -233,7 +235,7 @@ def _round(walk: tuple[LockKey, ...], graph: Graph, waits: Waits) -> list[Edge]:
         steps *= 2
     choices = [graph[held][asked][:_CHOICES] for held, asked in steps]
     chosen = next(_rounds(choices, waits), [each[0] for each in choices])
-    edges = [_edge(wait, held, asked) for wait, (held, asked) in zip(chosen, steps, strict=True)]
+    edges = [_edge(wait, held, asked, waits) for wait, (held, asked) in zip(chosen, steps, strict=True)]
     if len(walk) == 1 and _kind(edges[0]) == _kind(edges[1]):
         edges.pop()
     return edges
@@ -254,15 +256,16 @@ def _meet(a: Wait, b: Wait, waits: Waits) -> bool:
     return any(waits.together(a, b, common) for common in meetings(a, b))
 
 
-def _edge(wait: Wait, held: LockKey, asked: LockKey) -> Edge:
-    holder = next(n for n, member in enumerate(wait.chain) if held in member.held)
+def _edge(wait: Wait, held: LockKey, asked: LockKey, waits: Waits) -> Edge:
+    node = waits.views.node
+    holder = next(n for n, member in enumerate(wait.chain) if held in map(node, member.held))
     member = wait.chain[holder]
     asks = holder == len(wait.chain) - 1  # what its step claims it has not
-    by_step = member.stage is not None and not asks and _names(member.stage.on(member.worker), held)
+    by_step = member.stage is not None and not asks and _names(member.stage.on(member.worker), held, node)
     claimed = member.stage.place if by_step and member.stage is not None else member.builder.place
-    if not by_step and member.stage is not None and _names(member.stage.held_on(member.worker), held):
+    if not by_step and member.stage is not None and _names(member.stage.held_on(member.worker), held, node):
         claimed = member.stage.held_place
-    exclusive = any(ask.lock == asked and ask.units == WHOLE for asks in wait.alternatives for ask in asks)
+    exclusive = any(node(ask.lock) == asked and ask.units == WHOLE for asks in wait.alternatives for ask in asks)
     return Edge(
         held=held,
         asked=asked,
@@ -270,12 +273,12 @@ def _edge(wait: Wait, held: LockKey, asked: LockKey) -> Edge:
         holder=holder,
         claimed=claimed,
         by_step=by_step,
-        whole=(member.held[held] == WHOLE, exclusive),
+        whole=(any(units == WHOLE for lock, units in member.held.items() if node(lock) == held), exclusive),
     )
 
 
-def _names(accesses: Iterable[Access], lock: LockKey) -> bool:
-    return any(access.lock == lock for access in accesses)
+def _names(accesses: Iterable[Access], lock: LockKey, node: Callable[[LockKey], LockKey]) -> bool:
+    return any(node(access.lock) == lock for access in accesses)
 
 
 def _link(member: Member) -> Link:
@@ -290,7 +293,7 @@ def _link(member: Member) -> Link:
 
 def _sort(lock: LockKey) -> Sort:
     """What is the same of a lock on all workers; of slots and of directories, all of them."""
-    return lock.kind, "" if lock.kind in ("slot", "builddir") else lock.name
+    return lock.kind, "" if lock.kind in ("slot", "builddir") else lock.name, lock.where
 
 
 def _kind(edge: Edge) -> tuple[object, ...]:
@@ -298,15 +301,15 @@ def _kind(edge: Edge) -> tuple[object, ...]:
     return _sort(edge.held), _sort(edge.asked), tuple((link.builder, link.number) for link in edge.chain), edge.holder
 
 
-def _edges(components: list[tuple[LockKey, ...]], graph: Graph) -> list[Edge]:
+def _edges(components: list[tuple[LockKey, ...]], graph: Graph, waits: Waits) -> list[Edge]:
     """One edge of each kind that is part of a cycle."""
     found: dict[tuple[object, ...], Edge] = {}
     for locks in components:
         members = set(locks)
         for held in locks:
-            for asked, waits in graph[held].items():
-                for wait in waits if asked in members else ():
-                    edge = _edge(wait, held, asked)
+            for asked, there in graph[held].items():
+                for wait in there if asked in members else ():
+                    edge = _edge(wait, held, asked, waits)
                     found.setdefault(_kind(edge), edge)
     return list(found.values())
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from lockstep.core.deadlock_pools import Views
 from lockstep.core.limits import MAX_DEADLOCK_WAITS
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey
 from lockstep.core.values import BuilderSetup, Setup, Stage
@@ -92,9 +93,10 @@ class Waits:
 
     def __init__(self, setup: Setup) -> None:
         """Look at a set-up. Raises TooManyError."""
-        self.limits = limits_of(setup)
+        self.views = Views(setup)
+        self.limits = limits_of(setup, self.views)
         self.builders = {builder.name: builder for builder in setup.builders}
-        self.rough = _Rough(setup, self.limits)
+        self.rough = _Rough(setup, self.limits, self.views)
         self.alive: list[Wait] = []
         self._beside: dict[str, set[str]] = {}
         for builder in setup.builders:
@@ -194,7 +196,7 @@ class Waits:
         while True:
             self.holders, self._known = {}, {}
             for wait in {wait.holder(): wait for wait in self.alive}.values():
-                for lock in wait.holds(0):
+                for lock in {near: None for held in wait.holds(0) for near in self.views.near(held)}:
                     self.holders.setdefault(lock, []).append(wait)
             left = [wait for wait in self.alive if all(map(any, self._refusals(wait)))]
             if len(left) == len(self.alive):
@@ -217,7 +219,7 @@ class Waits:
             if ask.units == WHOLE:
                 return True
             for member in other.chain[common:]:
-                units = member.held.get(ask.lock, 0)
+                units = self.views.taken(member.held, ask.lock)
                 place = member.directory
                 if units == WHOLE or (units and place is None):
                     return True
@@ -234,7 +236,8 @@ class Waits:
         """
         for other in self.holders.get(ask.lock, ()):
             for common in meetings(wait, other):
-                if common >= ask.base and ask.lock in other.holds(common) and self.together(wait, other, common):
+                holds = common >= ask.base and self.views.taken(other.holds(common), ask.lock)
+                if holds and self.together(wait, other, common):
                     yield other, common
                     break
 
@@ -261,9 +264,10 @@ class _Rough:
     what such builds hold meanwhile.
     """
 
-    def __init__(self, setup: Setup, limits: dict[LockKey, int]) -> None:
+    def __init__(self, setup: Setup, limits: dict[LockKey, int], views: Views) -> None:
         nested = any(stage.children for builder in setup.builders for stage in builder.stages)
         self.limits = limits
+        self.views = views
         self.builders = [builder for builder in setup.builders if builder.stages]
         every = {builder.name: builder for builder in setup.builders}
         self.children = {
@@ -288,7 +292,7 @@ class _Rough:
 
     def _locks(self, alternatives: Iterable[Alternative], nested: bool) -> set[LockKey]:
         """What may be held of these. Slots and directories are asked for only by builds that others wait for."""
-        kinds = ("master", "worker", "slot", "builddir") if nested else ("master", "worker")
+        kinds = ("master", "worker", "pool", "slot", "builddir") if nested else ("master", "worker", "pool")
         return {access.lock for each in alternatives for access in each.accesses if access.lock.kind in kinds}
 
     def _narrow(self) -> None:
@@ -301,7 +305,8 @@ class _Rough:
                         held |= self._locks(stage.need.alternatives, True)
                     if stage.held is not None and id(stage) in self.asking | self.waiting:
                         held |= self._locks(stage.held.alternatives, True)
-        self.held = {lock for lock in held if self.limits.get(lock, UNLIMITED) < UNLIMITED}
+        held = {lock for lock in held if self.limits.get(lock, UNLIMITED) < UNLIMITED}
+        self.held = {near for lock in held for near in self.views.near(lock)}
         self.asking &= {id(s) for b in self.builders if b.name in self.stuck for s in b.stages}
         self.starting = {name for name in self.starting if self._no_way(self.children[name])}
         stuck = set()
@@ -325,9 +330,10 @@ class _Rough:
         return bool(each) and all(any(access.lock in self.held for access in one.accesses) for one in each)
 
 
-def limits_of(setup: Setup) -> dict[LockKey, int]:
-    """The limit of every lock, slots of workers included."""
+def limits_of(setup: Setup, views: Views) -> dict[LockKey, int]:
+    """The limit of every lock, slots of workers and views of pools included."""
     limits = {lock.key: lock.limit for lock in setup.locks}
+    limits |= {view: len(units) for view, units in views.units.items()}
     for worker in setup.workers:
         limits[LockKey("slot", "", worker.name)] = UNLIMITED if worker.max_builds is None else worker.max_builds
     return limits

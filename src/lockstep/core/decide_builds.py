@@ -126,7 +126,7 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
                 f"Lock '{access.lock}' is held by the LockedSteps that the step belongs to and claimed by the step: "
                 "it would wait for itself."
             )
-        own = [a for a in own_accesses(draft, build) if a.lock == access.lock]
+        own = [a for a in own_accesses(draft, build) if a.lock.whole == access.lock.whole]
         exclusive = any(a.mode == "exclusive" for a in (access, *own))
         units = access.count + sum(a.count for a in own)
         if own and (exclusive or units > allocator.reasons.limit(access.lock)):

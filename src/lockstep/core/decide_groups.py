@@ -16,9 +16,10 @@ _FAILED = (Result.FAILURE, Result.EXCEPTION)
 
 
 def holds(state: State, build: Build, lock: LockKey) -> bool:
-    """Whether a build's group holds this lock."""
+    """Whether a build's group holds this lock, of a pool any units."""
     opener = state.opener(build)
-    return opener is not None and any(lock == a.lock for a in state.allocator.holds[opener.hold].alternative.accesses)
+    held = state.allocator.holds[opener.hold].alternative.accesses if opener is not None else ()
+    return any(lock.whole == access.lock.whole for access in held)
 
 
 def was_given_up(build: Build, step: Step) -> bool:
