@@ -54,6 +54,19 @@ class People:
         return [dict(hold.units)["p"] for hold in self.state.allocator.holds.values()]
 
 
+def test_a_quarantine_outlives_that_the_unit_is_gone_for_a_while(url: str) -> None:
+    people = People(url)
+    people.put(e.Configured(setup=Setup(pools=(PoolSetup("p", UNITS),))))
+    people.put(e.QuarantineAsked(pool="p", unit="u3", who="ann", reason="broken"))
+    people.put(e.Configured(setup=Setup(pools=(PoolSetup("p", UNITS[:3]),))))
+    people.restart()
+    people.put(e.Configured(setup=Setup(pools=(PoolSetup("p", UNITS),))))
+    people.hold("b")
+    people.hold("u3")
+    assert people.units() == [("u2",)]
+    people.store.close()
+
+
 def test_L60_a_restart_changes_nothing_about_pools(url: str) -> None:
     people = People(url)
     people.put(e.Configured(setup=Setup(pools=(PoolSetup("p", UNITS),))))

@@ -27,9 +27,9 @@ class Reasons:
         return lock.memory() if lock else ()
 
     def pool_memory(self, name: str) -> PoolMemory:
-        """The same of a pool."""
+        """The same of a pool. Views that remember nothing yet are named, too: from now on they do."""
         pool = self.board.pools[name]
-        views = tuple((key.where, memory) for key, view in pool.views.items() if (memory := view.memory()))
+        views = tuple((key.where, view.memory()) for key, view in pool.views.items())
         return PoolMemory(name, dict(zip(pool.names, pool.wear, strict=True)), views)
 
     def limit(self, key: LockKey) -> int:

@@ -143,13 +143,15 @@ def _snapshot(state: State, saved: Saved) -> AllocatorSnapshot:
 
 
 def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:
-    """Pools as the allocator knows them: with units that are none any more, for their wear, and whoever has them."""
+    """Pools as the allocator knows them: with units that are none any more, for their wear, who has them, and why
+    nobody gets them when they come back."""
     found = []
     for row in saved.pools:
         setup, memory = row.setup, row.memory or PoolMemory(row.setup.name, {})
         now = {unit.name: unit for unit in setup.units}
         had = {name for hold in holds for name in dict(hold.units).get(setup.name, ())}
-        absent = tuple(sorted({*memory.wear, *had} - set(now)))
+        sick = tuple(unit for pool, unit in saved.quarantines if pool == setup.name)
+        absent = tuple(sorted({*memory.wear, *had, *sick} - set(now)))
         units = (*setup.units, *map(UnitSetup, absent))
         views = ((LockKey("pool", setup.name, where=where), past) for where, past in memory.views)
         state = PoolState(
@@ -158,7 +160,7 @@ def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:
             fence=row.fence,
             units=units,
             absent=absent,
-            sick=tuple(unit for pool, unit in saved.quarantines if pool == setup.name),
+            sick=sick,
             wear=tuple(memory.wear.get(unit.name, 0) for unit in units),
             views=tuple(LockState(key, 0, setup.max_overtakes, memory=past) for key, past in views),
         )

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
+from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, PoolState, Sentenced, Unpinned
 from lockstep.core.apply import apply
 from lockstep.core.calls import CommandResult
 from lockstep.core.decide import decide
@@ -46,6 +46,8 @@ _FIELDS: Final = (
     "bookings",
     "locks",
     "removed_locks",
+    "pools",
+    "quarantines",
     "claims",
     "collapsible",
     "children",
@@ -67,7 +69,7 @@ def allocated(state: State) -> dict[str, Any]:
     }
     return {
         "locks": locks,
-        "holds": {h.id: (h.ticket, h.owner, h.alternative, h.fences) for h in snapshot.holds},
+        "holds": {h.id: (h.ticket, h.owner, h.alternative, h.fences, h.units) for h in snapshot.holds},
         "waiting": claims,
         "pins": dict(snapshot.pins),
         "parents": dict(snapshot.parents),
@@ -75,7 +77,24 @@ def allocated(state: State) -> dict[str, Any]:
         "next hold": snapshot.next_hold,
         "clock": snapshot.clock,
         "starts": state.lock_rules.recent,
+        "passed": {
+            (c.ticket, a.lock): state.allocator.reasons.overtaken(c.ticket, a.lock)
+            for c in snapshot.waiting
+            for each in c.need.alternatives
+            for a in each.accesses
+            if a.lock.kind == "pool"
+        },
+        "pools": {pool.name: _pool(pool) for pool in snapshot.pools},
     }
+
+
+def _pool(pool: PoolState) -> tuple[Any, ...]:
+    """What is known of a pool, in one order. Of a unit that is none any more and was never had nothing need be.
+
+    What a view remembers matters to whoever waits there ("passed"): where nobody does, it may be forgotten with it.
+    """
+    wear = {unit.name: worn for unit, worn in zip(pool.units, pool.wear, strict=True) if worn}
+    return pool.max_overtakes, pool.fence, set(pool.absent) & {*wear, *pool.sick}, set(pool.sick), wear
 
 
 def _same_lock(one: Any, other: Any) -> bool:
@@ -150,12 +169,13 @@ class _Replayed:
 def _is_of(fact: f.Fact, decision: Decision) -> bool:
     match decision:
         case Granted():
-            return isinstance(fact, f.ClaimGranted) and (fact.ticket, fact.hold, fact.alternative, fact.fences) == (
-                decision.ticket,
-                decision.hold,
-                decision.alternative,
-                decision.fences,
-            )
+            return isinstance(fact, f.ClaimGranted) and (
+                fact.ticket,
+                fact.hold,
+                fact.alternative,
+                fact.fences,
+                fact.units,
+            ) == (decision.ticket, decision.hold, decision.alternative, decision.fences, decision.units)
         case Pinned():
             return isinstance(fact, f.ClaimPinned) and (fact.ticket, fact.alternative) == (
                 decision.ticket,

@@ -145,7 +145,10 @@ class StepRun:
         own = [access for access in self.script.accesses if access.lock not in self.returned]
         accesses = [*hold.alternative.accesses, *own, *self.locked]
         accesses += [access for _, take in self.taken for access in take.accesses]
-        return [[str(a.lock), a.mode, a.count] for a in accesses if a.lock.kind != "slot"]
+        mine = [each for each in self.state.allocator.holds.values() if each.owner == build.ticket]
+        units = {f"{pool}/{unit}" for each in mine for pool, names in each.units for unit in names}
+        plain = [[str(a.lock), a.mode, a.count] for a in accesses if a.lock.kind not in ("slot", "pool")]
+        return plain + [[unit, "exclusive", 1] for unit in sorted(units)]
 
     def _trigger(self, op: Call) -> c.StartBuilds:
         wishes = tuple(RequestWish(builder=name) for name in op.builders)

@@ -16,6 +16,7 @@ from lockstep.sim.groups import with_groups
 from lockstep.sim.impatience import with_impatience
 from lockstep.sim.ordering import with_ordering
 from lockstep.sim.people import with_keeping, with_people
+from lockstep.sim.pools import with_pools
 from lockstep.sim.scenario import (
     Act,
     Builder,
@@ -295,6 +296,8 @@ def draw(seed: int) -> Scenario:
     scenario = _Draw(seed).scenario()
     if seed % 2:
         scenario = with_lending(scenario)
+    if seed % 17 == 2:
+        scenario = with_pools(scenario)
     if seed % 3 == 0:
         scenario = with_plans(scenario)
     if seed % 4 == 0:

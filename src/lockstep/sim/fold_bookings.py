@@ -6,6 +6,7 @@ from lockstep.core.records import Booking
 from lockstep.core.saved import SavedClaim, SavedLock, SavedPool
 from lockstep.sim.faults import demand
 from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
+from lockstep.sim.pools import is_pool
 
 
 class BookingFold:
@@ -101,17 +102,18 @@ class BookingWatch(GrantsWatch):
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
             given = [a for a in old.accesses if (a.lock, a.mode, a.count) == (access.lock, access.mode, access.count)]
             demand(len(given) == 1, f"hold {old.id} passes on {access}, which it does not have")
-            demand(fence > self.fences.get(access.lock, 0), f"fence {fence} of {access.lock} was given before (L62)")
-            self.fences[access.lock] = fence
+            key = access.lock.whole
+            demand(fence > self.fences.get(key, 0), f"fence {fence} of {key} was given before (L62)")
+            self.fences[key] = fence
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
         before = {a.lock: self._users(a.lock, {}) for a in fact.alternative.accesses}
         rest = tuple(a for a in old.accesses if a.lock not in {access.lock for access in fact.alternative.accesses})
         kept = dict(old.fences)
-        self.holds[old.id] = Held(old.id, old.ticket, old.owner, rest, {a.lock: kept[a.lock] for a in rest})
-        own = {a.lock: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
+        self.holds[old.id] = Held(old.id, old.ticket, old.owner, rest, {a.lock.whole: kept[a.lock.whole] for a in rest})
+        own = {a.lock.whole: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
         self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.ticket, fact.alternative.accesses, own)
-        for access in fact.alternative.accesses:
+        for access in (a for a in fact.alternative.accesses if not is_pool(a)):
             after = self._users(access.lock, {})
             alone = len(after) == 1 or all(a.mode == "counting" for _, a in after)
             demand(alone, f"hold {fact.of_hold} passes {access} on, which others have too: {after} (L2)")

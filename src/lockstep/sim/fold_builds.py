@@ -107,7 +107,8 @@ class BuildFold:
                 if step.ticket == fact.ticket and step.state == "waiting":
                     step.state, step.hold, step.locks_acquired_at = "running", fact.hold, at
                     for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
-                        step.fences[str(access.lock)] = fence
+                        if access.lock.kind != "pool":
+                            step.fences[str(access.lock)] = fence
                 for record in step.calls.values():
                     if record.ticket == fact.ticket:
                         record.hold, record.acquired_at = fact.hold, at

@@ -10,10 +10,11 @@ from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need
 from lockstep.core.state import State
 from lockstep.sim.faults import demand
 from lockstep.sim.ordering import OrderingWatch
+from lockstep.sim.pools import PoolWatch, is_pool
 
 
 class Held(Struct, frozen=True):
-    """A hold that has not ended."""
+    """A hold that has not ended. A pool has one fence, whichever units are meant (`LockKey.whole`)."""
 
     id: int
     ticket: int
@@ -50,6 +51,7 @@ class GrantsWatch:
         self.clock = 0
         self.now = 0.0
         self.ordering = OrderingWatch()
+        self.pools = PoolWatch()
 
     def see_number(self, number: int) -> None:
         """A ticket, or the beginning of a new wait."""
@@ -58,6 +60,11 @@ class GrantsWatch:
     def wait(self, wait: Wait) -> None:
         """A claim begins to wait, or waits for something else."""
         self.waiting[wait.ticket] = wait
+        self.pools.views |= {a.lock for each in wait.need.alternatives for a in each.accesses if is_pool(a)}
+
+    def limit(self, key: LockKey) -> int:
+        """How much of a lock may be held, 0 if it is not there."""
+        return len(self.pools.usable(key)) if key.kind == "pool" else self.limits.get(key, 0)
 
     # --- facts
 
@@ -75,13 +82,15 @@ class GrantsWatch:
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
-            last = self.fences.get(access.lock, 0)
-            lent = {h.fences.get(access.lock) for h in self.holds.values() if h.owner in self.lenders(wait.owner)}
+            key = access.lock.whole
+            last = self.fences.get(key, 0)
+            lent = {h.fences.get(key) for h in self.holds.values() if h.owner in self.lenders(wait.owner)}
             demand((fence in lent) == (access.lock in fact.lent), f"fence {fence} of {access.lock}: lent are {lent}")
             demand(fence > last or fence in lent, f"fence {fence} of {access.lock} comes after {last} (L62)")
-            self.fences[access.lock] = max(fence, last)
+            self.fences[key] = max(fence, last)
+        self.pools.granted(fact, self.lenders(wait.owner))
         del self.waiting[fact.ticket]
-        fences = {a.lock: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
+        fences = {a.lock.whole: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
         self.holds[fact.hold] = Held(fact.hold, fact.ticket, fact.owner, fact.alternative.accesses, fences)
 
     def on_claim_dropped(self, fact: f.ClaimDropped) -> None:
@@ -102,7 +111,7 @@ class GrantsWatch:
         demand(set(fact.locks) <= had, f"hold {fact.hold} gives back {fact.locks}, and has {had}")
         rest = tuple(access for access in hold.accesses if access.lock not in fact.locks)
         demand(set(rest) == set(fact.alternative.accesses), f"hold {fact.hold} keeps {fact.alternative}, not {rest}")
-        fences = {access.lock: hold.fences[access.lock] for access in rest}
+        fences = {access.lock.whole: hold.fences[access.lock.whole] for access in rest}
         self.holds[fact.hold] = Held(hold.id, hold.ticket, hold.owner, rest, fences)
 
     # --- arithmetic (L1, L2, L53)
@@ -116,9 +125,11 @@ class GrantsWatch:
 
     def has_room(self, owner: int, access: Access, free: dict[int, Held]) -> bool:
         """Whether an access fits for this owner beside what is held, but for the holds in `free`."""
+        kin = self.lenders(owner)
+        if is_pool(access):
+            return self.pools.has_room(access, kin, free)
         users = self._users(access.lock, free)
         limit = self.limits.get(access.lock, 0)
-        kin = self.lenders(owner)
         if access.mode == "exclusive":
             raised = {owner} if all(a.mode == "counting" for user, a in users if user == owner) else set()
             return limit >= 1 and all(user in kin | raised for user, _ in users)
@@ -140,8 +151,7 @@ class GrantsWatch:
     def can_be_served(self, wait: Wait) -> bool:
         """Whether the limits allow it at all (L5)."""
         return any(
-            all(self.limits.get(access.lock, 0) >= access.count for access in each.accesses)
-            for each in wait.need.alternatives
+            all(self.limit(access.lock) >= access.count for access in each.accesses) for each in wait.need.alternatives
         )
 
     def is_stuck(self, wait: Wait, free: dict[int, Held]) -> bool:
@@ -164,7 +174,7 @@ class GrantsWatch:
                 if shut or reasons.withheld_for(wait.ticket):
                     continue
                 if fits and not any(access.lock in self.removed for access in each.accesses):
-                    barred = any(reasons.reservations(access.lock) for access in each.accesses)
+                    barred = any(reasons.reservations(key) for a in each.accesses for key in _overlapping(state, a))
                     demand(barred, f"claim {wait.ticket} waits, and {each} is free")
 
     def _waits_for_time(self, alternative: Alternative) -> bool:
@@ -184,24 +194,38 @@ class GrantsWatch:
             if plain and not access.lock.worker:
                 for other in list(self.waiting.values()):
                     if other.ticket != wait.ticket:
-                        self._passes(other, fact.ticket, access)
-            self.later.setdefault(access.lock, []).append((fact.ticket, self.since[fact.ticket]))
+                        self._passes(other, fact, access)
+            for key in self.pools.touched(fact, access.lock.name) if is_pool(access) else (access.lock,):
+                self.later.setdefault(key, []).append((fact.ticket, self.since[fact.ticket]))
 
-    def _passes(self, other: Wait, ticket: int, taken: Access) -> None:
+    def _passes(self, other: Wait, fact: f.ClaimGranted, taken: Access) -> None:
+        ticket = fact.ticket
         if len(other.need.alternatives) != 1 or ticket < other.ticket or not self.can_be_served(other):
             return
         if self.ordering.order(other.need) == "newest" or self._waits_for_time(other.need.alternatives[0]):
             return
-        wanted = [a for a in other.need.alternatives[0].accesses if a.lock == taken.lock]
+        near = self.pools.touched(fact, taken.lock.name) if is_pool(taken) else [taken.lock]
+        wanted = [a for a in other.need.alternatives[0].accesses if a.lock in near]
         equal = [w.ticket for w in self.waiting.values() if (w.level, w.need) == (other.level, other.need)]
         if not wanted or min(equal) < other.ticket:
             return
         step = other.level == STEP_LEVEL
-        turns = [since if step else ticket for ticket, since in self.later.get(taken.lock, ())]
+        turns = [since if step else ticket for ticket, since in self.later.get(wanted[0].lock, ())]
         passed = [each for each in turns if each > self.since[other.ticket]]
-        if len(passed) < self.overtakes.get(taken.lock, 8):
+        key = wanted[0].lock
+        most = self.pools.max_overtakes(key) if is_pool(taken) else self.overtakes.get(key, 8)
+        if len(passed) < most:
+            return
+        told = f"claim {ticket} takes {taken} before claim {other.ticket}, passed {len(passed)} times (L42)"
+        if is_pool(taken):
+            demand(self.pools.leaves(fact, wanted[0]), told)
             return
         used = self.most_at_once(self._users(taken.lock, {})) + taken.count
         alone = wanted[0].mode == "counting" and taken.mode == "counting"
         fits = alone and used + wanted[0].count <= self.limits.get(taken.lock, 0)
-        demand(fits, f"claim {ticket} takes {taken} before claim {other.ticket}, passed {len(passed)} times (L42)")
+        demand(fits, told)
+
+
+def _overlapping(state: State, access: Access) -> list[LockKey]:
+    """The locks where a reservation may keep this access from what it wants."""
+    return list(state.allocator.board.pools[access.lock.name].views) if is_pool(access) else [access.lock]

@@ -72,7 +72,7 @@ class ImpatienceWatch:
         for each in wait.need.alternatives:
             own = [access for access in each.accesses if access.patience is not None and access.patience.skip]
             others = [access for access in each.accesses if access not in own]
-            if all(self.watch.limits.get(access.lock, 0) >= access.count for access in others):
+            if all(self.watch.limit(access.lock) >= access.count for access in others):
                 lacks.append(any(not self.watch.has_room(wait.owner, access, {}) for access in own))
         return bool(lacks) and all(lacks)
 

@@ -230,7 +230,7 @@ def _keeping(r: Random, builder: Builder) -> Builder:
                 Alternative(
                     each.worker,
                     tuple(
-                        structs.replace(a, keep=seconds) if a.lock.kind in ("master", "worker") else a
+                        structs.replace(a, keep=seconds) if a.lock.kind in ("master", "worker", "pool") else a
                         for a in each.accesses
                     ),
                 )

@@ -8,7 +8,17 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from lockstep.core.nouns import Access, Alternative, LockKey, Need
-from lockstep.core.values import BuilderSetup, LockSetup, QueueOrder, QueueRule, Setup, StartRate, StepPlan, WorkerSetup
+from lockstep.core.values import (
+    BuilderSetup,
+    LockSetup,
+    PoolSetup,
+    QueueOrder,
+    QueueRule,
+    Setup,
+    StartRate,
+    StepPlan,
+    WorkerSetup,
+)
 
 
 class Command(Struct, frozen=True, tag=True):
@@ -96,7 +106,7 @@ class Act(Struct, frozen=True):
     """Something that happens at a time: a person's wish, a fault.
 
     `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); book, steal, extend, lie (about
-    bookings); rank (hooks); crash, cut, restart,
+    bookings); quarantine, lift, unit (about units); rank (hooks); crash, cut, restart,
     die, false, break (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the
     requests.
     """
@@ -132,9 +142,10 @@ class Scenario(Struct, frozen=True):
     queues: tuple[QueueRule, ...] = ()
     orders: tuple[QueueOrder, ...] = ()
     rates: tuple[StartRate, ...] = ()
+    pools: tuple[PoolSetup, ...] = ()
 
     def setup(self, limits: dict[str, int] | None = None, without: str = "") -> Setup:
-        """The configuration, with other limits for some locks (by name), and without one builder or worker or lock."""
+        """The configuration, with other limits of some locks (by name), and without one builder, worker, lock, unit."""
         builders = []
         for builder in self.builders:
             if builder.setup.name != without:
@@ -150,6 +161,10 @@ class Scenario(Struct, frozen=True):
             workers=tuple(machine.setup for machine in self.machines if machine.setup.name != without),
             builders=tuple(builders),
             locks=locks,
+            pools=tuple(
+                structs.replace(pool, units=tuple(unit for unit in pool.units if unit.name != without))
+                for pool in self.pools
+            ),
             queues=self.queues,
             orders=self.orders,
             rates=self.rates,

@@ -17,6 +17,7 @@ from lockstep.sim.fold_builds import rule_for
 from lockstep.sim.grants_watch import Held, Wait
 from lockstep.sim.groups import GroupsWatch
 from lockstep.sim.impatience import ImpatienceWatch
+from lockstep.sim.pools import is_pool
 
 Where = tuple[str, int, int, int]
 
@@ -60,6 +61,7 @@ class Watch(BookingWatch):
             if rule is not None:
                 self._lenders.clear()
                 rule(one.fact)
+            self.pools.see(one.fact)
             if isinstance(one.fact, f.ClaimGranted):
                 self.ordering.see(one)
             self.impatience.see(one)
@@ -97,7 +99,9 @@ class Watch(BookingWatch):
         waiting, holds = set(state.allocator.waiting), set(state.allocator.holds)
         demand(waiting == set(self.waiting), f"claims {waiting ^ set(self.waiting)} wait for nobody or are forgotten")
         demand(holds == set(self.holds), f"holds {holds ^ set(self.holds)} are nobody's or are forgotten")
-        for key in {access.lock for hold in self.holds.values() for access in hold.accesses} | set(state.locks):
+        self.pools.agrees(state)
+        held = {access.lock for hold in self.holds.values() for access in hold.accesses if not is_pool(access)}
+        for key in held | set(state.locks):
             used = self.most_at_once(self._users(key, {}))
             known = state.allocator.reasons.used(key)
             demand(known == used or self.is_whole(key), f"{known} units of {key} are used, the holds have {used}")
@@ -336,8 +340,8 @@ class Watch(BookingWatch):
         demand(fact.ticket in left, f"build {fact.ticket} is put back without a true ring: {fact.text}")
         own = {hold.id: hold for hold in self.holds.values() if hold.owner == fact.ticket}
         lacking = [w for w in self.waiting.values() if w.owner in left and self.is_stuck(w, free)]
-        wanted = {a.lock for w in lacking for each in w.need.alternatives for a in each.accesses}
-        held = {a.lock for hold in own.values() for a in hold.accesses}
+        wanted = {a.lock.whole for w in lacking for each in w.need.alternatives for a in each.accesses}
+        held = {a.lock.whole for hold in own.values() for a in hold.accesses}
         demand(bool(held & wanted), f"build {fact.ticket} is put back, and has nothing that anybody in a ring lacks")
 
     def is_whole(self, key: LockKey) -> bool:

@@ -13,7 +13,7 @@ from lockstep.core.decide import Outcome
 from lockstep.core.nouns import Access, Result
 from lockstep.core.state import State
 from lockstep.core.values import Rank, RequestWish, Setup, SourceStamp, Submission
-from lockstep.sim import checks
+from lockstep.sim import checks, pools
 from lockstep.sim.disk import Disk, Group, MemoryDisk
 from lockstep.sim.faults import Ledger, Violation, demand
 from lockstep.sim.machines import Host
@@ -143,6 +143,7 @@ class World:
             self.master.post(e.WorkerPauseAsked(worker=host.name, paused=False))
         self.master.post(e.Configured(setup=self.setup()))
         self.master.post(e.RanksFound(ranks={name: Rank() for name in self.master.state.ranks}))
+        pools.heal(self)
 
     # --- what the master tells
 
@@ -233,6 +234,8 @@ class World:
                 self._rank(master, act)
             case "book" | "steal" | "extend" | "lie":
                 self.people.act(master, act)
+            case "quarantine" | "lift" | "unit":
+                pools.act(self, master, act)
             case "pause" | "unpause":
                 paused = act.what == "pause" and not self.healed
                 master.tell(e.WorkerPauseAsked(worker=act.who, paused=paused))

@@ -109,16 +109,19 @@ def claim_of_step_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, key:
     if call:
         p.changes.update("calls", key, {"hold": fact.hold, "acquired_at": n.at})
         return
-    pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
-    fences = {str(access.lock): fence for access, fence in pairs if access.lock.kind in ("master", "worker")}
-    row = {"state": "running", "locks_acquired_at": n.at, "hold": fact.hold, "fences": pack(fences)}
+    row = {"state": "running", "locks_acquired_at": n.at, "hold": fact.hold, "fences": pack(_fences(fact))}
     p.changes.update("steps", (buildid, step), row | {"state_string": "running"})
 
 
 def locks_returned(p: Projection, fact: f.LocksReturned) -> None:
     """A step has fewer locks than before."""
-    left = {str(a.lock): fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
-    p.changes.update("steps", (fact.buildid, fact.step), {"fences": pack(left)})
+    p.changes.update("steps", (fact.buildid, fact.step), {"fences": pack(_fences(fact))})
+
+
+def _fences(fact: f.ClaimGranted | f.LocksReturned) -> dict[str, int]:
+    """What a step has, or keeps, as it is told to it (L62)."""
+    pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
+    return {str(access.lock): fence for access, fence in pairs if access.lock.kind in ("master", "worker")}
 
 
 def step_ended(p: Projection, fact: f.StepEnded, n: Envelope, _body: bytes) -> None:
