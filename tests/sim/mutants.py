@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
-from msgspec import structs
-
 from lockstep.core import (
-    alloc_pools,
     alloc_reasons,
     apply,
     decide,
@@ -439,45 +436,7 @@ def returned_lock_stays_held() -> Any:
     return _rule(f.LocksReturned, lambda _: lambda *_: None)
 
 
-def units_forgotten_after_restart() -> Any:
-    """A new process does not know which units somebody has."""
-    right = recovery.state_of
-
-    def state_of(saved: Any) -> Any:
-        for claim in saved.claims:
-            claim.units = tuple((name, ()) for name, _ in claim.units)
-        return right(saved)
-
-    return patch.object(master, "state_of", state_of)
-
-
-def quarantine_forgotten_after_restart() -> Any:
-    """A new process gives units away that are in quarantine."""
-    right = recovery._pools
-
-    def pools(saved: Any, holds: Any) -> Any:
-        return tuple(structs.replace(pool, sick=()) for pool in right(saved, holds))
-
-    return patch.object(recovery, "_pools", pools)
-
-
-def unit_is_free_with_another() -> Any:
-    """When somebody gives units back, those that others have are free, too."""
-    right = alloc_pools.Pool.drop
-
-    def drop(self: Any, hold: int) -> None:
-        right(self, hold)
-        self.taken = 0
-        for view in self.views.values():
-            view.used = 0
-
-    return patch.object(alloc_pools.Pool, "drop", drop)
-
-
 MUTANTS: tuple[Mutant, ...] = (
-    units_forgotten_after_restart,
-    quarantine_forgotten_after_restart,
-    unit_is_free_with_another,
     group_ends_with_its_first_step,
     group_never_ends,
     group_forgotten_after_restart,

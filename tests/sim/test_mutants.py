@@ -1,6 +1,6 @@
 """Each planted fault is caught by the checkers within 500 seeds: otherwise the checkers prove nothing.
 
-The faults are in `mutants.py`, those of the allocator in `tests/core/test_mutants_allocation.py`.
+The faults are in `mutants.py` and `pool_mutants.py`, those of the allocator in `tests/core/test_mutants_allocation.py`.
 """
 
 from typing import Any
@@ -10,11 +10,14 @@ import pytest
 from lockstep.sim.draw import draw
 from lockstep.sim.shrink import failure
 
-from . import mutants
+from . import mutants, pool_mutants
 
 LIMIT = 500
 
 WORLDS_OF = {
+    "units_forgotten_after_restart": 2,
+    "quarantine_forgotten_after_restart": 2,
+    "unit_is_free_with_another": 19,
     "group_ends_with_its_first_step": 74,
     "group_never_ends": 302,
     "group_forgotten_after_restart": 356,
@@ -43,7 +46,7 @@ WORLDS_OF = {
 """A world in which the fault was noticed once: it is looked at first, then all of them."""
 
 
-@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", mutants.MUTANTS + pool_mutants.MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_planted_fault_is_caught(mutant: Any) -> None:
     with mutants.planted(mutant):
         for seed in (WORLDS_OF.get(mutant.__name__, 0), *range(LIMIT)):
