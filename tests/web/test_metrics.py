@@ -1,5 +1,7 @@
 """`/metrics`: what Prometheus reads, while builds hold and wait (L72)."""
 
+import re
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from lockstep.core.nouns import LockKey
@@ -13,7 +15,9 @@ def metrics(ci: Running) -> dict[tuple[str, ...], float]:
     """Each sample by its name and the values of its labels."""
     answer = ci.http.get("/metrics")
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/plain")
+    kind, _, parameters = answer.headers["content-type"].partition("; ")
+    assert kind == "text/plain"
+    assert re.fullmatch(r"version=[0-9.]+; charset=utf-8", parameters), "each once: some readers refuse others"
     samples = (sample for family in text_string_to_metric_families(answer.text) for sample in family.samples)
     return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
 
@@ -34,6 +38,7 @@ def test_L72_what_runs_waits_and_is_held_and_what_has_happened_since(ci: Running
     assert (now["lockstep_workers", "connected"], now["lockstep_workers", "absent"]) == (2, 1)
     assert now["lockstep_commits_total",] >= 1
     assert ("lockstep_inbox_events",) in now
+    assert not [name for name, *_ in now if name.endswith("_created")]
     ci.open_gate("holder")
     for brid in (holder, wanter):
         ci.built(brid)

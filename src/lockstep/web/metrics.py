@@ -97,8 +97,9 @@ class _Counts:
     """The library's registry, with what is counted in it."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Counter, Histogram
+        from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge more for each, that nobody asked for
         self.registry = CollectorRegistry()
         labels = ("lock", "worker")
 
@@ -167,4 +168,5 @@ class Metrics:
             for number, event, kind, name, worker, seconds in rows:
                 self._number = number
                 self._counts.count(event, self._names.of(LockKey(kind, name, worker)), seconds or 0.0)
-        return generate_latest(self._counts.registry), CONTENT_TYPE_LATEST
+        kind = CONTENT_TYPE_LATEST.partition("; charset=")[0]  # whoever answers says the charset
+        return generate_latest(self._counts.registry), kind
