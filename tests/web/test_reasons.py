@@ -131,6 +131,16 @@ def test_L70_who_was_passed_where_nothing_is_short_comes_first() -> None:
     assert (why.barrier, why.kept, why.locks[0].passed) == (True, (), 0)
 
 
+def test_L70_once_is_a_word() -> None:
+    farm = Farm({"big": THREE, "small": ONE, "two": [Access(MEMORY, "counting", 2)]})
+    farm.configure(max_overtakes=1)
+    farm.connect()
+    farm.ask("two")
+    big = farm.ask("big")
+    farm.ask("small")
+    assert farm.why(big).sentence.endswith("It was passed once, so what it needs is kept free for it.")
+
+
 def test_L70_nobody_passes_where_the_order_is_strict() -> None:
     farm = Farm({"a": WHOLE})
     farm.configure(max_overtakes=0)

@@ -201,6 +201,11 @@ def listed(names: Sequence[str], more: str = "more") -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def times(number: int) -> str:
+    """How often."""
+    return "once" if number == 1 else f"{number} times"
+
+
 def all_reasons(reasons: Sequence[WorkerReason]) -> str:
     """Why a build cannot start on its workers; for at most `SHOWN` of them."""
     told = [f"{each.worker} {each.reason}" for each in reasons]

@@ -22,6 +22,7 @@ from lockstep.core.answers import (
     booking_party,
     listed,
     span,
+    times,
 )
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey
@@ -326,15 +327,15 @@ class Reasons:
         if (pin := self.answers.pin(claim.ticket)) >= 0:
             told += self._first(claim, claim.need.alternatives[pin])
         elif passed:
-            told += f" It was passed {passed}"
-            told += " times: the newest comes first." if claim.newest else f" of at most {most} times."
+            passes = f" {times(passed)}: the newest comes first" if claim.newest else f" {passed} of at most {most} times"
+            told += f" It was passed{passes}."
         return told
 
     def _first(self, claim: Claim, pinned: Alternative) -> str:
         """Why a barrier is one (perhaps because of a lock that is not told of), and what that gives it."""
         passed = max(self.answers.overtaken(claim.ticket, access.lock) for access in pinned.accesses)
         kept = "what it needs is kept free for it" if self._kept(claim) else "it comes first"
-        return f" It was passed {passed} times, so {kept}." if passed else f" Nobody may pass it: {kept}."
+        return f" It was passed {times(passed)}, so {kept}." if passed else f" Nobody may pass it: {kept}."
 
     def _kept(self, claim: Claim) -> tuple[Kept, ...]:
         """What a barrier has reserved."""
