@@ -327,8 +327,8 @@ class Reasons:
         if (pin := self.answers.pin(claim.ticket)) >= 0:
             told += self._first(claim, claim.need.alternatives[pin])
         elif passed:
-            passes = f" {times(passed)}: the newest comes first" if claim.newest else f" {passed} of at most {most} times"
-            told += f" It was passed{passes}."
+            told += f" It was passed {times(passed) if claim.newest else f'{passed} of at most {most} times'}"
+            told += ": the newest comes first." if claim.newest else "."
         return told
 
     def _first(self, claim: Claim, pinned: Alternative) -> str:
