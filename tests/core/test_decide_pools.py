@@ -1,9 +1,12 @@
 """Pools in the whole of the core: a configuration makes them, a grant names its units, a person takes a unit out."""
 
+import msgspec
+
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, Alternative, LockKey, Result
+from lockstep.core.reasons import Reasons
 from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
 
 from .driving import Hand, builder, plan, setup
@@ -47,6 +50,15 @@ def test_a_person_takes_a_unit_out_and_gives_it_back() -> None:
     assert hand.state.quarantines["boards", "nuc"].reason == "it smells"
     assert asked(hand, "nuc", lift=True) == ""
     assert units(hand) == [("nuc",)]
+
+
+def test_who_waits_for_units_is_told_so_not_that_a_worker_is_busy() -> None:
+    plain = setup(builder("b", some(2, "arm"), workers=("w1", "w2")), workers=("w1", "w2"))
+    hand = Hand(msgspec.structs.replace(plain, pools=(BOARDS,)))
+    hand.started()
+    hand.connect("w2")
+    why = Reasons(hand.state, hand.now).request(hand.request(hand.force()))
+    assert (why.kind, why.locks[0].lock) == ("lock", "boards where arm")
 
 
 def test_wrong_use_changes_nothing_and_says_what_is_wrong() -> None:

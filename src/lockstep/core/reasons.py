@@ -273,7 +273,7 @@ class Reasons:
         single = len(claim.need.alternatives) == 1
         anywhere = not claim.need.alternatives[0].worker  # it needs no worker, but may want to have one to itself
         own = [o for o in groups[0] if single and (anywhere or _is_lock(o.lock))]
-        return own or [o for o in groups[0] if o.lock in everywhere and o.lock.kind == "master"]
+        return own or [o for o in groups[0] if o.lock in everywhere and not o.lock.worker]
 
     def _short(self, claim: Claim, obstacles: list[Obstacle]) -> Why:
         shortages = self._shortages(claim, obstacles)
@@ -383,7 +383,7 @@ class Reasons:
     def _never(self, claim: Claim, by_index: dict[int, list[Obstacle]]) -> Why:
         """No alternative can be served as things are (L5): a limit is too low, or no worker is there."""
         refused = [o for found in by_index.values() for o in found if o.kind == "limit"]
-        impossible = {o.lock for o in refused if o.lock.kind == "master"}
+        impossible = {o.lock for o in refused if not o.lock.worker}
         since = self.since(claim.ticket)
         shortages = self._shortages(claim, refused)
         slots = [o.lock.worker for o in refused if o.lock.kind == "slot"]
@@ -488,7 +488,7 @@ class Reasons:
 
 def _is_lock(key: LockKey) -> bool:
     """Whether this is a lock that somebody configured; slots and build directories are not."""
-    return key.kind in ("master", "worker")
+    return key.kind not in ("slot", "builddir")
 
 
 def _access(claim: Claim, key: LockKey) -> Access:
