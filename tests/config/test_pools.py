@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -187,6 +188,28 @@ def test_what_a_pool_and_an_access_cannot_be(mistakes: Mistakes, line: str, expe
     assert len(found) == 1, found
     assert found[0].startswith(("12: ", "13: ", "9: ", "10: "))
     assert expected in found[0]
+
+
+def test_the_example_in_the_manual_is_a_configuration(load: Load) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "named-units.md"
+    example = page.read_text().partition("```python\n")[2].partition("```")[0]
+    config = load(example, "")
+    assert (len(config.builders), config.warnings) == (3, ())
+
+
+def test_names_that_would_be_one_variable_are_warned_of(load: Load) -> None:
+    config = load(
+        "c['workers'] = [worker.Worker('w1', 'pw')]\n"
+        "util.ResourcePool('a-b', {'x': {'c-d': 1, 'c_d': 2}, 'y': {'c_d': 2, 'e': 3}})\n"
+        "util.ResourcePool('a.b', {'x': {'e': 1}})\n"
+        "util.MasterLock('a/b')\n"
+    )
+    assert [f"{one.place.line}: {one.text}" for one in config.warnings] == [
+        '4: the fences of locks "a/b" (made at master.cfg:6) and "a-b" have one variable',
+        '5: the fences of locks "a/b" (made at master.cfg:6) and "a.b" have one variable',
+        '4: "c-d" of pool "a-b" and "c_d" of pool "a-b" have one variable',
+        '5: "e" of pool "a-b" and "e" of pool "a.b" have one variable',
+    ]
 
 
 def test_a_pool_is_made_while_the_configuration_is_loaded_and_never_after() -> None:

@@ -61,6 +61,13 @@ def test_interpolate(text: str, expected: str) -> None:
     assert render_now(Interpolate(text), props()) == expected
 
 
+def test_interpolate_knows_units_of_pools() -> None:
+    told = {"unit:boards": "pi-1", "unit:boards:at": "10.0.0.1", "unit:pair": ["a", "b"], "unit:pair:n": [1, None]}
+    made = Properties(**told)
+    text = "%(unit:boards)s %(unit:boards:at)s %(unit:boards:no:-22)s %(unit:pair)s %(unit:pair:n)s %(unit:no:-x)s"
+    assert render_now(Interpolate(text), made) == "pi-1 10.0.0.1 22 a,b 1, x"
+
+
 def test_interpolate_with_arguments() -> None:
     text = Interpolate(
         "%(kw:one)s %(kw:two:~none)s %(kw:three)s", one=Property("a"), two="", three=lambda p: p["number"]

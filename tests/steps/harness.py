@@ -78,6 +78,7 @@ class FakeBuild:
     env: dict[str, Any] = field(default_factory=dict)
     worker_info: dict[str, Any] = field(default_factory=dict)
     fences: dict[str, int] = field(default_factory=dict)
+    units: dict[str, Any] = field(default_factory=dict)
 
 
 class Diverged(BaseException):

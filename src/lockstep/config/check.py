@@ -19,7 +19,7 @@ from lockstep.config.patience import BY_PRIORITY
 from lockstep.config.pools import ResourcePool
 from lockstep.config.properties import has_renderables
 from lockstep.config.workers import Worker
-from lockstep.core.nouns import Access, fence_variable
+from lockstep.core.nouns import Access, fence_variable, variable
 
 
 def check(draft: Draft, needs: Needs, table: LockTable, made: Iterable[Lockable]) -> None:
@@ -143,15 +143,23 @@ def _two_limits(table: LockTable) -> None:
 
 
 def _one_variable(table: LockTable) -> None:
-    """Locks whose names differ in signs only: one environment variable would carry the fences of both (L62)."""
-    first: dict[str, BaseLock] = {}
-    for lock in table.all():
-        variable = fence_variable(lock.name)
-        other = first.setdefault(variable, lock)
+    """Names that differ in signs only: one environment variable would tell of both (L62)."""
+    first: dict[str, Lockable] = {}
+    for lock in (*table.all(), *table.pools.values()):
+        name = fence_variable(lock.name)
+        other = first.setdefault(name, lock)
         if other.name != lock.name:
             text = f'the fences of locks "{other.name}" (made at {other.place}) and "{lock.name}" have one variable'
-            hint = f"who holds both finds the second in {variable}_2 instead of {variable}: rename one of them"
+            hint = f"who holds both finds the second in {name}_2 instead of {name}: rename one of them"
             warning(text, hint, lock.place)
+    told: dict[str, str] = {}
+    for pool in table.pools.values():
+        for key in dict.fromkeys(key for unit in pool.setup.units for key in unit.data):
+            name, what = variable("UNIT", pool.name, key), f'"{key}" of {pool.told}'
+            before = told.setdefault(name, what)
+            if before != what:
+                hint = f"who is told of both finds the second in {name}_2 instead of {name}: rename one of them"
+                warning(f"{before} and {what} have one variable", hint, pool.place)
 
 
 def _limits(lock: BaseLock) -> str:

@@ -15,7 +15,8 @@ from lockstep.config.secrets import disarm, marker
 from lockstep.core.values import SourceStamp
 
 _NAME = re.compile(r"[^():]*")
-_SELECTORS = ("prop", "src", "kw", "worker", "secret", "fence")
+_KEY_OF_UNIT = re.compile(r"\w")
+_SELECTORS = ("prop", "src", "kw", "worker", "secret", "fence", "unit")
 _MISSING: Any = object()
 Fallback = Callable[[Any], Any]
 """Takes a value (or `_MISSING`) and gives what stands in the text: a value, or a renderable."""
@@ -68,6 +69,9 @@ class _Key:
             if not colon:
                 raise _TextError(f'"%({text})s" needs a codebase and an attribute, as in "%(src::branch)s"')
         self.name, colon, how = rest.partition(":")
+        self.key = ""
+        if selector == "unit" and _KEY_OF_UNIT.match(how):
+            self.key, colon, how = how.partition(":")
         if not _NAME.fullmatch(self.name) or not _NAME.fullmatch(self.codebase):
             raise _TextError(f'"{self.name}" is no name that can stand in "%({selector}:...)s"')
         if selector == "secret" and colon:
@@ -92,6 +96,12 @@ class _Key:
         if self.selector == "fence":
             fence = props.build.fence(self.name) if props.build is not None else None
             return _MISSING if fence is None else fence
+        if self.selector == "unit":
+            name = f"unit:{self.name}:{self.key}" if self.key else f"unit:{self.name}"
+            found = props.getProperty(name, _MISSING)
+            if isinstance(found, list):
+                return ",".join("" if one is None else str(one) for one in found)
+            return found
         if self.selector == "worker":
             return disarm(props.worker_info.get(self.name, _MISSING))
         if self.selector == "src":
@@ -158,7 +168,8 @@ def _split_outside(text: str, delimiter: str) -> list[str]:
 class Interpolate(Renderable):
     """A text with `%(prop:name)s`, `src:codebase:attribute`, `kw:`, `worker:`, `secret:`, or with `%s` and arguments.
 
-    `%(fence:database)s` is the number of the grant by which the build or step holds the lock of that name (L62).
+    `%(fence:database)s` is the number of the grant by which the build or step holds the lock of that name (L62);
+    `%(unit:boards)s` the name of the unit that it has of a pool, `%(unit:boards:address)s` what is known of it.
 
     After a second colon stands what to put where there is no value: `-text` if missing, `~text` if missing or false,
     `+text` if there, `?|there|missing`, `#?|true|false`. These texts may hold further places.

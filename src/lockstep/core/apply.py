@@ -11,7 +11,7 @@ from lockstep.core import apply_bookings as bookings
 from lockstep.core import apply_builds as builds
 from lockstep.core import apply_pools as pools
 from lockstep.core import facts as f
-from lockstep.core.nouns import worse
+from lockstep.core.nouns import FENCED, worse
 from lockstep.core.records import Buildset, Request, Stamp, Worker
 from lockstep.core.state import State, slot_key
 from lockstep.core.tables import move
@@ -266,9 +266,9 @@ def starts_returned(state: State, fact: f.StartsReturned, _at: float) -> None:
 
 
 def fences_of(fact: f.ClaimGranted) -> dict[str, int]:
-    """The fences of a grant by lock as text; slots and build directories have none that anybody asks for (L62)."""
+    """The fences of a grant by lock as text, as builds are told (L62)."""
     pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
-    return {str(access.lock): fence for access, fence in pairs if access.lock.kind in ("master", "worker")}
+    return {str(access.lock.whole): fence for access, fence in pairs if access.lock.kind in FENCED}
 
 
 def hold_ended(state: State, fact: f.HoldEnded, _at: float) -> None:

@@ -135,7 +135,7 @@ def locks_returned(state: State, fact: f.LocksReturned, _at: float) -> None:
     give_back(state.allocator, fact.hold, frozenset(fact.locks))
     step = state.builds[fact.buildid].steps[fact.step - 1]
     for key in fact.locks:
-        step.fences.pop(str(key), None)
+        step.fences.pop(str(key.whole), None)
 
 
 def forget_ended(state: State, ticket: int) -> None:

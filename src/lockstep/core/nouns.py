@@ -18,6 +18,9 @@ Mode = Literal["counting", "exclusive"]
 LockKind = Literal["master", "worker", "slot", "builddir", "pool"]
 """`slot` is a worker's `max_builds`, `builddir` one build directory on one worker (L23); a `pool` has named units."""
 
+FENCED: Final = ("master", "worker", "pool")
+"""The kinds whose fences builds are told; nobody asks for those of slots and build directories (L62)."""
+
 STEP_LEVEL: Final = 1 << 60
 """The priority level of every step's claim: steps of running builds come before all requests (L40)."""
 
@@ -58,9 +61,14 @@ class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, o
         return f"{self.name} on {self.worker}" if self.worker else self.name
 
 
+def variable(*parts: str) -> str:
+    """An environment variable that is called by these words: `LOCKSTEP_UNIT_BOARDS_ADDRESS`."""
+    return "LOCKSTEP_" + re.sub(r"[^A-Z0-9]", "_", "_".join(parts).upper())
+
+
 def fence_variable(lock: str) -> str:
     """The environment variable that carries a lock's fence: `LOCKSTEP_FENCE_DATABASE` (L62)."""
-    return "LOCKSTEP_FENCE_" + re.sub(r"[^A-Z0-9]", "_", lock.upper())
+    return variable("FENCE", lock)
 
 
 def fence_variables(locks: Iterable[tuple[str, str]]) -> list[str]:

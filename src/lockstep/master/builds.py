@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lockstep.core import events as e
+from lockstep.core import told_units
 from lockstep.core.calls import AddSteps
 from lockstep.core.nouns import Result
 from lockstep.core.records import Build, CallRecord, Step
@@ -42,6 +43,7 @@ class BuildView:
         self.basedir = basedir
         self.env = env
         self.step = 0
+        self.units: dict[str, Any] = {}
         request = house.loop.state.requests[record.brid]
         state = house.loop.state
         buildset = state.buildsets[request.bsid]
@@ -62,6 +64,15 @@ class BuildView:
     def worker_info(self) -> dict[str, Any]:
         worker = self._house.loop.state.workers.get(self._record.worker)
         return {"name": self._record.worker, **(worker.info if worker is not None else {})}
+
+    def look_at_units(self) -> None:
+        """Find out what is to be told of the units that the current step and its group hold."""
+        state = self._house.loop.state
+        self.units = {}
+        owners = [state.opener(self._record), self._record.steps[self.step - 1] if self.step else None]
+        for hold in [state.allocator.holds.get(one.hold) for one in owners if one is not None]:
+            if hold is not None:
+                self.units |= told_units.properties(hold.units, state.pools)
 
     @property
     def fences(self) -> dict[str, int]:
@@ -202,6 +213,8 @@ class BuildRun:
         await self._made.wait()
         assert self.view is not None
         self.view.step = 0
+        if self.loop.state.allocator.board.pools:
+            self.view.look_at_units()
         opens = bool(self.steps[number - 1].locked_group) and self._opens(self.steps[number - 1])
         prepared = await prepare(self.steps[number - 1], self.view, opens)
         result = Result.SKIPPED if prepared.skip else None
@@ -233,6 +246,8 @@ class BuildRun:
         assert self.view is not None
         record = self.record
         self.view.step = step.number
+        if self.loop.state.allocator.board.pools:
+            self.view.look_at_units()
         self.view.replayed = properties_before(record, step.number) if record is not None and step.calls else None
         return StepRun(self, self.view, step, self.steps[step.number - 1], tapes, replay_only)
 

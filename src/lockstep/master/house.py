@@ -17,6 +17,7 @@ from lockstep.config.config import Config
 from lockstep.config.secrets import names_in, substitute
 from lockstep.core import effects as x
 from lockstep.core import events as e
+from lockstep.core import told_units
 from lockstep.core.calls import LogType, OpenLog, Stream
 from lockstep.core.facts import Numbered, StepEnded
 from lockstep.core.records import Build
@@ -192,7 +193,11 @@ class House:
         for name, value in _source_properties(tuple(stamps)).items():
             properties.setdefault(name, (value, "Build"))
         for lock, fence in record.fences.items():
-            properties[f"fence:{lock}"] = (fence, "Lock")
+            properties[f"fence:{lock}"] = (fence, told_units.SOURCE)
+        hold = state.allocator.holds.get(record.hold)
+        if hold is not None and hold.units:
+            told = told_units.properties(hold.units, state.pools)
+            properties |= {name: (value, told_units.SOURCE) for name, value in told.items()}
         return properties
 
     async def changes_of(self, stamps: Iterable[SourceStamp]) -> tuple[Change, ...]:

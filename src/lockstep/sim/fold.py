@@ -240,7 +240,8 @@ class Fold(BuildFold, BookingFold):
         row = self.claims[fact.ticket]
         row.alternative, row.fences, row.units = fact.alternative, fact.fences, fact.units
         step = self.builds[fact.buildid].steps[fact.step - 1]
-        step.fences = {name: fence for name, fence in step.fences.items() if name not in map(str, fact.locks)}
+        gone = {str(key.whole) for key in fact.locks}
+        step.fences = {name: fence for name, fence in step.fences.items() if name not in gone}
 
     # --- workers
 

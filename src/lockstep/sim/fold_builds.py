@@ -107,8 +107,7 @@ class BuildFold:
                 if step.ticket == fact.ticket and step.state == "waiting":
                     step.state, step.hold, step.locks_acquired_at = "running", fact.hold, at
                     for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
-                        if access.lock.kind != "pool":
-                            step.fences[str(access.lock)] = fence
+                        step.fences[str(access.lock.whole)] = fence
                 for record in step.calls.values():
                     if record.ticket == fact.ticket:
                         record.hold, record.acquired_at = fact.hold, at

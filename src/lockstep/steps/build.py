@@ -6,12 +6,14 @@ it are theirs for the life of the step's process, and lost with it (HOUSE.md sec
 
 import ntpath
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from lockstep.config.properties import Properties
+from lockstep.config.secrets import disarm
+from lockstep.core import told_units
 from lockstep.core.calls import SetProperty
 from lockstep.core.nouns import Result, fence_variables
 from lockstep.core.values import Change, SourceStamp, storable
@@ -88,6 +90,11 @@ class Build:
         assert isinstance(props, BuildProperties)
         props.context = context
         self.properties = props
+        self._told = {
+            name: value
+            for name, (value, source) in build.properties.items()
+            if source == told_units.SOURCE and name.startswith(told_units.PREFIXES)
+        }
         self.env: dict[str, Any] = {}
         """The builder's environment, rendered."""
 
@@ -110,15 +117,22 @@ class Build:
         """A path below the build's folder, as one below the worker's own; absolute ones stay."""
         return self.path_module.join(self._build.basedir, path) if path else self._build.basedir
 
-    def fences(self) -> dict[str, str]:
-        """The environment that carries the fences of the locks which the build and the step hold (L62)."""
+    def take_units(self, told: Mapping[str, Any]) -> None:
+        """What is told of the step's units: properties of this step, and not of the build."""
+        self._told |= told
+        for name, value in told.items():
+            Properties.setProperty(self.properties, name, value, told_units.SOURCE)
+
+    def held(self) -> dict[str, str]:
+        """The environment that tells of what build and step hold: the fences of locks (L62), and units."""
+        found: dict[str, str] = disarm(told_units.environment(self._told)) if self._told else {}
         suffix = f" on {self.workername}"
         fences = self._build.fences
         mine = sorted((lock.endswith(suffix), lock) for lock in fences if not lock.startswith(_NOT_FENCED))
-        if not mine:
-            return {}
-        names = fence_variables((lock.removesuffix(suffix), lock) for _, lock in mine)
-        return {name: str(fences[lock]) for name, (_, lock) in zip(names, mine, strict=True)}
+        if mine:
+            names = fence_variables((lock.removesuffix(suffix), lock) for _, lock in mine)
+            found |= {name: str(fences[lock]) for name, (_, lock) in zip(names, mine, strict=True)}
+        return found
 
     def fence(self, lock: str) -> int | None:
         """The fence of a lock that the build or the step holds, by the lock's name; None if neither does."""

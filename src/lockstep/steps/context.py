@@ -45,6 +45,10 @@ class BuildContext(Protocol):
     @property
     def worker_info(self) -> dict[str, Any]: ...
     @property
+    def units(self) -> dict[str, Any]:
+        """What is told of the units that the current step and its group hold, as properties of this step."""
+
+    @property
     def fences(self) -> dict[str, int]:
         """Lock as text to fence, of the build's and the current step's holds (L62)."""
 

@@ -37,8 +37,9 @@ class Prepared(Struct, frozen=True, kw_only=True):
     `args` are the rendered attributes (None: to be rendered after the grant, because the step has locks whose fences
     they may want). `again` names those whose values cannot be stored: they are rendered again on replay. `limits` are
     its locks' limits, for locks that the configuration did not have when it was loaded; `shared` are the locks of its
-    `LockedSteps`. `env` is the builder's environment, rendered. `summary` and `hidden` are those of a skipped step.
-    `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION then.
+    `LockedSteps`. `env` is the builder's environment, rendered; `units` what is told of the units that the step and its
+    group have. `summary` and `hidden` are those of a skipped step. `error` is the traceback where the user's code
+    failed: `execute` ends in EXCEPTION then.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     args: dict[str, Any] | None = None
     again: tuple[str, ...] = ()
     env: dict[str, Any] = field(default_factory=dict)
+    units: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
 
@@ -106,7 +108,7 @@ async def prepare(step: BuildStep, build_context: BuildContext, opens: bool = Fa
                 LockSetup(lock.key(build.workername), lock.limit(build.workername), lock.maxOvertakes) for lock in used
             )
             return Prepared(name=name, accesses=accesses, limits=limits, shared=tuple(a.lock for a in shared))
-        return await _with_arguments(step, build, build_context.env, Prepared(name=name))
+        return await _with_arguments(step, build, build_context, Prepared(name=name))
     except Exception as exc:
         return Prepared(name=name, error=_traceback(exc))
 
@@ -125,13 +127,15 @@ async def render_arguments(step: BuildStep, build_context: BuildContext, prepare
         return prepared
     build = Build(build_context)
     step.attach(build, None)
-    return await _with_arguments(step, build, build_context.env, prepared)
+    return await _with_arguments(step, build, build_context, prepared)
 
 
-async def _with_arguments(step: BuildStep, build: Build, env: dict[str, Any], prepared: Prepared) -> Prepared:
+async def _with_arguments(step: BuildStep, build: Build, context: BuildContext, prepared: Prepared) -> Prepared:
     args: dict[str, Any] = {}
     again: list[str] = []
     try:
+        if context.units:
+            build.take_units(context.units)
         for attribute in step.rendered_names():
             value = getattr(step, attribute, None)
             if not has_renderables(value):
@@ -141,10 +145,10 @@ async def _with_arguments(step: BuildStep, build: Build, env: dict[str, Any], pr
                 args[attribute] = rendered
             else:
                 again.append(attribute)
-        env = await render(env, build.properties)
+        env = await render(context.env, build.properties)
     except Exception as exc:
         return msgspec.structs.replace(prepared, error=_traceback(exc))
-    return msgspec.structs.replace(prepared, args=args, again=tuple(again), env=env)
+    return msgspec.structs.replace(prepared, args=args, again=tuple(again), env=env, units=context.units)
 
 
 def _storable(value: Any) -> bool:
@@ -227,7 +231,9 @@ async def _result(step: BuildStep, prepared: Prepared) -> Result:
 
 
 async def _apply(step: BuildStep, prepared: Prepared) -> None:
-    """Give the step its rendered attributes."""
+    """Give the step its rendered attributes, and its build what is told of the step's units."""
+    if prepared.units:
+        step.build.take_units(prepared.units)
     for attribute, value in (prepared.args or {}).items():
         setattr(step, attribute, value)
     for attribute in prepared.again:

@@ -68,7 +68,7 @@ class MasterShellCommand(BuildStep):
         where = self.doors.master_path(self.path or self._own_workdir or "")
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         log.addHeader(f"{shown(command)}\n in the server's directory {self.path or '.'}\n")
-        added = {**(self.env or {}), **self.build.fences()}
+        added = {**(self.env or {}), **self.build.held()}
         words, added = await self.doors.reveal(log.logid, (words, added))
         try:
             self._process = await asyncio.to_thread(self._start, words, where, self._environment(added))

@@ -84,8 +84,8 @@ class ShellMixin:
     ) -> RemoteShellCommand:
         """The command of this step; `overrides` are options that differ from the step's own.
 
-        The environment is the builder's, then the step's, then the fences of the locks that are held (L62). Raises
-        TypeError for an option that does not exist or an environment that is not made of strings.
+        The environment is the builder's, then the step's, then what tells of the locks that are held (fences, L62, and
+        units). Raises TypeError for an option that does not exist or an environment that is not made of strings.
         """
         assert isinstance(self, BuildStep)
         wrong = set(overrides) - set(SHELL_KEYWORDS)
@@ -94,7 +94,7 @@ class ShellMixin:
         options = {name: overrides.get(name, getattr(self, name)) for name in SHELL_KEYWORDS}
         if options["command"] is None:
             raise TypeError(f"the step {self.name!r} has no command to run")
-        options["env"] = {**self.build.env, **(options["env"] or {}), **self.build.fences()}
+        options["env"] = {**self.build.env, **(options["env"] or {}), **self.build.held()}
         options["workdir"] = self.build.place(options["workdir"])
         cmd = RemoteShellCommand(
             collectStdout=collectStdout,

@@ -135,7 +135,7 @@ class Source(CompositeStepMixin, BuildStep):
         cmd = RemoteShellCommand(
             self.build.place(workdir),
             words,
-            env={**self.build.env, **(self.env or {}), **self.build.fences()},
+            env={**self.build.env, **(self.env or {}), **self.build.held()},
             timeout=self.timeout,
             logEnviron=bool(self.logEnviron),
             collectStdout=collect,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lockstep.core import facts as f
+from lockstep.core.nouns import FENCED
 from lockstep.storage import project_locks as locks
 from lockstep.storage.codec import clean, pack, to_json
 from lockstep.storage.limits import CHUNK_SMALL, CHUNKS_WORTH_MERGING
@@ -121,7 +122,7 @@ def locks_returned(p: Projection, fact: f.LocksReturned) -> None:
 def _fences(fact: f.ClaimGranted | f.LocksReturned) -> dict[str, int]:
     """What a step has, or keeps, as it is told to it (L62)."""
     pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
-    return {str(access.lock): fence for access, fence in pairs if access.lock.kind in ("master", "worker")}
+    return {str(access.lock.whole): fence for access, fence in pairs if access.lock.kind in FENCED}
 
 
 def step_ended(p: Projection, fact: f.StepEnded, n: Envelope, _body: bytes) -> None:

@@ -1,0 +1,131 @@
+"""Pools of named units at a running server: who gets which, and what builds and steps are told, after a kill too."""
+
+from collections.abc import Callable
+
+from scene import Scene
+
+from lockstep.core.nouns import Result
+
+Stage = Callable[..., Scene]
+OK = Result.SUCCESS
+
+BOARDS = """
+boards = util.ResourcePool('boards', {
+    'pi-1': {'address': '10.0.0.1', 'port': 22, 'labels': ['arm64']},
+    'pi-2': {'address': '10.0.0.2', 'labels': ['arm64', 'flaky']},
+    'nuc': {'address': 'nuc.lan'},
+})
+def say(name, **more):
+    words = util.Interpolate('env | grep ^LOCKSTEP_UNIT | sort; echo %(unit:boards:-none)s at %(unit:boards:address)s')
+    return steps.ShellCommand(name=name, command=['sh', '-c', words], **more)
+"""
+
+
+def told(scene: Scene, number: int, step: str, builder: str = "arm") -> list[str]:
+    """What a step of a build said."""
+    buildid = next(b.buildid for b in scene.facts.of("BuildStarted", builder=builder, number=number))
+    return scene.output(buildid, step).splitlines()
+
+
+def one(name: str, address: str, *more: str) -> list[str]:
+    """What is said of one board."""
+    return [
+        f"LOCKSTEP_UNITS_BOARDS={name}",
+        f"LOCKSTEP_UNIT_BOARDS={name}",
+        f"LOCKSTEP_UNIT_BOARDS_ADDRESS={address}",
+        *more,
+        f"{name} at {address}",
+    ]
+
+
+PI_1 = one("pi-1", "10.0.0.1", "LOCKSTEP_UNIT_BOARDS_PORT=22")
+PI_2 = one("pi-2", "10.0.0.2")
+
+
+def test_builds_get_different_units_and_keep_them_when_the_server_is_killed_or_reloads(stage: Stage) -> None:
+    config = BOARDS + (
+        "c['workers'] = workers('w1', 'w2', 'w3')\n"
+        "c['builders'] = [build('arm', gate('hold'), say('say'), locks=[boards.access(where='arm64')],\n"
+        "                       on=['w1', 'w2', 'w3'])]\n"
+    )
+    scene = stage(config, "w1", "w2", "w3")
+    first, second, third = scene.force("arm", 3)
+    scene.running("arm-1-hold")
+    scene.running("arm-2-hold")
+    held = "Waits for 1 of 2 units of lock 'boards where arm64', held by arm #1 (1) for "
+    scene.until(lambda: scene.why(third)["sentence"].startswith(held), "the third to wait for a board")
+
+    # What it is told is in its properties, and stays so when the server is killed.
+    scene.kill()
+    scene.start()
+    assert scene.get("builds/1", property="*")["builds"][0]["properties"]["units:boards"] == [["pi-1"], "Lock"]
+    scene.open("arm-1-hold")
+    assert scene.ended(first) == [OK]
+    assert told(scene, 1, "say") == PI_1
+
+    # The one that is free is given again; then the less worn of two.
+    scene.running("arm-3-hold")
+    scene.open("arm-2-hold", "arm-3-hold")
+    assert scene.ended(second, third) == [OK, OK]
+    assert (told(scene, 2, "say"), told(scene, 3, "say")) == (PI_2, PI_1)
+    (fourth,) = scene.force("arm")
+    scene.running("arm-4-hold")
+    assert [fact.units for fact in scene.facts.of("ClaimGranted")] == [
+        (("boards", (name,)),) for name in ("pi-1", "pi-2", "pi-1", "pi-2")
+    ]
+
+    # It is gone from the configuration, and stays with whoever has it; nobody else gets it.
+    scene.configure(config.replace("    'pi-2':", "    # 'pi-2':").replace("10.0.0.1", "10.0.0.9"))
+    reloaded = scene.cli("reload")
+    assert reloaded.returncode == 0
+    assert "Unit 'pi-2' of pool 'boards' is gone from the configuration while build 4 of 'arm'" in reloaded.stderr
+    fifth, sixth = scene.force("arm", 2)
+    scene.running("arm-5-hold")
+    scene.open("arm-4-hold")
+    assert scene.ended(fourth) == [OK]
+    assert told(scene, 4, "say") == PI_2
+    assert scene.why(sixth)["kind"] == "lock"
+    scene.open("hold")
+    assert scene.ended(fifth, sixth) == [OK, OK]
+    again = [line.replace("10.0.0.1", "10.0.0.9") for line in PI_1]
+    assert [told(scene, number, "say") for number in (5, 6)] == [again, again]
+
+
+def test_steps_are_told_their_own_units_and_their_groups(stage: Stage) -> None:
+    scene = stage(
+        BOARDS
+        + "port = util.MasterLock('port')\n"
+        + "group = [gate('first', locks=port), say('second')]\n"
+        + "c['workers'] = workers('w1')\n"
+        + "c['builders'] = [\n"
+        + "    build('step', say('before'), gate('own', locks=[port, boards.access(where='not arm64')]),\n"
+        + "          say('last', locks=boards.access(where='pi-1', keepAfterFailure='1h')), say('after')),\n"
+        + "    build('group', util.LockedSteps(group, locks=boards.access('exclusive', 1, 'arm64')), say('after')),\n"
+        + "]\n",
+        "w1",
+    )
+    nobody = ["none at"]
+    (step,) = scene.force("step")
+    scene.running("step-1-own")
+    scene.kill()
+    scene.start()
+    scene.open("own")
+    assert scene.ended(step) == [OK]
+    assert [told(scene, 1, name, "step") for name in ("before", "last", "after")] == [nobody, PI_1, nobody]
+    (group,) = scene.force("group")
+    scene.running("group-1-first")
+    scene.kill()
+    scene.start()
+    scene.open("first")
+    assert scene.ended(group) == [OK]
+    assert told(scene, 1, "second", "group") == [
+        "LOCKSTEP_UNITS_BOARDS=pi-1,pi-2",
+        "LOCKSTEP_UNIT_BOARDS_1=pi-1",
+        "LOCKSTEP_UNIT_BOARDS_1_ADDRESS=10.0.0.1",
+        "LOCKSTEP_UNIT_BOARDS_1_PORT=22",
+        "LOCKSTEP_UNIT_BOARDS_2=pi-2",
+        "LOCKSTEP_UNIT_BOARDS_2_ADDRESS=10.0.0.2",
+        "LOCKSTEP_UNIT_BOARDS_2_PORT=",
+        "pi-1,pi-2 at 10.0.0.1,10.0.0.2",
+    ]
+    assert told(scene, 1, "after", "group") == nobody
