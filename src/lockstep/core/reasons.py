@@ -26,6 +26,7 @@ from lockstep.core.answers import (
 )
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey
+from lockstep.core.parties import build_party, request_party, step_party
 from lockstep.core.records import Build, Request, Step
 from lockstep.core.state import ClaimRef, State
 
@@ -62,42 +63,12 @@ class Reasons:
             if request is None:
                 return Party(kind="request", text=f"request {subject}", requestid=subject)
             build = self.state.builds.get(request.buildid)
-            return self.build_party(build) if build is not None else self.request_party(request)
+            return build_party(build) if build is not None else request_party(request)
         build = self.state.builds.get(subject)
         step = self.state.step(subject, number)
         if build is None or step is None:
             return Party(kind="unknown", text=f"a step of build {subject}", buildid=subject)
-        return self.step_party(build, step)
-
-    def request_party(self, request: Request) -> Party:
-        """A request that has no build."""
-        text = f"request {request.brid} of {request.builder}"
-        return Party(kind="request", text=text, builder=request.builder, requestid=request.brid)
-
-    def build_party(self, build: Build) -> Party:
-        """A running build."""
-        return Party(
-            kind="build",
-            text=f"{build.builder} #{build.number}",
-            builder=build.builder,
-            requestid=build.brid,
-            buildid=build.buildid,
-            number=build.number,
-        )
-
-    def step_party(self, build: Build, step: Step) -> Party:
-        """A step of a running build."""
-        named = f"the steps from '{step.name}' on" if step.state == "ended" else f"step '{step.name}'"
-        return Party(
-            kind="step",
-            text=f"{named} of {build.builder} #{build.number}",
-            builder=build.builder,
-            requestid=build.brid,
-            buildid=build.buildid,
-            number=build.number,
-            step=step.number,
-            step_name=step.name,
-        )
+        return step_party(build, step)
 
     def since(self, ticket: int) -> float | None:
         """When this claim began to wait, Unix time."""
