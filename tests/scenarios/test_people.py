@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -394,6 +395,9 @@ def test_L61_what_a_lock_waits_for_without_end_a_person_ends(stage: Stage) -> No
     scene.fact("RequestPutBack", brid=plain)  # its lease and the margin are over
     assert not scene.facts.of("RequestPutBack", brid=brid)
     assert "out of reach" in scene.why(brid)["sentence"]
+    states = scene.cli("workers").stdout
+    assert re.search(r"^w1 +out of reach +1 ", states, re.MULTILINE), states
+    assert re.search(r"^w2 +absent ", states, re.MULTILINE), states
     done = scene.cli("workers", "--dead", "w1")
     assert (done.returncode, done.stdout) == (0, "Worker 'w1' is given up.\n")
     scene.fact("RequestPutBack", brid=brid)

@@ -223,11 +223,13 @@ def test_busy_workers_are_named_with_what_they_do() -> None:
     assert {each.worker for each in why.workers} == {"v", "w"}
 
 
-def test_a_build_whose_worker_is_out_of_reach() -> None:
-    farm = Farm({"a": []})
+def test_a_build_whose_worker_is_out_of_reach_and_who_waits_for_it() -> None:
+    farm = Farm({"a": WHOLE}, ("w", "v"))
     farm.connect()
-    brid = farm.ask("a")
+    brid, waiting = farm.ask("a"), farm.ask("a")
     farm.event(e.WorkerDisconnected(worker="w", session=farm.state.workers["w"].session))
+    held = "held by a #1 for 0 s (its worker w is out of reach)"
+    assert farm.why(waiting).sentence == f"Waits for lock 'db', {held}. It is next."
     assert farm.why(brid).sentence == "Worker 'w' is out of reach; the build goes on when it is back."
 
 

@@ -33,11 +33,12 @@ def command(client: Client, dead: str | None, as_json: bool) -> int:
         running[build["workerid"]] = running.get(build["workerid"], 0) + 1
     rows = []
     for worker in workers:
-        state = "connected" if worker["connected_to"] else "absent"
+        busy = running.get(worker["workerid"])
+        state = "connected" if worker["connected_to"] else "out of reach" if busy else "absent"
         if worker["paused"]:
             state += f", paused: {worker.get('pause_reason') or 'no reason given'}"
         info = worker.get("workerinfo") or {}
         where = info.get("host") or info.get("admin") or ""
-        rows.append((worker["name"], state, running.get(worker["workerid"]), len(worker["configured_on"]), where))
+        rows.append((worker["name"], state, busy, len(worker["configured_on"]), where))
     show.table(("worker", "state", "running", "builders", "host"), rows, "There are no workers.")
     return 0

@@ -284,7 +284,13 @@ class Reasons:
         text = holder.by.text
         if limit > 1:
             text += " whole" if holder.exclusive else f" ({holder.units})"
-        return text if holder.since is None else f"{text} for {span(self.now - holder.since)}"
+        if holder.since is not None:
+            text += f" for {span(self.now - holder.since)}"
+        build = self.state.builds.get(holder.by.buildid or 0)
+        worker = self.state.workers.get(build.worker) if build is not None else None
+        if worker is not None and worker.state == "unreachable":
+            text += f" (its worker {worker.name} is out of reach)"
+        return text
 
     def _standing(self, claim: Claim, obstacles: Sequence[Obstacle]) -> str:
         """How many are ahead, and how often it was passed."""

@@ -275,6 +275,7 @@ class Agents:
 
     def _say_lost(self, connection: Connection) -> None:
         if connection.number:
+            log.info("worker %s is not connected any more (session %s)", connection.session.name, connection.number)
             self.house.loop.post(e.WorkerDisconnected(worker=connection.session.name, session=connection.number))
 
     def connected(self, worker: str) -> bool:
