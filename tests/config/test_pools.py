@@ -38,7 +38,7 @@ def pool(where: str = "", count: int = 1, mode: str = "counting", **more: object
 
 
 def test_the_core_is_told_units_and_their_labels_and_data(load: Load) -> None:
-    config = load(BOARDS + "util.ResourcePool('keys', ['a', 'b'], maxOvertakes=0)\n")
+    config = load(BOARDS + "util.ResourcePool('keys', ['a', 'b'], maxOvertakes=0, quarantineAfter=3)\n")
     one, other = config.setup().pools
     assert one == PoolSetup(
         "boards",
@@ -48,7 +48,7 @@ def test_the_core_is_told_units_and_their_labels_and_data(load: Load) -> None:
             UnitSetup("nuc"),
         ),
     )
-    assert other == PoolSetup("keys", (UnitSetup("a"), UnitSetup("b")), 0)
+    assert other == PoolSetup("keys", (UnitSetup("a"), UnitSetup("b")), 0, 3)
     assert not any(lock.key.kind == "pool" for lock in config.setup().locks)
 
 

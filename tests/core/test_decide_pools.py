@@ -141,3 +141,57 @@ def test_L25_a_step_never_waits_for_units_while_its_LockedSteps_or_its_own_calls
     ended = hand.all(f.StepEnded)[-1]
     assert ended.result is Result.EXCEPTION
     assert "is held by the LockedSteps that the step belongs to" in ended.summary
+
+
+def tries(hand: Hand, *results: Result) -> None:
+    """A build for each of these results, one after another."""
+    for result in results:
+        buildid = hand.started()
+        hand.prepared(buildid)
+        hand.finished(buildid, result=result)
+
+
+TRIED = PoolSetup("boards", BOARDS.units, quarantine_after=2)
+
+
+def test_a_unit_goes_into_quarantine_after_so_many_builds_in_a_row_that_failed_with_it() -> None:
+    hand = Hand(farm(some(1, "amd"), pool=TRIED))
+    tries(hand, Result.FAILURE, Result.SUCCESS, Result.FAILURE)
+    assert hand.state.failed_with == {("boards", "nuc"): ("b #3",)}
+    assert hand.state.quarantines == {}
+    tries(hand, Result.EXCEPTION)
+    (told,) = hand.all(f.UnitQuarantined)
+    assert (told.unit, told.who) == ("nuc", "")
+    assert told.reason == "2 builds in a row failed with it: b #4 and b #3"
+    brid = hand.force()
+    assert not hand.request(brid).buildid
+    asked(hand, "nuc", lift=True, who="ann")
+    assert hand.request(brid).buildid
+    assert hand.state.failed_with == {}, "it begins anew"
+
+
+def test_a_build_that_was_stopped_or_put_back_says_nothing_of_its_units() -> None:
+    hand = Hand(farm(some(1, "amd"), pool=TRIED))
+    tries(hand, Result.FAILURE)
+    buildid = hand.started()
+    hand.prepared(buildid)
+    hand.put(e.StopAsked(buildid=buildid, who="ann"))
+    hand.finished(buildid, result=Result.CANCELLED)
+    assert hand.state.failed_with == {("boards", "nuc"): ("b #1",)}
+
+
+def test_what_only_a_step_had_counts_with_its_build() -> None:
+    hand = Hand(farm(pool=TRIED))
+    for _ in range(2):
+        buildid = hand.started("b", plan("with it"), plan("without"))
+        hand.prepared(buildid, 1, some(1, "amd"))
+        hand.finished(buildid, 1)
+        hand.prepared(buildid, 2)
+        hand.finished(buildid, 2, Result.FAILURE)
+    assert [told.unit for told in hand.all(f.UnitQuarantined)] == ["nuc"]
+
+
+def test_without_quarantineAfter_no_unit_is_blamed() -> None:
+    hand = Hand(farm(some(1, "amd")))
+    tries(hand, *[Result.FAILURE] * 5)
+    assert not hand.all(f.UnitTried)

@@ -6,7 +6,8 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from lockstep.core import alloc_pools, recovery
+from lockstep.core import alloc_pools, decide_pools, recovery
+from lockstep.core.nouns import Result
 from lockstep.sim import master
 
 
@@ -45,8 +46,31 @@ def unit_is_free_with_another() -> Any:
     return patch.object(alloc_pools.Pool, "drop", drop)
 
 
+def failures_of_units_forgotten_after_restart() -> Any:
+    """A new process does not know with which units builds have failed."""
+    right = recovery.state_of
+
+    def state_of(saved: Any) -> Any:
+        saved.failed_with = {}
+        return right(saved)
+
+    return patch.object(master, "state_of", state_of)
+
+
+def unit_is_blamed_for_stopped_builds() -> Any:
+    """A build that is put back, or that somebody stopped, counts as one that failed."""
+    right = decide_pools.tried
+
+    def tried(draft: Any, build: Any, result: Result) -> None:
+        right(draft, build, Result.FAILURE if result is Result.RETRY else result)
+
+    return patch.object(decide_pools, "tried", tried)
+
+
 MUTANTS: tuple[Callable[[], Any], ...] = (
     units_forgotten_after_restart,
     quarantine_forgotten_after_restart,
     unit_is_free_with_another,
+    failures_of_units_forgotten_after_restart,
+    unit_is_blamed_for_stopped_builds,
 )

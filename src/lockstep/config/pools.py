@@ -12,7 +12,7 @@ from lockstep.config.errors import NO_NAME, Place, announce, check_keywords, fai
 from lockstep.config.errors import plain as is_plain
 from lockstep.config.locks import Lockable, LockAccess, limit_of, lock_name
 from lockstep.config.patience import ACCESS_KEYWORDS
-from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_POOL_UNITS, MAX_VIEWS
+from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_POOL_UNITS, MAX_TRIES, MAX_VIEWS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import PoolSetup, UnitSetup
 from lockstep.core.where import JOINING, WORD, WhereError, parse
@@ -30,8 +30,8 @@ _OF_LOCKS: Final = {
     "rate": "a lock beside it can have one",
 }
 """What locks can be given and pools cannot, and what to do instead."""
-_KEYWORDS: Final = ("name", "units", "maxOvertakes")
-_NOT_YET: Final = ("quarantineAfter", "healthCheck")
+_KEYWORDS: Final = ("name", "units", "maxOvertakes", "quarantineAfter")
+_NOT_YET: Final = ("healthCheck",)
 _NO_SECRETS: Final = "unit data is stored and shown; name a secret where it is used: Interpolate('%(secret:name)s')"
 
 
@@ -44,11 +44,19 @@ class ResourcePool(Lockable):
     kind = "pool"
     word = "pool"
 
-    def __init__(self, name: str, units: Any = None, maxOvertakes: int = DEFAULT_MAX_OVERTAKES, **unknown: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        units: Any = None,
+        maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
+        quarantineAfter: int = 0,
+        **unknown: Any,
+    ) -> None:
         """Make a pool of these units: a list of names, or a dictionary of names and what is known of each.
 
         Of what is known `labels` is a list of words that `where=` may name; anything else is what builds are told.
-        `maxOvertakes=0` serves in strict order (L42).
+        `maxOvertakes=0` serves in strict order (L42). After `quarantineAfter` builds in a row that had a unit and
+        failed, nobody gets it until a person says so; 0: it is never taken out of use by itself.
         """
         self.place = here()
         if not is_loading():
@@ -61,7 +69,8 @@ class ResourcePool(Lockable):
             del unknown[key]
             mistake(f"{self.told}: a pool cannot have {key}=", _OF_LOCKS[key], self.place)
         check_keywords(what, unknown, _KEYWORDS, _NOT_YET, self.place)
-        self.setup = PoolSetup(self.name, self._units(units), self.maxOvertakes)
+        after = limit_of(quarantineAfter, f"{self.told}: quarantineAfter", self.place, MAX_TRIES)
+        self.setup = PoolSetup(self.name, self._units(units), self.maxOvertakes, after)
         self._wheres: set[str] = set()
         announce(self)
 

@@ -30,6 +30,14 @@ def units_in(units: Units, keys: Iterable[LockKey]) -> Units:
     return tuple(each for each in units if each[0] in pools)
 
 
+def together(one: Units, other: Units) -> Units:
+    """All these units."""
+    found = {name: set(units) for name, units in one}
+    for name, units in other:
+        found.setdefault(name, set()).update(units)
+    return tuple((name, tuple(sorted(units))) for name, units in found.items())
+
+
 class Hold(Struct, frozen=True, gc=False):
     """A granted claim. `fences` follow the order of `alternative.accesses`; `level` is the claim's priority.
 

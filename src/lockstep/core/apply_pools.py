@@ -3,7 +3,6 @@
 from lockstep.core import facts as f
 from lockstep.core.records import Quarantine
 from lockstep.core.state import State
-from lockstep.core.values import PoolSetup
 
 
 def pool_changed(state: State, fact: f.PoolChanged, _at: float) -> None:
@@ -11,7 +10,7 @@ def pool_changed(state: State, fact: f.PoolChanged, _at: float) -> None:
     if fact.removed:
         del state.pools[fact.name]
     else:
-        state.pools[fact.name] = PoolSetup(fact.name, fact.units, fact.max_overtakes)
+        state.pools[fact.name] = fact.setup
         state.allocator.set_pool(fact.name, fact.units, fact.max_overtakes)
 
 
@@ -22,4 +21,12 @@ def unit_quarantined(state: State, fact: f.UnitQuarantined, at: float) -> None:
 
 def quarantine_lifted(state: State, fact: f.QuarantineLifted, _at: float) -> None:
     del state.quarantines[fact.pool, fact.unit]
+    state.failed_with.pop((fact.pool, fact.unit), None)
     state.allocator.quarantine(fact.pool, fact.unit, False)
+
+
+def unit_tried(state: State, fact: f.UnitTried, _at: float) -> None:
+    if fact.failed:
+        state.failed_with[fact.pool, fact.unit] = fact.failed
+    else:
+        state.failed_with.pop((fact.pool, fact.unit), None)

@@ -5,7 +5,7 @@ See `decide.py`. Calls of steps are in `decide_calls.py`.
 
 from typing import Any
 
-from lockstep.core import decide_bookings, decide_groups, decide_requests
+from lockstep.core import decide_bookings, decide_groups, decide_pools, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -404,6 +404,8 @@ def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
         )
     )
     decide_bookings.keep_after_failure(draft, build, build.hold, result, "build")
+    if build.units:
+        decide_pools.tried(draft, build, result)
     draft.emit(f.HoldEnded(hold=build.hold, ticket=build.ticket))
     draft.effect(x.DropBuild(build.buildid))
     worker = state.workers.get(build.worker)

@@ -3,10 +3,13 @@
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import Granted, PoolMemory
+from lockstep.core.answers import listed
 from lockstep.core.draft import Draft
-from lockstep.core.nouns import Access
+from lockstep.core.limits import MAX_BOOKING_TEXT, MAX_TRIES
+from lockstep.core.nouns import Access, Result
+from lockstep.core.records import Build
 from lockstep.core.state import State
-from lockstep.core.values import Setup
+from lockstep.core.values import PoolSetup, Setup
 from lockstep.core.where import WhereError, parse
 
 
@@ -15,10 +18,19 @@ def configured(draft: Draft, setup: Setup) -> None:
     state = draft.state
     for pool in setup.pools:
         if state.pools.get(pool.name) != pool:
-            draft.emit(f.PoolChanged(name=pool.name, units=pool.units, max_overtakes=pool.max_overtakes))
+            draft.emit(_changed(pool))
     for name in sorted(set(state.pools) - {pool.name for pool in setup.pools}):
-        gone = state.pools[name]
-        draft.emit(f.PoolChanged(name=name, units=gone.units, max_overtakes=gone.max_overtakes, removed=True))
+        draft.emit(_changed(state.pools[name], removed=True))
+
+
+def _changed(pool: PoolSetup, removed: bool = False) -> f.PoolChanged:
+    return f.PoolChanged(
+        name=pool.name,
+        units=pool.units,
+        max_overtakes=pool.max_overtakes,
+        removed=removed,
+        quarantine_after=pool.quarantine_after,
+    )
 
 
 def memories(draft: Draft, grant: Granted) -> tuple[PoolMemory, ...]:
@@ -27,12 +39,44 @@ def memories(draft: Draft, grant: Granted) -> tuple[PoolMemory, ...]:
     return tuple(reasons.pool_memory(name) for name, _ in grant.units)
 
 
+def tried(draft: Draft, build: Build, result: Result) -> None:
+    """A build that had units has ended: one that so many in a row failed with goes into quarantine.
+
+    A build that is put back or was cancelled says nothing of them.
+    """
+    state = draft.state
+    failed = result in (Result.FAILURE, Result.EXCEPTION)
+    if not failed and result not in (Result.SUCCESS, Result.WARNINGS):
+        return
+    for name, units in build.units:
+        pool = state.pools.get(name)
+        here = {unit.name for unit in pool.units} if pool is not None else ()
+        for unit in units:
+            before = state.failed_with.get((name, unit), ())
+            after = (*before, f"{build.builder} #{build.number}")[-MAX_TRIES:] if failed else ()
+            if pool is None or unit not in here or not pool.quarantine_after or (name, unit) in state.quarantines:
+                after = ()
+            if after != before:
+                draft.emit(f.UnitTried(pool=name, unit=unit, failed=after))
+            if pool is not None and after and len(after) >= pool.quarantine_after:
+                draft.emit(f.UnitQuarantined(pool=name, unit=unit, who="", reason=_failures(after)))
+
+
+def _failures(builds: tuple[str, ...]) -> str:
+    if len(builds) == 1:
+        return f"{builds[0]} failed with it"
+    return f"{len(builds)} builds in a row failed with it: {listed(builds[::-1], 'before them')}"
+
+
 def quarantine_asked(draft: Draft, event: e.QuarantineAsked) -> None:
     """A person takes a unit out of use, or lets it be had again."""
     state = draft.state
     pool = state.pools.get(event.pool)
     if pool is None or event.unit not in [unit.name for unit in pool.units]:
         draft.reply(event.token, error=_unknown(draft, event))
+        return
+    if max(len(event.who), len(event.reason)) > MAX_BOOKING_TEXT:
+        draft.reply(event.token, error=f"Who and why may have at most {MAX_BOOKING_TEXT} characters each.")
         return
     known = state.quarantines.get((event.pool, event.unit))
     told = f"Unit '{event.unit}' of pool '{event.pool}'"

@@ -30,7 +30,7 @@ from lockstep.core.facts_claims import (
     RingBroken,
     StartsReturned,
 )
-from lockstep.core.facts_pools import PoolChanged, QuarantineLifted, UnitQuarantined
+from lockstep.core.facts_pools import PoolChanged, QuarantineLifted, UnitQuarantined, UnitTried
 from lockstep.core.nouns import Access, LockKey, Need, Result
 from lockstep.core.values import Change, Properties, Rank, Setup, SourceStamp, StepPlan, Submission
 
@@ -56,6 +56,7 @@ __all__ = [
     "RingBroken",
     "StartsReturned",
     "UnitQuarantined",
+    "UnitTried",
 ]  # those of other files; the rest is below
 
 # --- configuration, memory, changes
@@ -395,6 +396,7 @@ AnyFact = (
     | LimitChanged
     | PoolChanged
     | UnitQuarantined
+    | UnitTried
     | QuarantineLifted
     | MemoryKept
     | ChangeAdded

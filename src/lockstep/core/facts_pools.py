@@ -4,7 +4,7 @@ Values only. Which units a claim got is told with its grant.
 """
 
 from lockstep.core.fact import Fact
-from lockstep.core.values import UnitSetup
+from lockstep.core.values import PoolSetup, UnitSetup
 
 
 class PoolChanged(Fact, frozen=True):
@@ -14,6 +14,20 @@ class PoolChanged(Fact, frozen=True):
     units: tuple[UnitSetup, ...]
     max_overtakes: int
     removed: bool = False
+    quarantine_after: int = 0
+
+    @property
+    def setup(self) -> PoolSetup:
+        """The pool as it is now."""
+        return PoolSetup(self.name, self.units, self.max_overtakes, self.quarantine_after)
+
+
+class UnitTried(Fact, frozen=True):
+    """A build that had this unit has ended. `failed` names those in a row that failed; empty: this one did well."""
+
+    pool: str
+    unit: str
+    failed: tuple[str, ...]
 
 
 class UnitQuarantined(Fact, frozen=True):

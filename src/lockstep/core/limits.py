@@ -62,5 +62,8 @@ MAX_DEADLOCK_WAITS: Final = 20_000
 MAX_CYCLES: Final = 100
 """Cycles of locks that are told of one configuration (L50)."""
 
+MAX_TRIES: Final = 100
+"""Failed builds in a row after which at the latest a pool's unit can be told to go into quarantine."""
+
 MAX_RANK: Final = 1 << 16
 """The greatest order that a hook can give a builder, and with a minus the least."""

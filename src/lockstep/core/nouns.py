@@ -19,7 +19,7 @@ LockKind = Literal["master", "worker", "slot", "builddir", "pool"]
 """`slot` is a worker's `max_builds`, `builddir` one build directory on one worker (L23); a `pool` has named units."""
 
 FENCED: Final = ("master", "worker", "pool")
-"""The kinds whose fences builds are told; nobody asks for those of slots and build directories (L62)."""
+"""The kinds of locks that a configuration makes by name: builds are told their fences (L62); they have a history."""
 
 STEP_LEVEL: Final = 1 << 60
 """The priority level of every step's claim: steps of running builds come before all requests (L40)."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from lockstep.core.alloc_facts import Units
 from lockstep.core.calls import Call
 from lockstep.core.nouns import Access, LockKey, Need, Result
 from lockstep.core.values import BookingEnding, BookingWish, Properties, SourceStamp, StepPlan
@@ -115,7 +116,8 @@ class Build(Struct, kw_only=True):
     """A running build. `steps` is in the order of running; a step's `number` is its place there, from 1.
 
     `current` is the number of the last step that was started, 0 before the first. `broken`: no step starts any more,
-    not even an `alwaysRun` one, nothing of it waits for a lock, and it ends with its last command.
+    not even an `alwaysRun` one, nothing of it waits for a lock, and it ends with its last command. `units` are all
+    that it and its steps have or had of pools.
     """
 
     buildid: int
@@ -137,6 +139,7 @@ class Build(Struct, kw_only=True):
     broken: bool = False
     locks_duration: float = 0.0
     state: BuildState = "starting"
+    units: Units = ()
 
 
 class Command(Struct, kw_only=True):

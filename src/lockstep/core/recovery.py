@@ -58,6 +58,7 @@ def state_of(saved: Saved) -> State:
     }
     state.pools = {pool.setup.name: pool.setup for pool in saved.pools if not pool.removed}
     state.quarantines = saved.quarantines
+    state.failed_with = saved.failed_with
     state.lock_rules.recent = {lock.key: lock.starts for lock in saved.locks if lock.starts}
     state.rule_locks()
     _index(state, {claim.ticket for claim in saved.claims if claim.hold})

@@ -70,6 +70,7 @@ class Saved(Struct, kw_only=True):
     locks: list[SavedLock] = field(default_factory=list)
     pools: list[SavedPool] = field(default_factory=list)
     quarantines: dict[tuple[str, str], Quarantine] = field(default_factory=dict)
+    failed_with: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     claims: list[SavedClaim] = field(default_factory=list)
     memories: dict[str, tuple[Any, int]] = field(default_factory=dict)
     bookings: list[Booking] = field(default_factory=list)

@@ -76,6 +76,8 @@ class State:
         self.locks: dict[LockKey, LockSetup] = {}
         self.pools: dict[str, PoolSetup] = {}
         self.quarantines: dict[tuple[str, str], Quarantine] = {}
+        self.failed_with: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Units of pools to the builds in a row that had them and failed."""
         self.removed_locks: dict[LockKey, LockSetup] = {}
         """What a reload has removed, with its last limit: who still claims it gets it (L6)."""
         self.claims: dict[int, ClaimRef] = {}

@@ -48,6 +48,7 @@ _FIELDS: Final = (
     "removed_locks",
     "pools",
     "quarantines",
+    "failed_with",
     "claims",
     "collapsible",
     "children",

@@ -10,7 +10,7 @@ from lockstep.core import facts as f
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
 from lockstep.core.records import Buildset, Counters, Quarantine, Request, Stamp, Worker
 from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
-from lockstep.core.values import PoolSetup, Rank, Setup
+from lockstep.core.values import Rank, Setup
 from lockstep.sim.fold_bookings import BookingFold
 from lockstep.sim.fold_builds import BuildFold, rule_for
 
@@ -29,6 +29,7 @@ class Fold(BuildFold, BookingFold):
         self.workers: dict[str, Worker] = {}
         self.locks: dict[LockKey, SavedLock] = {}
         self.quarantines: dict[tuple[str, str], Quarantine] = {}
+        self.failed_with: dict[tuple[str, str], tuple[str, ...]] = {}
         self.ranks: dict[str, Rank] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
 
@@ -67,6 +68,7 @@ class Fold(BuildFold, BookingFold):
             locks=list(self.locks.values()),
             pools=list(self.pools.values()),
             quarantines=self.quarantines,
+            failed_with=self.failed_with,
             claims=[claim for claim in self.claims.values() if claim.hold or claim.pin >= 0],
             memories=self.memories,
             bookings=list(self.bookings.values()),
@@ -99,15 +101,20 @@ class Fold(BuildFold, BookingFold):
         row.limit, row.max_overtakes, row.removed = fact.limit, fact.max_overtakes, fact.removed
 
     def on_pool_changed(self, fact: f.PoolChanged, _at: float) -> None:
-        setup = PoolSetup(fact.name, fact.units, fact.max_overtakes)
-        row = self.pools.setdefault(fact.name, SavedPool(setup=setup))
-        row.setup, row.removed = setup, fact.removed
+        row = self.pools.setdefault(fact.name, SavedPool(setup=fact.setup))
+        row.setup, row.removed = fact.setup, fact.removed
 
     def on_unit_quarantined(self, fact: f.UnitQuarantined, at: float) -> None:
         self.quarantines[fact.pool, fact.unit] = Quarantine(who=fact.who, reason=fact.reason, since=at)
 
     def on_quarantine_lifted(self, fact: f.QuarantineLifted, _at: float) -> None:
         del self.quarantines[fact.pool, fact.unit]
+        self.failed_with.pop((fact.pool, fact.unit), None)
+
+    def on_unit_tried(self, fact: f.UnitTried, _at: float) -> None:
+        self.failed_with.pop((fact.pool, fact.unit), None)
+        if fact.failed:
+            self.failed_with[fact.pool, fact.unit] = fact.failed
 
     def on_starts_returned(self, fact: f.StartsReturned, _at: float) -> None:
         self._lock(fact.key).starts = fact.starts

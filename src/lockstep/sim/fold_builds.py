@@ -1,8 +1,10 @@
 """Facts about builds, steps, calls and commands, folded into rows. See `fold.py`."""
 
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import together
 from lockstep.core.calls import RunCommand
 from lockstep.core.records import Build, Buildset, CallRecord, Command, Counters, Request, Step
+from lockstep.core.saved import SavedClaim
 
 
 def rule_for(fact: f.Fact) -> str:
@@ -12,6 +14,8 @@ def rule_for(fact: f.Fact) -> str:
 
 class BuildFold:
     """Rows of requests, build sets, builds and commands."""
+
+    claims: dict[int, SavedClaim]
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(Counters.__struct_fields__, 0)
@@ -56,6 +60,7 @@ class BuildFold:
             hold=fact.hold,
             fences=fact.fences,
             started_at=at,
+            units=next(claim.units for claim in self.claims.values() if claim.hold == fact.hold),
         )
 
     def on_build_plan_kept(self, fact: f.BuildPlanKept, _at: float) -> None:
@@ -103,6 +108,8 @@ class BuildFold:
     def step_granted(self, fact: f.ClaimGranted, at: float) -> None:
         """The claim was a step's, or a call's, or neither."""
         for build in self.builds.values():
+            if build.ticket == fact.owner and fact.units:
+                build.units = together(build.units, fact.units)
             for step in build.steps:
                 if step.ticket == fact.ticket and step.state == "waiting":
                     step.state, step.hold, step.locks_acquired_at = "running", fact.hold, at

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, LockKey, Need, Result
 from lockstep.core.state import State
 from lockstep.core.values import BookingWish, PoolSetup, UnitSetup
 from lockstep.sim.faults import demand
@@ -46,19 +46,31 @@ class PoolWatch:
         self.sick: set[tuple[str, str]] = set()
         self.had: dict[int, tuple[int, dict[str, Names]]] = {}
         self.views: set[LockKey] = set()
+        self.owners: dict[int, int] = {}
+        self.tried: dict[int, set[tuple[str, str]]] = {}
+        self.failures: dict[tuple[str, str], int] = {}
+        self.due: set[tuple[str, str]] = set()
 
     def see(self, fact: f.Fact) -> None:
         """A fact. A grant is looked at before (`granted`)."""
         match fact:
-            case f.PoolChanged(name=name, units=units, max_overtakes=k):
-                self.pools[name] = PoolSetup(name, units, k)
-            case f.UnitQuarantined(pool=pool, unit=unit):
+            case f.PoolChanged(name=name):
+                self.pools[name] = fact.setup
+            case f.UnitQuarantined(pool=pool, unit=unit, who=who):
                 demand((pool, unit) not in self.sick, f"{pool}/{unit} is in quarantine already")
+                demand(bool(who) or (pool, unit) in self.due, f"{pool}/{unit} goes into quarantine by itself")
                 self.sick.add((pool, unit))
+                self.due.discard((pool, unit))
             case f.QuarantineLifted(pool=pool, unit=unit):
                 self.sick.remove((pool, unit))
+                self.failures.pop((pool, unit), None)
+            case f.BuildStarted(buildid=buildid, ticket=ticket):
+                self.owners[buildid] = ticket
+            case f.BuildEnded(buildid=buildid, result=result):
+                self._tried(self.tried.pop(self.owners.pop(buildid), set()), result)
             case f.ClaimGranted(hold=hold, owner=owner) if fact.units:
                 self.had[hold] = (owner, {name: frozenset(names) for name, names in fact.units})
+                self.tried.setdefault(owner, set()).update((name, unit) for name, names in fact.units for unit in names)
             case f.HoldEnded(hold=hold):
                 self.had.pop(hold, None)
             case f.LocksReturned(hold=hold) if hold in self.had:
@@ -70,6 +82,16 @@ class PoolWatch:
                 self.had[hold] = (owner, left)
             case f.HoldPassed(of_hold=old, hold=hold) if fact.units:
                 self._passed(fact, old, hold)
+
+    def _tried(self, units: set[tuple[str, str]], result: Result) -> None:
+        """A build that had these has ended: how many in a row have failed with each."""
+        for each in units if result in (Result.SUCCESS, Result.WARNINGS, Result.FAILURE, Result.EXCEPTION) else ():
+            pool = self.pools[each[0]]
+            counts = pool.quarantine_after and each not in self.sick and each[1] in {unit.name for unit in pool.units}
+            failed = counts and result in (Result.FAILURE, Result.EXCEPTION)
+            self.failures[each] = self.failures.get(each, 0) + 1 if failed else 0
+            if failed and self.failures[each] >= pool.quarantine_after:
+                self.due.add(each)
 
     def _passed(self, fact: f.HoldPassed, old: int, hold: int) -> None:
         owner, had = self.had[old]
@@ -145,6 +167,7 @@ class PoolWatch:
         for hold, units in known.items():
             had = {name: set(names) for name, names in self.had.get(hold, (0, {}))[1].items()}
             demand(units == had, f"hold {hold} had {had}, and has {units}")
+        demand(not self.due, f"{self.due} should have gone into quarantine")
         demand(set(state.quarantines) == self.sick, f"in quarantine are {set(state.quarantines)}, not {self.sick}")
         for pool in state.allocator.board.pools.values():
             for key in pool.views:
@@ -215,7 +238,7 @@ def _pool(r: Random, name: str) -> PoolSetup:
         UnitSetup(f"{name[0]}-u{number}", tuple(label for label in _LABELS if r.random() < 0.5))
         for number in range(r.randint(2, 5))
     )
-    return PoolSetup(name, units, r.choice((0, 1, 2, 8)))
+    return PoolSetup(name, units, r.choice((0, 1, 2, 8)), r.choice((0, 0, 1, 3)))
 
 
 def _access(r: Random, pool: PoolSetup) -> Access:

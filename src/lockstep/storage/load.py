@@ -157,9 +157,12 @@ def _pools(reader: Reader, saved: Saved) -> None:
         known = codec.pool_memory_of(memory) if memory is not None else None
         if setup is not None:
             saved.pools.append(SavedPool(setup=codec.pool_of(setup), removed=bool(removed), fence=fence, memory=known))
-    sql = "SELECT pool, name, who, reason, since FROM units WHERE quarantined ORDER BY pool, name"
-    for pool, name, who, reason, since in reader.rows(sql):
-        saved.quarantines[pool, name] = Quarantine(who=who, reason=reason, since=since)
+    sql = "SELECT pool, name, quarantined, who, reason, since, failed FROM units ORDER BY pool, name"
+    for pool, name, quarantined, who, reason, since, failed in reader.rows(sql):
+        if quarantined:
+            saved.quarantines[pool, name] = Quarantine(who=who, reason=reason, since=since)
+        if failed is not None:
+            saved.failed_with[pool, name] = codec.names_of(failed)
 
 
 # --- build sets, source stamps, requests
@@ -301,12 +304,12 @@ def _builds(reader: Reader, saved: Saved) -> None:
     workers = {id_: name for name, id_ in saved.worker_ids.items()}
     sql = (
         "SELECT buildid, number, builderid, brid, workerid, ticket, hold, fences, started_at, properties, plans, "
-        "running_results, halted, broken, stop_results, stop_reason "
+        "running_results, halted, broken, stop_results, stop_reason, units "
         "FROM builds WHERE complete_at IS NULL ORDER BY buildid"
     )
     for row in reader.rows(sql):
         buildid, number, builderid, brid, workerid, ticket, hold, fences, at, properties, plans, *rest = row
-        result, halted, broken, stop_result, stop_reason = rest
+        result, halted, broken, stop_result, stop_reason, units = rest
         build = Build(
             buildid=buildid,
             number=number,
@@ -324,6 +327,7 @@ def _builds(reader: Reader, saved: Saved) -> None:
             stop_result=None if stop_result is None else Result(stop_result),
             stop_reason=stop_reason,
             state="starting" if plans is None else "running",
+            units=codec.units_of(units) if units is not None else (),
         )
         if stop_result is not None:
             build.state = "stopping"

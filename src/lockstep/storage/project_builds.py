@@ -13,7 +13,9 @@ Envelope = f.Numbered
 
 
 def build_started(p: Projection, fact: f.BuildStarted, n: Envelope, _body: bytes) -> None:
-    p.builds[fact.buildid] = LiveBuild(fact.worker)
+    held = p.holds.get(fact.hold)
+    units = held.units if held is not None else ()
+    p.builds[fact.buildid] = LiveBuild(fact.worker, units=units)
     p.changes.insert(
         "builds",
         fact.buildid,
@@ -28,11 +30,11 @@ def build_started(p: Projection, fact: f.BuildStarted, n: Envelope, _body: bytes
             "fences": pack(fact.fences),
             "started_at": n.at,
             "state_string": "starting",
+            "units": pack(units) if units else None,
         },
     )
     row = {"state": "building", "buildid": fact.buildid, "claimed": True, "claimed_at": n.at}
     p.changes.update("requests", fact.brid, row)
-    held = p.holds.get(fact.hold)
     if held is not None:
         locks.build_started(p, fact, held)
 

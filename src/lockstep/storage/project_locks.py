@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from lockstep.core import facts as f
-from lockstep.core.nouns import Access, LockKey, Need
+from lockstep.core.nouns import FENCED, Access, LockKey, Need
 from lockstep.storage.codec import clean
 from lockstep.storage.projection import LiveHold, LiveWait, Projection
 
 Envelope = f.Numbered
 
-KINDS: Final = ("master", "worker")
-"""The kinds of locks that have a history."""
+_SHOWN: Final = 10
+
+KINDS: Final = FENCED
+"""The kinds of locks that have a history. A pool has one, whichever units are meant; its rows name them."""
 
 
 def _add(p: Projection, n: Envelope, position: int, event: str, key: LockKey, **more: Any) -> None:
@@ -32,6 +34,30 @@ def _wanted(access: Access) -> dict[str, Any]:
     return {"units": access.count, "exclusive": access.mode == "exclusive"}
 
 
+def _units(held: LiveHold, access: Access) -> dict[str, Any]:
+    """Which units of a pool a hold has: so many, whatever it asked for."""
+    names = next((units for name, units in held.units if access.lock.kind == "pool" and name == access.lock.name), ())
+    return {"units": len(names), "exclusive": False, "detail": clean(", ".join(names))} if names else {}
+
+
+def pool_changed(p: Projection, fact: f.PoolChanged, n: Envelope) -> None:
+    """A pool is new, has other units or labels, or is no longer configured (L6)."""
+    event = "removed" if fact.removed else "limit"
+    names = clean(", ".join(unit.name for unit in fact.units[:_SHOWN]))
+    more = f" and {len(fact.units) - _SHOWN} more" if len(fact.units) > _SHOWN else ""
+    _add(p, n, 0, event, LockKey("pool", fact.name), size=len(fact.units), detail=names + more)
+
+
+def quarantined(p: Projection, fact: f.UnitQuarantined | f.QuarantineLifted, n: Envelope) -> None:
+    """Nobody gets a unit any more, or it may be had again."""
+    by = f" (by {fact.who})" if fact.who else ""
+    if isinstance(fact, f.UnitQuarantined):
+        event, detail = "quarantined", f"{fact.unit}: {fact.reason}{by}"
+    else:
+        event, detail = "back in use", f"{fact.unit}{by}"
+    _add(p, n, 0, event, LockKey("pool", fact.pool), detail=clean(detail))
+
+
 def limit_changed(p: Projection, fact: f.LimitChanged, n: Envelope) -> None:
     """A lock is new, has another limit, or is no longer configured (L6)."""
     if fact.key.kind in KINDS:
@@ -42,11 +68,12 @@ def granted(p: Projection, fact: f.ClaimGranted | f.HoldPassed, n: Envelope, wai
     """A wait has ended well. The build of a request is told later (`build_started`)."""
     pairs = zip(fact.alternative.accesses, fact.fences, strict=True)
     kept = tuple((access, fence) for access, fence in pairs if access.lock.kind in KINDS)
-    held = LiveHold(n.number, n.at, kept, wait.brid, wait.buildid, wait.step, wait.call)
+    held = LiveHold(n.number, n.at, kept, wait.brid, wait.buildid, wait.step, wait.call, fact.units)
     p.holds[fact.hold] = held
     more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - wait.at)}
     for position, (access, fence) in enumerate(kept):
-        _add(p, n, position, "granted", access.lock, fence=fence, **_wanted(access), **more)
+        wanted = _wanted(access) | _units(held, access)
+        _add(p, n, position, "granted", access.lock, fence=fence, **wanted, **more)
 
 
 def build_started(p: Projection, fact: f.BuildStarted, held: LiveHold) -> None:
@@ -59,8 +86,15 @@ def build_started(p: Projection, fact: f.BuildStarted, held: LiveHold) -> None:
 def released(p: Projection, fact: f.HoldEnded, n: Envelope, held: LiveHold) -> None:
     """A hold has ended (L30)."""
     more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - held.at)}
-    for position, (access, fence) in enumerate(held.kept):
-        _add(p, n, position, "released", access.lock, fence=fence, **_wanted(access), **more)
+    _released(p, n, held, held.kept, more)
+
+
+def _released(
+    p: Projection, n: Envelope, held: LiveHold, gone: tuple[tuple[Access, int], ...], more: dict[str, Any]
+) -> None:
+    for position, (access, fence) in enumerate(gone):
+        wanted = _wanted(access) | _units(held, access)
+        _add(p, n, position, "released", access.lock, fence=fence, **wanted, **more)
 
 
 def returned(p: Projection, fact: f.LocksReturned, n: Envelope, held: LiveHold) -> None:
@@ -68,8 +102,7 @@ def returned(p: Projection, fact: f.LocksReturned, n: Envelope, held: LiveHold) 
     gone = tuple(pair for pair in held.kept if pair[0].lock in fact.locks)
     held.kept = tuple(pair for pair in held.kept if pair[0].lock not in fact.locks)
     more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - held.at)}
-    for position, (access, fence) in enumerate(gone):
-        _add(p, n, position, "released", access.lock, fence=fence, **_wanted(access), **more)
+    _released(p, n, held, gone, more)
 
 
 def stolen(p: Projection, fact: f.HoldStolen, n: Envelope) -> None:

@@ -1,25 +1,40 @@
 """Which rows follow from the facts about pools. See `project.py`."""
 
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import together
 from lockstep.core.nouns import Access
-from lockstep.core.values import PoolSetup
+from lockstep.storage import project_locks as locks
 from lockstep.storage.codec import clean, pack
 from lockstep.storage.projection import Projection
 
 
-def pool_changed(p: Projection, fact: f.PoolChanged, _n: f.Numbered, _body: bytes) -> None:
-    setup = PoolSetup(fact.name, fact.units, fact.max_overtakes)
-    p.changes.upsert("pools", clean(fact.name), {"setup": pack(setup), "removed": fact.removed})
+def pool_changed(p: Projection, fact: f.PoolChanged, n: f.Numbered, _body: bytes) -> None:
+    p.changes.upsert("pools", clean(fact.name), {"setup": pack(fact.setup), "removed": fact.removed})
+    locks.pool_changed(p, fact, n)
 
 
 def unit_quarantined(p: Projection, fact: f.UnitQuarantined, n: f.Numbered, _body: bytes) -> None:
+    locks.quarantined(p, fact, n)
     row = {"quarantined": True, "who": clean(fact.who), "reason": clean(fact.reason), "since": n.at}
     p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), row)
 
 
-def quarantine_lifted(p: Projection, fact: f.QuarantineLifted, _n: f.Numbered, _body: bytes) -> None:
-    row = {"quarantined": False, "who": clean(fact.who), "reason": "", "since": None}
+def quarantine_lifted(p: Projection, fact: f.QuarantineLifted, n: f.Numbered, _body: bytes) -> None:
+    locks.quarantined(p, fact, n)
+    row = {"quarantined": False, "who": clean(fact.who), "reason": "", "since": None, "failed": None}
     p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), row)
+
+
+def unit_tried(p: Projection, fact: f.UnitTried, _n: f.Numbered, _body: bytes) -> None:
+    row = {"failed": pack(fact.failed) if fact.failed else None}
+    p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), row)
+
+
+def had(p: Projection, fact: f.ClaimGranted, buildid: int) -> None:
+    """A step of a build has units."""
+    build = p.builds[buildid]
+    build.units = together(build.units, fact.units)
+    p.changes.update("builds", buildid, {"units": pack(build.units)})
 
 
 def granted(p: Projection, fact: f.ClaimGranted) -> None:

@@ -6,8 +6,9 @@ fact is in `project.py` and `project_builds.py`.
 
 from msgspec import Struct, field
 
+from lockstep.core.alloc_facts import Units
 from lockstep.core.calls import Acquire
-from lockstep.core.nouns import Access, Alternative, Need
+from lockstep.core.nouns import FENCED, Access, Alternative, Need
 from lockstep.core.records import Build, Counters, Request, Step
 from lockstep.core.saved import Saved
 from lockstep.core.values import Properties, StepPlan
@@ -17,8 +18,8 @@ CallKey = tuple[int, int, int]
 """(build id, step number, call number)."""
 
 
-Kept = dict[int, tuple[Alternative, tuple[int, ...]]]
-"""Hold to what was granted, and its fences."""
+Kept = dict[int, tuple[Alternative, tuple[int, ...], Units]]
+"""Hold to what was granted, its fences, and its units of pools."""
 
 
 class LiveBuild(Struct):
@@ -30,6 +31,7 @@ class LiveBuild(Struct):
     calls: list[CallKey] = field(default_factory=list)
     open_logs: dict[int, list[int]] = field(default_factory=dict)
     """Step number to the ids of its open logs."""
+    units: Units = ()
 
 
 class LiveLog(Struct):
@@ -66,7 +68,10 @@ class LiveWait(Struct):
 
 
 class LiveHold(Struct):
-    """A hold of configured locks: the number of the fact that granted it, when, each access with its fence, and who."""
+    """A hold of configured locks: the number of the fact that granted it, when, each access with its fence, and who.
+
+    `units` are those that it has of pools.
+    """
 
     number: int
     at: float
@@ -75,6 +80,7 @@ class LiveHold(Struct):
     buildid: int = 0
     step: int = 0
     call: int = 0
+    units: Units = ()
 
 
 class Projection(Struct):
@@ -129,7 +135,7 @@ def seed(
     )
     if saved.setup is not None:
         p.needs = {builder.name: builder.need for builder in saved.setup.builders}
-    kept = {claim.hold: (claim.alternative, claim.fences) for claim in saved.claims if claim.alternative is not None}
+    kept = {c.hold: (c.alternative, c.fences, c.units) for c in saved.claims if c.alternative is not None}
     for request in saved.requests:
         _seed_request(p, request)
     for booking in saved.bookings:
@@ -155,6 +161,7 @@ def _seed_request(p: Projection, request: Request) -> None:
 
 def _seed_build(p: Projection, build: Build) -> None:
     live = p.builds[build.buildid] = LiveBuild(build.worker, dict(build.properties), [s.plan for s in build.steps])
+    live.units = build.units
     for step in build.steps:
         if step.stepid:
             live.calls.append((build.buildid, step.number, 0))
@@ -179,9 +186,9 @@ def _seed_step(p: Projection, build: Build, step: Step, kept: Kept) -> None:
 
 def _seed_hold(p: Projection, kept: Kept, hold: int, at: float, held: LiveHold) -> None:
     if hold in kept:
-        alternative, fences = kept[hold]
+        alternative, fences, held.units = kept[hold]
         pairs = zip(alternative.accesses, fences, strict=True)
-        held.at, held.kept = at, tuple((a, fence) for a, fence in pairs if a.lock.kind in ("master", "worker"))
+        held.at, held.kept = at, tuple((a, fence) for a, fence in pairs if a.lock.kind in FENCED)
         if held.kept:
             p.holds[hold] = held
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -152,8 +152,9 @@ units = Table(
     _text("who"),
     _text("reason"),
     _time("since"),
+    _bytes("failed"),
 )
-"""Units of pools that are, or were, in quarantine."""
+"""Units of pools that are, or were, in quarantine, and the builds in a row that failed with them."""
 
 cursors = Table("cursors", metadata, Column("owner", Text, primary_key=True), _bytes("memory"), _int("cursor"))
 
@@ -272,6 +273,7 @@ builds = Table(
     _int("results", None),
     Column("locks_duration", Double, nullable=False, default=0.0),
     _text("state_string"),
+    _bytes("units"),
     Index("builds_live", "buildid", **_where("complete_at IS NULL")),
     Index("builds_number", "builderid", "number", unique=True),
     Index("builds_brid", "brid"),
