@@ -89,7 +89,8 @@ def _list(found: list[dict[str, Any]]) -> None:
 
 def _holder(holder: dict[str, Any]) -> str:
     units = " exclusive" if holder["exclusive"] else f" x{holder['units']}" if holder["units"] != 1 else ""
-    return f"{holder['by']['text']}{units}"
+    lender = holder["lent_by"]
+    return f"{holder['by']['text']}{units}" + (f" (lent by {lender['text']})" if lender else "")
 
 
 def _details(lock: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ class Holder(Struct, kw_only=True, frozen=True):
     """A hold of one lock. `since` is Unix time; None if it is not known, being older than the store's schema.
 
     `until` is when a booking ends, None if it has no end; `leased`: a program has it, which must have stopped before.
+    `lent_by`: a build that waits for this one, and lends what it has of the lock (L53).
     """
 
     by: Party
@@ -62,6 +63,7 @@ class Holder(Struct, kw_only=True, frozen=True):
     since: float | None
     until: float | None = None
     leased: bool = False
+    lent_by: Party | None = None
 
 
 class Kept(Struct, kw_only=True, frozen=True):

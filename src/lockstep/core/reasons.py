@@ -109,6 +109,7 @@ class Reasons:
     def _holder(self, key: LockKey, hold: Hold) -> Holder:
         booking = self.state.bookings.get(hold.ticket)
         position, access = next((i, a) for i, a in enumerate(hold.alternative.accesses) if a.lock == key)
+        lender = self.answers.lender(hold, key)
         return Holder(
             by=self.party(hold.ticket),
             hold=hold.id,
@@ -118,6 +119,7 @@ class Reasons:
             since=self.held_since(hold),
             until=(booking.ends_at or None) if booking is not None else None,
             leased=booking is not None and bool(booking.wish.lease),
+            lent_by=self.party(lender.ticket) if lender is not None else None,
         )
 
     def lock(self, key: LockKey, shown: int | None = None) -> LockView:
