@@ -3,6 +3,8 @@
 import json
 import random
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,33 @@ def test_what_a_store_gives_back_comes_back_from_its_line(recorded: Path) -> Non
     assert any(lock.memory for lock in saved.locks)
     assert saved.bookings
     assert saved_of(text_of(saved)) == saved
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("update locks set fence = fence + 7 where name = 'database'", "lock database: fence is 8 and 1"),
+        ("update requests set priority = 5", "requests.1.'priority' is 5 and 0"),
+        ("delete from claims where hold", "the allocator: holds"),
+    ],
+)
+def test_a_store_that_gives_back_what_was_not_decided_is_told(tmp_path: Path, fault: str, told: str) -> None:
+    file = tmp_path / "server.trace"
+    server = Running(tmp_path, CONFIG, "run", "--record", str(file))
+    try:
+        assert server("hold", "database").returncode == 0
+        assert server("force", "gated", "--property", "gate=x").returncode == 0
+        until(lambda: server.json("locks", "database")[0]["waiting"], "the step to wait")
+    finally:
+        server.stop()
+    with closing(sqlite3.connect(tmp_path / "lockstep.sqlite")) as store, store:
+        assert store.execute(fault).rowcount > 0
+    Running(tmp_path, CONFIG, "run", "--record", str(file)).stop()
+    done = lockstep("replay", str(file))
+    assert done.returncode == 1
+    _, place = (n for n, line in enumerate(file.read_text().splitlines(), 1) if line.startswith("> Saved "))
+    assert f"{file} line {place}:\n  what the store gave back, and what had been decided: " in done.stdout
+    assert told in done.stdout
 
 
 def test_a_recording_is_for_its_owner_and_has_no_secrets(recorded: Path) -> None:

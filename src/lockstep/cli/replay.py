@@ -48,6 +48,8 @@ def command(file: str, as_json: bool) -> int:
         click.echo(f"{file}: {many}: everything is decided as it was.")
     else:
         click.echo(f"{file} {found}")
+        if found.text:
+            return FAILED
         when = f" at {show.clock(found.at)}" if found.at > 86400 else ""
         click.echo(f"That is what follows from line {found.event_line}{when}:\n  {found.event}")
     return 0 if found is None else FAILED

@@ -4,7 +4,9 @@ They are written differently from what they check: rows against state, facts aga
 """
 
 import copy
+from base64 import b64encode
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -111,20 +113,38 @@ def _remembered(memory: dict[int, list[int]], level: int) -> list[int]:
     return memory[min(above)] if above else []
 
 
-def same(a: State, b: State, what: str) -> None:
-    """Two states say the same. Raises Violation naming what differs."""
+_OF_A_LOCK: Final = ("limit", "max_overtakes", "removed", "fence", "starts left", "memory")
+"""What `allocated` has of a lock."""
+
+
+def same(a: State, b: State, what: str, form: Callable[[Any], Any] = lambda value: value) -> None:
+    """Two states say the same, in a form. Raises Violation naming what differs."""
     for name in _FIELDS:
-        left, right = getattr(a, name), getattr(b, name)
+        left, right = form(getattr(a, name)), form(getattr(b, name))
         if left != right:
             raise Violation(f"{what}: {difference(left, right, name)}")
     ours, theirs = allocated(a), allocated(b)
     for key in {**ours["locks"], **theirs["locks"]}:
         one, other = ours["locks"].pop(key, None), theirs["locks"].pop(key, None)
         if not _same_lock(one, other):
-            raise Violation(f"{what}: lock {key} differs:\n  {one}\n  {other}")
-    for name, value in ours.items():
-        if value != theirs[name]:
-            raise Violation(f"{what}: {difference(value, theirs[name], f'the allocator: {name}')}")
+            pairs = zip(_OF_A_LOCK, one or (None,) * 6, other or (None,) * 6, strict=True)
+            told = "; ".join(f"{name} is {a!r} and {b!r}" for name, a, b in pairs if a != b)
+            raise Violation(f"{what}: lock {key}: {told}")
+    for name in ours:
+        left, right = form(ours[name]), form(theirs[name])
+        if left != right:
+            raise Violation(f"{what}: {difference(left, right, f'the allocator: {name}')}")
+
+
+def as_text(value: Any) -> Any:
+    """The form in which a value is the same before and after it was a line of text."""
+    if isinstance(value, Struct):
+        return {name: as_text(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: as_text(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(as_text, value))
+    return b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def difference(left: Any, right: Any, path: str) -> str:

@@ -20,8 +20,9 @@ from lockstep.core.decide import Outcome, decide
 from lockstep.core.recovery import resume, state_of
 from lockstep.core.saved import Saved
 from lockstep.core.state import State
+from lockstep.sim.checks import as_text, same
 from lockstep.sim.disk import MemoryDisk
-from lockstep.sim.faults import demand
+from lockstep.sim.faults import Violation, demand
 from lockstep.storage.codec import tuples
 
 FACT: Final = "    "
@@ -120,6 +121,7 @@ class Replay:
 
         Raises:
             TraceError: it says nothing.
+            Violation: a store gave back something else than what the facts before add up to.
         """
         if line.startswith("> "):
             outcome = self._do(line[2:], number)
@@ -146,7 +148,9 @@ class Replay:
             self.state = state_of(self.disk.load())
             return resume(self.state, self.at)
         if what.startswith("Saved "):
-            self.state = state_of(_parsed(saved_of, what, number))
+            before, self.state = self.state, state_of(_parsed(saved_of, what, number))
+            if (before.installation, before.last_fact) == (self.state.installation, self.state.last_fact):
+                same(self.state, before, "what the store gave back, and what had been decided", as_text)
             return resume(self.state, self.at)
         return decide(self.state, _parsed(event_of, what, number), self.at)
 
@@ -167,7 +171,8 @@ def _parsed(reading: Callable[[str], Parsed], text: str, number: int) -> Parsed:
 class Difference(Struct, frozen=True):
     """The first place where a trace and what is played differ: the line, the event before it, both texts.
 
-    `was` is empty where the trace has no more facts of the event, `now` where what is played has none.
+    `was` is empty where the trace has no more facts of the event, `now` where what is played has none. Of a store that
+    gave back something else than it was given, `text` tells what.
     """
 
     line: int
@@ -176,9 +181,12 @@ class Difference(Struct, frozen=True):
     at: float
     was: str
     now: str
+    text: str = ""
 
     def __str__(self) -> str:
         """The place and both texts."""
+        if self.text:
+            return f"line {self.line}:\n  {self.text}"
         was, now = self.was or "no more facts", self.now or "no more facts"
         return f"line {self.line}:\n  it was {was}\n  now it is {now}"
 
@@ -198,6 +206,8 @@ def first_difference(lines: Iterable[str], replay: Replay) -> Difference | None:
             if cut and not facts:
                 continue
             raise
+        except Violation as exc:
+            return Difference(number, number, line[2:], replay.at, "", "", str(exc))
         except Exception as exc:  # a fault of Lockstep itself: the recording may have it too
             now = [fault(exc)]
         difference = _compared(facts, now, cut=cut)
