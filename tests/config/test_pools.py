@@ -170,6 +170,24 @@ def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Loa
             "p = util.ResourcePool('p', ['x%d' % i for i in range(65)])\nfor i in range(65): p.access(where='x%d' % i)",
             'pool "p": there are more than 64 different where=; give units that are used alike a label',
         ),
+        (
+            "util.ResourcePool('p', ['x'], healthCheck='ping')",
+            'pool "p": healthCheck must be a program and its arguments',
+        ),
+        (
+            "util.ResourcePool('p', ['x'], healthCheck=[])",
+            "not []; write a list of texts, as in ['ping', '-c1',",
+        ),
+        ("util.ResourcePool('p', ['x'], healthCheck=['ping', 1])", "not ['ping', 1]; write a list of texts"),
+        (
+            "util.ResourcePool('p', {'x': {'a': 1}, 'y': {'b': 2}}, healthCheck=['ping', '%(unit:a)s'])",
+            'healthCheck: there is no "unit:a" of unit "y"; of it are known: unit, unit:b',
+        ),
+        (
+            "util.ResourcePool('p', ['x'], healthCheck=['%(unit)'])",
+            "'%(unit)' has no name in parentheses with an s",
+        ),
+        ("util.ResourcePool('p', ['x'], healthCheck=[''])", "healthCheck: [''] of unit \"x\" is no program; write"),
         ("b('x', sh(boards), locks=[boards.access(where='nuc')])", 'claims pool "boards", which the build holds'),
         ("b('x', util.LockedSteps([sh(boards)], locks=boards))", 'claims pool "boards", which its LockedSteps hold'),
         (
@@ -195,6 +213,20 @@ def test_the_example_in_the_manual_is_a_configuration(load: Load) -> None:
     example = page.read_text().partition("```python\n")[2].partition("```")[0]
     config = load(example, "")
     assert (len(config.builders), config.warnings) == (3, ())
+
+
+def test_the_words_of_a_health_check_are_filled_in_for_each_unit(load: Load) -> None:
+    config = load(
+        "c['workers'] = [worker.Worker('w1', 'pw')]\n"
+        "util.ResourcePool('p', {'x': {'a': '::1', 'n': [1]}, 'y': {'a': None, 'n': 2}},\n"
+        "                  healthCheck=('look', '-%(unit)s-', '%(unit:a)s', '%(unit:n)s', '100%', '+%s'))\n"
+    )
+    pool = config.table.pools["p"]
+    assert pool.healthCheck is not None
+    assert [pool.healthCheck.of(unit) for unit in pool.setup.units] == [
+        ["look", "-x-", "::1", "[1]", "100%", "+%s"],
+        ["look", "-y-", "", "2", "100%", "+%s"],
+    ]
 
 
 def test_names_that_would_be_one_variable_are_warned_of(load: Load) -> None:

@@ -129,3 +129,65 @@ def test_steps_are_told_their_own_units_and_their_groups(stage: Stage) -> None:
         "pi-1,pi-2 at 10.0.0.1,10.0.0.2",
     ]
     assert told(scene, 1, "after", "group") == nobody
+
+
+def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> None:
+    scene = stage(
+        "at = os.path.join(here, 'looks')\n"
+        "os.makedirs(at, exist_ok=True)\n"
+        'look = \'touch "$0.seen"; until [ -e "$0.fit" ] || [ -e "$0.ill" ]; do sleep 0.02; done; \'\n'
+        'look += \'[ -e "$0.fit" ] && exit 0; echo "$LOCKSTEP_UNIT_BOARDS at $1 has no pulse"; exit 3\'\n'
+        "boards = util.ResourcePool('boards', {name: {'address': f'10.0.0.{n}'} for n, name in enumerate('abcd')},\n"
+        "                           healthCheck=['sh', '-c', look, os.path.join(at, '%(unit)s'), '%(unit:address)s'])\n"
+        "wrong = util.ResourcePool('wrong', ['x'], healthCheck=[os.path.join(at, 'nowhere')])\n"
+        "say = ['sh', '-c', 'echo $LOCKSTEP_UNIT_BOARDS']\n"
+        "c['workers'] = workers('w1')\n"
+        "c['builders'] = [\n"
+        "    build('whole', sh('say', say), locks=[boards.access()]),\n"
+        "    build('step', sh('before'), sh('say', say, locks=[boards.access(where='c or d')])),\n"
+        "    build('wrong', sh('say', say), locks=[wrong]),\n"
+        "]\n",
+        "w1",
+    )
+    looks = scene.folder / "looks"
+
+    def looked_at(unit: str) -> None:
+        scene.until((looks / f"{unit}.seen").exists, f"somebody to look at {unit}")
+
+    # A build's own: the request goes back with its ticket, and gets another.
+    (whole,) = scene.force("whole")
+    looked_at("a")
+    assert not (looks / "b.seen").exists()
+    (looks / "a.ill").touch()
+    looked_at("b")
+    (looks / "b.fit").touch()
+    assert scene.ended(whole) == [OK]
+    assert told(scene, 2, "say", "whole") == ["b"]
+    (ill,) = scene.facts.of("UnitQuarantined")
+    assert (ill.unit, ill.who) == ("a", "")
+    assert ill.reason == "health check: sh -c failed with exit code 3: a at 10.0.0.0 has no pulse"
+    first, second = scene.facts.of("BuildStarted", builder="whole")
+    assert first.ticket == second.ticket
+    assert not scene.facts.of("StepStarted", buildid=first.buildid)
+
+    # A step's: it waits again and the build goes on; while it is looked at, the server may be killed.
+    (step,) = scene.force("step")
+    looked_at("c")
+    scene.kill()
+    (looks / "c.seen").unlink()
+    scene.start()
+    looked_at("c")
+    (looks / "c.ill").touch()
+    looked_at("d")
+    (looks / "d.fit").touch()
+    assert scene.ended(step) == [OK]
+    assert told(scene, 1, "say", "step") == ["d"]
+    assert len(scene.facts.of("StepPutBack")) == 1
+
+    # A program that is not there says nothing of the unit.
+    (wrong,) = scene.force("wrong")
+    assert scene.ended(wrong) == [Result.EXCEPTION]
+    (stopping,) = scene.facts.of("BuildStopping", result=Result.EXCEPTION)
+    assert "healthCheck of a pool: " in stopping.reason
+    assert stopping.reason.endswith("nowhere cannot be started: No such file or directory")
+    assert [fact.unit for fact in scene.facts.of("UnitQuarantined")] == ["a", "c"]

@@ -5,10 +5,20 @@ from typing import Any
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core.decide import decide
-from lockstep.core.nouns import Access, LockKey
+from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.recovery import state_of
-from lockstep.core.state import State
-from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
+from lockstep.core.state import State, slot_key
+from lockstep.core.values import (
+    BookingWish,
+    BuilderSetup,
+    PoolSetup,
+    RequestWish,
+    Setup,
+    StepPlan,
+    Submission,
+    UnitSetup,
+    WorkerSetup,
+)
 from lockstep.storage.batch import Batch
 from lockstep.storage.store import Store
 
@@ -51,7 +61,7 @@ class People:
         assert {v.key: v.memory for v in one.views if v.memory} == {v.key: v.memory for v in other.views if v.memory}
 
     def units(self) -> list[tuple[str, ...]]:
-        return [dict(hold.units)["p"] for hold in self.state.allocator.holds.values()]
+        return [dict(hold.units)["p"] for hold in self.state.allocator.holds.values() if hold.units]
 
 
 def test_a_quarantine_outlives_that_the_unit_is_gone_for_a_while(url: str) -> None:
@@ -87,4 +97,31 @@ def test_L60_a_restart_changes_nothing_about_pools(url: str) -> None:
     assert people.units() == [("u1", "u2"), ("u3",)]
     assert people.state.quarantines == {}
     assert people.state.pools["p"].units[0].data == {"address": "10.0.0.1"}
+    people.store.close()
+
+
+def test_L60_a_step_that_was_put_back_waits_after_a_restart_and_gets_another_unit(url: str) -> None:
+    people = People(url)
+    need = Need((Alternative("w", (Access(slot_key("w")),)),))
+    farm = Setup(
+        workers=(WorkerSetup(name="w"),),
+        builders=(BuilderSetup(name="b", workers=("w",), need=need),),
+        pools=(PoolSetup("p", UNITS),),
+    )
+    people.put(e.Configured(setup=farm))
+    people.put(e.WorkerConnected(worker="w", lease=60.0))
+    people.put(e.Submitted(submission=Submission(requests=(RequestWish(builder="b"),))))
+    people.put(e.BuildPlanned(buildid=1, plans=(StepPlan(name="s"),), properties={}))
+    both = Access(LockKey("pool", "p", where="a"), "counting", 2)
+    people.put(e.StepPrepared(buildid=1, number=1, name="s", accesses=(both,)))
+    step = people.state.builds[1].steps[0]
+    people.put(e.UnitsFailed(buildid=1, step=1, hold=step.hold, units=(("p", "u1", "it does not answer"),)))
+    people.restart()
+    again = people.state.builds[1].steps[0]
+    assert (again.state, again.hold, again.fences, again.ticket) == ("waiting", 0, {}, step.ticket)
+    assert again.locks_acquired_at == 0.0
+    people.put(e.QuarantineAsked(pool="p", unit="u1", lift=True))
+    people.restart()
+    again = people.state.builds[1].steps[0]
+    assert (again.state, again.fences, people.units()) == ("running", {"p": 2}, [("u0", "u1")])
     people.store.close()

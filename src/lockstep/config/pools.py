@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lockstep.config.errors import NO_NAME, Place, announce, check_keywords, fail, here, is_loading, mistake, nearest
 from lockstep.config.errors import plain as is_plain
+from lockstep.config.health import health_check
 from lockstep.config.locks import Lockable, LockAccess, limit_of, lock_name
 from lockstep.config.patience import ACCESS_KEYWORDS
 from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_POOL_UNITS, MAX_TRIES, MAX_VIEWS
@@ -30,8 +31,7 @@ _OF_LOCKS: Final = {
     "rate": "a lock beside it can have one",
 }
 """What locks can be given and pools cannot, and what to do instead."""
-_KEYWORDS: Final = ("name", "units", "maxOvertakes", "quarantineAfter")
-_NOT_YET: Final = ("healthCheck",)
+_KEYWORDS: Final = ("name", "units", "maxOvertakes", "quarantineAfter", "healthCheck")
 _NO_SECRETS: Final = "unit data is stored and shown; name a secret where it is used: Interpolate('%(secret:name)s')"
 
 
@@ -50,6 +50,7 @@ class ResourcePool(Lockable):
         units: Any = None,
         maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
         quarantineAfter: int = 0,
+        healthCheck: Any = None,
         **unknown: Any,
     ) -> None:
         """Make a pool of these units: a list of names, or a dictionary of names and what is known of each.
@@ -57,6 +58,8 @@ class ResourcePool(Lockable):
         Of what is known `labels` is a list of words that `where=` may name; anything else is what builds are told.
         `maxOvertakes=0` serves in strict order (L42). After `quarantineAfter` builds in a row that had a unit and
         failed, nobody gets it until a person says so; 0: it is never taken out of use by itself.
+        `healthCheck` (`['ping', '-c1', '%(unit:address)s']`) is a program that the server runs for each unit before a
+        build or step gets it; if that fails the unit is taken out of use, and another one is waited for.
         """
         self.place = here()
         if not is_loading():
@@ -68,9 +71,10 @@ class ResourcePool(Lockable):
         for key in [key for key in unknown if key in _OF_LOCKS]:
             del unknown[key]
             mistake(f"{self.told}: a pool cannot have {key}=", _OF_LOCKS[key], self.place)
-        check_keywords(what, unknown, _KEYWORDS, _NOT_YET, self.place)
+        check_keywords(what, unknown, _KEYWORDS, (), self.place)
         after = limit_of(quarantineAfter, f"{self.told}: quarantineAfter", self.place, MAX_TRIES)
         self.setup = PoolSetup(self.name, self._units(units), self.maxOvertakes, after)
+        self.healthCheck = health_check(healthCheck, self.setup.units, self.told, self.place)
         self._wheres: set[str] = set()
         announce(self)
 

@@ -366,6 +366,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.BuildStopping: builds.build_stopping,
     f.BuildEnded: builds.build_ended,
     f.StepStarted: builds.step_started,
+    f.StepPutBack: builds.step_put_back,
     f.StepEnded: builds.step_ended,
     f.CallStarted: builds.call_started,
     f.CallEnded: builds.call_ended,

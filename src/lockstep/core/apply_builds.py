@@ -126,6 +126,14 @@ def step_started(state: State, fact: f.StepStarted, at: float) -> None:
         step.locks_acquired_at = at
 
 
+def step_put_back(state: State, fact: f.StepPutBack, _at: float) -> None:
+    build = state.builds[fact.buildid]
+    step = build.steps[fact.number - 1]
+    step.state = move("step", fact.stepid, step.state, "put back")  # type: ignore[assignment]
+    step.hold, step.fences, step.locks_acquired_at = 0, {}, 0.0
+    state.claim(step_claim(build, step.ticket, step.accesses))
+
+
 def locks_acquired(state: State, step: Step, at: float) -> None:
     """A waiting step got its locks."""
     step.state = move("step", step.stepid, step.state, "runs")  # type: ignore[assignment]

@@ -32,6 +32,7 @@ _BEGINNINGS: Final = frozenset(
         f.NeedSet,
         f.RequestPutBack,
         f.StepStarted,
+        f.StepPutBack,
         f.SetupChanged,
         f.BuilderRanked,
         f.ClaimGranted,
@@ -156,7 +157,7 @@ def _begun(draft: Draft, new: Sequence[Numbered]) -> list[int]:
             case f.RequestAdded() | f.NeedSet() | f.RequestPutBack():
                 request = state.requests.get(fact.brid)
                 tickets |= {request.ticket} if request is not None else set()
-            case f.StepStarted(ticket=ticket):
+            case f.StepStarted(ticket=ticket) | f.StepPutBack(ticket=ticket):
                 tickets.add(ticket)
             case f.SetupChanged() | f.BuilderRanked():
                 tickets |= {request.ticket for request in state.requests.values()}

@@ -140,6 +140,18 @@ class QuarantineAsked(Event, frozen=True):
     reason: str = ""
 
 
+class UnitsFailed(Event, frozen=True):
+    """Units failed the check of their pool before they were handed over to a build (step 0) or step that has this hold.
+
+    `units` are pool, unit, and what the check said.
+    """
+
+    buildid: int
+    step: int
+    hold: int
+    units: tuple[tuple[str, str, str], ...]
+
+
 class StealAsked(Event, frozen=True):
     """Somebody takes a lock away: from all its holders, from one hold of it, or (`ticket`) all locks of a booking.
 

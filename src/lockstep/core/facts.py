@@ -30,7 +30,7 @@ from lockstep.core.facts_claims import (
     RingBroken,
     StartsReturned,
 )
-from lockstep.core.facts_pools import PoolChanged, QuarantineLifted, UnitQuarantined, UnitTried
+from lockstep.core.facts_pools import PoolChanged, QuarantineLifted, StepPutBack, UnitQuarantined, UnitTried
 from lockstep.core.nouns import Access, LockKey, Need, Result
 from lockstep.core.values import Change, Properties, Rank, Setup, SourceStamp, StepPlan, Submission
 
@@ -55,6 +55,7 @@ __all__ = [
     "QuarantineLifted",
     "RingBroken",
     "StartsReturned",
+    "StepPutBack",
     "UnitQuarantined",
     "UnitTried",
 ]  # those of other files; the rest is below
@@ -431,6 +432,7 @@ AnyFact = (
     | StepsAdded
     | BuildStopping
     | BuildEnded
+    | StepPutBack
     | StepStarted
     | StepEnded
     | CallStarted

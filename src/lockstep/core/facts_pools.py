@@ -4,6 +4,7 @@ Values only. Which units a claim got is told with its grant.
 """
 
 from lockstep.core.fact import Fact
+from lockstep.core.nouns import Access
 from lockstep.core.values import PoolSetup, UnitSetup
 
 
@@ -37,6 +38,16 @@ class UnitQuarantined(Fact, frozen=True):
     unit: str
     who: str
     reason: str
+
+
+class StepPutBack(Fact, frozen=True):
+    """A step waits again, with its ticket: units that it was granted are not fit, and it has done nothing yet."""
+
+    buildid: int
+    number: int
+    stepid: int
+    ticket: int
+    accesses: tuple[Access, ...]
 
 
 class QuarantineLifted(Fact, frozen=True):

@@ -34,6 +34,7 @@ STEP: Final[Table] = {
     ("planned", "claims"): "waiting",
     ("planned", "runs"): "running",
     ("waiting", "runs"): "running",
+    ("running", "put back"): "waiting",
     ("planned", "ended"): "ended",
     ("waiting", "ended"): "ended",
     ("running", "ended"): "ended",

@@ -59,7 +59,7 @@ def environment(told: Mapping[str, Any]) -> dict[str, str]:
         several = told[name] if len(names[pool]) != 1 else [told[name]]
         for number, each in enumerate(several, 1):
             numbered = (pool, str(number)) if len(several) > 1 else (pool,)
-            _add(found, variable("UNIT", *numbered, *([key] if key else [])), _text(each))
+            _add(found, variable("UNIT", *numbered, *([key] if key else [])), as_text(each))
     return found
 
 
@@ -68,7 +68,7 @@ def _add(found: dict[str, str], name: str, value: str) -> None:
     found[next(each for each in chain([name], numbered) if each not in found)] = value
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as the environment has it: texts as they are, nothing for None, else JSON."""
     if value is None:
         return ""

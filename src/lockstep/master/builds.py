@@ -16,11 +16,13 @@ from lockstep.core.calls import AddSteps
 from lockstep.core.nouns import Result
 from lockstep.core.records import Build, CallRecord, Step
 from lockstep.core.values import Change, Properties, SourceStamp
+from lockstep.master.health import to_look_at, unfit
 from lockstep.master.journal import properties_before
 from lockstep.master.limits import REMAKE_PATIENCE
 from lockstep.master.loop import Loop
 from lockstep.master.step_run import StepRun
 from lockstep.master.tape import Tape
+from lockstep.sources.programs import NotStartedError
 from lockstep.steps.base import BuildStep
 from lockstep.steps.execution import decode_prepared, encode_prepared, prepare
 
@@ -95,6 +97,7 @@ class BuildRun:
         self._tasks: set[asyncio.Task[None]] = set()
         self._made = asyncio.Event()
         self._preparing = 0
+        self._looked_at = 0
         self._tapes: dict[int, Tape] = {}
 
     @property
@@ -132,10 +135,35 @@ class BuildRun:
             return
         view = await self._look(record)
         self.steps = self.house.make_steps(record.builder)
+        if self.loop.state.allocator.board.pools and not await self._fit(record.hold, 0):
+            return
         properties = await self.house.properties_of(record, view.sourcestamps)
         self._made.set()
         plans = tuple(step.plan() for step in self.steps)
         self.loop.post(e.BuildPlanned(buildid=self.buildid, plans=plans, properties=properties))
+
+    async def _fit(self, hold: int, step: int) -> bool:
+        """Whether the units of a hold are fit, before anything is done with them. If not, the core says what follows.
+
+        `step` is 0 for what the build itself holds. After a restart they are looked at again, if nothing was done yet.
+        """
+        if self._looked_at == hold:
+            return False  # an errand may come twice
+        self._looked_at = hold
+        wanted = to_look_at(self.house, hold)
+        if not wanted:
+            return True
+        if step:
+            self.house.summary_changed(self.buildid, step, "looking at its units")
+        try:
+            failed = await unfit(self.house, wanted)
+        except NotStartedError as exc:
+            reason = f"healthCheck of a pool: {exc}"
+            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=reason))
+            return False
+        if failed:
+            self.loop.post(e.UnitsFailed(buildid=self.buildid, step=step, hold=hold, units=failed))
+        return not failed and self.record is not None
 
     def _put_back(self, problem: str) -> None:
         reason = f"{problem}; the build is tried again"
@@ -259,6 +287,9 @@ class BuildRun:
             return
         step = record.steps[number - 1]
         if step.state != "running":
+            return
+        pooled = step.ticket and not step.calls and self.loop.state.allocator.board.pools
+        if pooled and not await self._fit(step.hold, number):
             return
         tapes, self._tapes = self._tapes, {}
         self.running = run = self._step_run(step, tapes)

@@ -105,6 +105,10 @@ class BuildFold:
         else:
             step.state, step.locks_acquired_at = "running", at
 
+    def on_step_put_back(self, fact: f.StepPutBack, _at: float) -> None:
+        step = self._step(fact.buildid, fact.number)
+        step.state, step.hold, step.fences, step.locks_acquired_at = "waiting", 0, {}, 0.0
+
     def step_granted(self, fact: f.ClaimGranted, at: float) -> None:
         """The claim was a step's, or a call's, or neither."""
         for build in self.builds.values():

@@ -43,7 +43,7 @@ class ImpatienceWatch:
             case f.BuilderRanked():
                 for key in self.began:
                     self.began[key] = one.at
-            case f.StepStarted(ticket=ticket):
+            case f.StepStarted(ticket=ticket) | f.StepPutBack(ticket=ticket):
                 self.began["step", ticket] = one.at
 
     def check(self, now: float) -> None:

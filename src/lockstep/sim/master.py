@@ -14,6 +14,7 @@ from lockstep.core.calls import CommandResult, RunCommand
 from lockstep.core.decide import Outcome, decide
 from lockstep.core.nouns import Result
 from lockstep.core.recovery import resume, state_of
+from lockstep.sim import pools
 from lockstep.sim.coder import StepRun
 from lockstep.sim.machines import Link
 from lockstep.sim.scenario import Builder
@@ -45,6 +46,7 @@ class Master:
         self.tokens = 0
         self.timers: dict[str, int] = {}
         self.runs: dict[tuple[int, int], StepRun] = {}
+        self.looked: dict[int, tuple[tuple[str, str, str], ...]] = {}
         self.interrupts: set[tuple[int, int]] = set()
         self.acks: list[tuple[Link, str]] = []
         self.greeted: set[str] = set()
@@ -196,6 +198,8 @@ class Master:
 
     def _plan(self, buildid: int) -> None:
         build = self.state.builds.get(buildid)
+        if build is not None and not build.steps and self._unfit(buildid, 0, build.hold):
+            return
         if build is not None:
             scripts = self.world.scenario.scripts
             plans = tuple(scripts[name].plan for name in self.world.scenario.builder(build.builder).steps)
@@ -220,9 +224,20 @@ class Master:
             self.world.make_known(self.post, self.state, prepared.accesses)
             self.tell(prepared)
 
+    def _unfit(self, buildid: int, step: int, hold: int) -> bool:
+        """Whether a unit of this hold is ill, which is said after a while. A hold's units are looked at once."""
+        if hold not in self.looked:
+            self.looked[hold] = pools.unfit(self.world, self.state, hold)
+            if sick := self.looked[hold]:
+                event = e.UnitsFailed(buildid=buildid, step=step, hold=hold, units=sick)
+                self.later(lambda: self.tell(event))
+        return bool(self.looked[hold])
+
     def _run(self, buildid: int, number: int) -> None:
         step = self.state.step(buildid, number)
         if step is None or step.state != "running" or (buildid, number) in self.runs:
+            return
+        if step.ticket and not step.calls and self._unfit(buildid, number, step.hold):
             return
         run = StepRun(self.world, self.state, buildid, number, self.tell)
         self.runs[buildid, number] = run

@@ -7,7 +7,7 @@ has it until the end. Sets of names, counted anew each time.
 import re
 from collections.abc import Collection
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lockstep.sim.world import World
 
 Names = frozenset[str]
+
+UNFIT: Final = "health check: it does not answer"
 
 
 def is_pool(access: Access) -> bool:
@@ -58,7 +60,8 @@ class PoolWatch:
                 self.pools[name] = fact.setup
             case f.UnitQuarantined(pool=pool, unit=unit, who=who):
                 demand((pool, unit) not in self.sick, f"{pool}/{unit} is in quarantine already")
-                demand(bool(who) or (pool, unit) in self.due, f"{pool}/{unit} goes into quarantine by itself")
+                unfit = fact.reason == UNFIT
+                demand(bool(who) or unfit or (pool, unit) in self.due, f"{pool}/{unit} goes into quarantine by itself")
                 self.sick.add((pool, unit))
                 self.due.discard((pool, unit))
             case f.QuarantineLifted(pool=pool, unit=unit):
@@ -195,6 +198,21 @@ def act(world: "World", master: "Master", what: Act) -> None:
         master.post(e.QuarantineAsked(pool=pool, unit=unit, lift=what.what == "lift", who="somebody", reason="it hums"))
 
 
+def unfit(world: "World", state: State, hold: int) -> tuple[tuple[str, str, str], ...]:
+    """The units of a hold that are ill now, of those that nobody has lent. It is drawn apart from all else."""
+    looks, held = world.scenario.looks, state.allocator.holds.get(hold)
+    if not looks or world.healed or held is None:
+        return ()
+    now, found = int(world.timeline.now // 50), []
+    lent = {(n, u) for other in state.allocator.holds.values() if other.id != hold for n, us in other.units for u in us}
+    for name, units in held.units:
+        for unit in units:
+            chance = Random(f"{world.scenario.seed} {name}/{unit} {now}").random()
+            if chance < looks and (name, unit) not in lent:
+                found.append((name, unit, UNFIT))
+    return tuple(found)
+
+
 def heal(world: "World") -> None:
     """Every unit is let be had again; and again after a while, as more may fall ill."""
     master = world.master
@@ -228,9 +246,9 @@ def with_pools(scenario: Scenario) -> Scenario:
                 if what != "unit":
                     acts.append(Act(at + r.uniform(5, 200), "lift" if what == "quarantine" else what, unit))
     acts.sort(key=lambda each: each.at)
-    return structs.replace(
-        scenario, pools=tuple(pools.values()), builders=tuple(builders), scripts=scripts, acts=tuple(acts)
-    )
+    looks = r.choice((0.0, 0.0, 0.1, 0.3))
+    made, built = tuple(pools.values()), tuple(builders)
+    return structs.replace(scenario, pools=made, looks=looks, builders=built, scripts=scripts, acts=tuple(acts))
 
 
 def _pool(r: Random, name: str) -> PoolSetup:

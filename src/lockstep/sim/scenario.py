@@ -143,6 +143,7 @@ class Scenario(Struct, frozen=True):
     orders: tuple[QueueOrder, ...] = ()
     rates: tuple[StartRate, ...] = ()
     pools: tuple[PoolSetup, ...] = ()
+    looks: float = 0.0
 
     def setup(self, limits: dict[str, int] | None = None, without: str = "") -> Setup:
         """The configuration, with other limits of some locks (by name), and without one builder, worker, lock, unit."""

@@ -281,6 +281,11 @@ class Watch(BookingWatch):
         if fact.ticket:
             self._claims(fact.ticket, fact.buildid, fact.number, 0, fact.accesses)
 
+    def on_step_put_back(self, fact: f.StepPutBack) -> None:
+        demand(self.steps[fact.buildid] == (fact.number, True), f"step {fact.number} is put back and did not run")
+        need = Need((Alternative("", fact.accesses),))
+        self.wait(Wait(fact.ticket, self.builds[fact.buildid], STEP_LEVEL, need, True))
+
     def _claims(self, ticket: int, buildid: int, step: int, call: int, accesses: tuple[Access, ...]) -> None:
         self.see_number(ticket)
         self.where[ticket] = ("call" if call else "step", buildid, step, call)

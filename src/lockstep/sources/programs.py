@@ -26,6 +26,10 @@ _OUTPUT_SHOWN: Final = 300
 """Characters of a program's error that are shown."""
 
 
+class NotStartedError(PollError):
+    """There is no such program, or it may not be run."""
+
+
 async def run_program(
     words: list[str],
     folder: str,
@@ -74,7 +78,8 @@ class _Program:
         process = self._start(stdin is not None)
         out, err = self._talk(process, stdin.encode() if stdin is not None else None, seconds)
         if process.returncode:
-            said = mask(without_password(err.decode("utf-8", "replace").strip()), self._hide)
+            said = (err.strip() or out.strip()).decode("utf-8", "replace")
+            said = mask(without_password(said), self._hide)
             why = said[-_OUTPUT_SHOWN:] or "it said nothing"
             raise PollError(f"{self._what} failed with exit code {process.returncode}: {why}")
         return out
@@ -94,7 +99,7 @@ class _Program:
                     start_new_session=True,
                 )
             except OSError as exc:
-                raise PollError(f"{self._words[0]} cannot be started: {exc.strerror}") from None
+                raise NotStartedError(f"{self._words[0]} cannot be started: {exc.strerror}") from None
             return self._process
 
     def _talk(self, process: subprocess.Popen[bytes], stdin: bytes | None, seconds: float) -> tuple[bytes, bytes]:

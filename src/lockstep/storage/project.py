@@ -379,6 +379,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.BuildStopping: (builds.build_stopping, "buildid", "build "),
     f.BuildEnded: (builds.build_ended, "buildid", "build "),
     f.StepStarted: (builds.step_started, "buildid", "build "),
+    f.StepPutBack: (builds.step_put_back, "buildid", "build "),
     f.StepEnded: (builds.step_ended, "buildid", "build "),
     f.CallStarted: (builds.call_started, "buildid", "build "),
     f.CallEnded: (builds.call_ended, "buildid", "build "),

@@ -106,6 +106,18 @@ def step_started(p: Projection, fact: f.StepStarted, n: Envelope, body: bytes) -
         p.waits[fact.ticket] = step_wait(fact.ticket, n.at, (*key, 0), fact.accesses)
 
 
+def step_put_back(p: Projection, fact: f.StepPutBack, n: Envelope, _body: bytes) -> None:
+    row = {
+        "state": "waiting",
+        "locks_acquired_at": None,
+        "hold": 0,
+        "fences": None,
+        "state_string": "waiting for locks",
+    }
+    p.changes.update("steps", (fact.buildid, fact.number), row)
+    p.waits[fact.ticket] = step_wait(fact.ticket, n.at, (fact.buildid, fact.number, 0), fact.accesses)
+
+
 def claim_of_step_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, key: CallKey) -> None:
     """A waiting step, or a call of a step, has its locks."""
     buildid, step, call = key

@@ -46,6 +46,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.BuildEnded,
     f.StepsAdded,
     f.StepStarted,
+    f.StepPutBack,
     f.StepEnded,
     f.PropertySet,
     f.LogOpened,

@@ -1,0 +1,53 @@
+"""The check of a pool's units before they are handed over: a program on the server, and its words for each unit.
+
+Only reading and refusing; the server runs it (`health.py` in `master/`).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from lockstep.config.errors import Place, mistake
+from lockstep.core.told_units import as_text
+from lockstep.core.values import UnitSetup
+
+_PLACE: Final = re.compile(r"%\(([^)]*)\)s")
+_HOW: Final = "write a list of texts, as in ['ping', '-c1', '%(unit:address)s']"
+
+
+class HealthCheck:
+    """The words of a program. `%(unit)s` in them is a unit's name, `%(unit:address)s` what is known of it."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Take the words as `health_check` has checked them."""
+        self._words = tuple(words)
+
+    def of(self, unit: UnitSetup) -> list[str]:
+        """The words for one unit. Raises KeyError for what is not known of it."""
+        known = {"unit": unit.name, **{f"unit:{key}": as_text(value) for key, value in unit.data.items()}}
+        return [_PLACE.sub(lambda found: known[found[1]], word) for word in self._words]
+
+
+def health_check(given: Any, units: Sequence[UnitSetup], what: str, place: Place) -> HealthCheck | None:
+    """A pool's `healthCheck`; None if there is none, or after reporting what is wrong with it."""
+    if given is None:
+        return None
+    if not isinstance(given, list | tuple) or not given or not all(isinstance(word, str) for word in given):
+        mistake(f"{what}: healthCheck must be a program and its arguments, not {given!r}", _HOW, place)
+        return None
+    if odd := [word for word in given if "%(" in _PLACE.sub("", word)]:
+        mistake(f"{what}: healthCheck: {odd[0]!r} has no name in parentheses with an s behind them", _HOW, place)
+        return None
+    check = HealthCheck(given)
+    for unit in units:
+        try:
+            words = check.of(unit)
+        except KeyError as exc:
+            known = ", ".join(["unit", *(f"unit:{key}" for key in unit.data)])
+            hint = f"of it are known: {known}"
+            mistake(f'{what}: healthCheck: there is no "{exc.args[0]}" of unit "{unit.name}"', hint, place)
+            return None
+        if not words[0] or any("\0" in word for word in words):
+            mistake(f'{what}: healthCheck: {words!r} of unit "{unit.name}" is no program', _HOW, place)
+            return None
+    return check
