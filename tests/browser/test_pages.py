@@ -153,8 +153,21 @@ def test_an_html_log_runs_no_script(ci: Running, chromium: Browser) -> None:
     page.context.close()
 
 
+def test_a_unit_is_taken_out_of_use_and_used_again_by_hand(ci: Running, page: Page) -> None:
+    page.goto("/locks/boards")
+    row = page.get_by_role("table", name="Units of boards").get_by_role("row").filter(has_text="pi-2")
+    row.get_by_label("Why pi-2 is out of use").fill("it hums")
+    row.get_by_role("button", name="Quarantine").click()
+    expect(row).to_contain_text("in quarantine", timeout=SOON)
+    expect(row).to_contain_text("it hums")
+    row.get_by_role("button", name="Use it again").click()
+    expect(row.get_by_role("button", name="Quarantine")).to_be_visible(timeout=SOON)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/builders", "/builders/hello", "/locks", "/workers", "/changes"])
+@pytest.mark.parametrize(
+    "path", ["/", "/builders", "/builders/hello", "/locks", "/locks/boards", "/workers", "/changes"]
+)
 def test_no_page_is_wider_than_a_phone(ci: Running, chromium: Browser, path: str, scheme: str) -> None:
     context = chromium.new_context(
         base_url=ci.url, viewport={"width": 380, "height": 700}, color_scheme="dark" if scheme == "dark" else "light"

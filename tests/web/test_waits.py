@@ -91,6 +91,6 @@ def test_locks_have_holders_with_fences_and_waiters_in_order(held: tuple[Running
 def test_a_worker_lock_is_one_lock_per_worker(ci: Running) -> None:
     found = ci.get("locks/cpu")["locks"]
     assert [(lock["kind"], lock["worker"]) for lock in found] == [("worker", name) for name in ("away", "w1", "w2")]
-    assert {lock["kind"] for lock in ci.get("locks")["locks"]} == {"master", "worker"}
+    assert {lock["kind"] for lock in ci.get("locks")["locks"]} == {"master", "pool", "worker"}
     slots = ci.get("locks", kind="slot")["locks"]
     assert {lock["worker"] for lock in slots} >= {"w1", "w2", "away"}

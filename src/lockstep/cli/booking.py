@@ -47,9 +47,14 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return seconds
 
 
-def wanted(lock: str, count: int | None) -> dict[str, Any]:
-    """A lock as the API takes it: `count` units of it, or all of it."""
-    return {"lock": lock} if count is None else {"lock": lock, "mode": "counting", "count": count}
+def wanted(lock: str, count: int | None, *, exclusive: bool = False, where: str = "") -> dict[str, Any]:
+    """A lock as the API takes it: `count` units of it; else all of it, of a pool one unit unless `exclusive`."""
+    told: dict[str, Any] = {"lock": lock}
+    if count is not None:
+        told |= {"mode": "counting", "count": count}
+    elif exclusive:
+        told["mode"] = "exclusive"
+    return told | ({"where": where} if where else {})
 
 
 def asked(
@@ -165,11 +170,13 @@ def found(client: Client, what: str, who: str) -> int:
     number = number_of(client, what)
     if number is not None:
         return number
-    named = {lock["lock"] for lock in client.all("locks", f"locks/{quoted(what)}")}
+    locks = client.all("locks", f"locks/{quoted(what)}")
+    named = {lock["lock"] for lock in locks}
+    there = {each["by"]["booking"] for lock in locks for each in (*lock["holders"], *lock["waiters"])}
     of_lock = [
         booking
         for booking in client.all("bookings", complete="false", limit=10_000)
-        if any(lock["lock"] in named for lock in booking["locks"])
+        if booking["bookingid"] in there or any(lock["lock"] in named for lock in booking["locks"])
     ]
     mine = [booking for booking in of_lock if who and booking["who"] == who]
     chosen = mine or of_lock
@@ -183,6 +190,8 @@ def found(client: Client, what: str, who: str) -> int:
 
 def report(booking: dict[str, Any]) -> str:
     """A booking that is held, in a line."""
-    locks = ", ".join(f"'{name}' (fence {fence})" for name, fence in booking["fences"].items())
+    units = {pool: f"{', '.join(names)} of " for pool, names in booking["units"].items()}
+    fences = booking["fences"].items()
+    locks = ", ".join(f"{units.get(name, '')}'{name}' (fence {fence})" for name, fence in fences)
     until = f" until {show.clock(booking['ends_at'])}" if booking["ends_at"] else ""
     return f"Booking {booking['bookingid']} holds {locks}{until}."

@@ -24,9 +24,12 @@ from lockstep.worker.guard import guarded
 )
 @click.option("--lock", "locks", multiple=True, required=True, help="A lock; may be repeated: all of them, or none.")
 @click.option(
-    "--mode", type=click.Choice(["exclusive", "counting"]), help="[default: exclusive; counting with --count]"
+    "--mode",
+    type=click.Choice(["exclusive", "counting"]),
+    help="[default: exclusive; counting with --count, and of pools]",
 )
 @click.option("--count", type=click.IntRange(1), help="Units of each lock.")
+@click.option("--where", default="", metavar="EXPRESSION", help="Of a pool: units with these labels.")
 @click.option("--timeout", type=Duration(), help="Wait so long for the locks (2h, 30m, 90 s), then give up.")
 @click.option(
     "--lease", type=Duration(MIN_LEASE), default=60.0, show_default=True, help="Without a server for so long: end."
@@ -46,6 +49,7 @@ def command(
     locks: tuple[str, ...],
     mode: str | None,
     count: int | None,
+    where: str,
     timeout: float | None,
     lease: float,
     seconds: float,
@@ -56,12 +60,12 @@ def command(
     words: tuple[str, ...],
     patience: float,
 ) -> int:
-    """Run COMMAND, on this machine, while LOCK is held.
+    """Run COMMAND, on this machine, while LOCK is held; of a pool one unit, unless --mode or --count say more.
 
-    It gets the fences in LOCKSTEP_FENCE_<NAME>. Its input and output are not touched, and its exit code is passed on
-    (128 and the signal's number, if a signal ended it). With the command everything ends that it has started. If the
-    lock is lost, because no server could be reached for as long as the lease or because somebody took it away, all of
-    that is killed.
+    It gets the fences in LOCKSTEP_FENCE_<NAME>, and the units of a pool in LOCKSTEP_UNITS_<POOL>. Its input and output
+    are not touched, and its exit code is passed on (128 and the signal's number, if a signal ended it). With the
+    command everything ends that it has started. If the lock is lost, because no server could be reached for as long as
+    the lease or because somebody took it away, all of that is killed.
 
     \b
     Exit codes of its own: 124 no lock within --timeout, 125 the lock was lost, 126 and 127 COMMAND cannot be run or is
@@ -71,13 +75,18 @@ def command(
     Examples:
       lockstep exec --lock database -- ./migrate.sh
       lockstep exec --lock licences --count 2 --timeout 10m -- make simulation
+      lockstep exec --lock boards --where arm64 -- ./flash.sh
     """
     if mode == "exclusive" and count is not None:
         raise click.UsageError("--count is for --mode counting: exclusive takes all of it.")
+    if where and len(locks) > 1:
+        raise click.UsageError("--where is for a single --lock; with several write --lock 'POOL where EXPRESSION'.")
     units = (count or 1) if mode == "counting" or count else None
     key = secrets.token_urlsafe(24)
     given: dict[str, Any] = {"for": seconds, "lease": lease, "after_current": after_current, "priority": priority}
-    given |= {"locks": [booking.wanted(lock, units) for lock in locks], "owner": person(), "key": key}
+    given |= {"owner": person(), "key": key}
+    whole = mode == "exclusive"
+    given["locks"] = [booking.wanted(lock, units, exclusive=whole, where=where) for lock in locks]
     what = reason or os.path.basename(words[0]).encode(errors="replace").decode()[:200]
     run = Run(client, key, list(words), {**given, "reason": what})
     return guarded(lambda deadline: _told(lambda: run.run(deadline, timeout, patience, quiet=quiet)))

@@ -15,8 +15,13 @@ from lockstep.cli.codes import INTERRUPTED, OK
 @click.option(
     "--for", "seconds", type=Duration(SHORTEST), default=0.0, help="Give it back by itself after 2h, 30m, 90 (s)."
 )
-@click.option("--count", type=click.IntRange(1), help="Take so many units of it. [default: all of it]")
-@click.option("--exclusive", is_flag=True, help="Take all of it, and share it with nobody. This is the default.")
+@click.option(
+    "--count", type=click.IntRange(1), help="Take so many units of it. [default: all of it; one, if it is a pool]"
+)
+@click.option("--exclusive", is_flag=True, help="Take all of it, and share it with nobody. The default, but for pools.")
+@click.option(
+    "--where", default="", metavar="EXPRESSION", help="Of a pool: units with these labels ('arm64 and not flaky')."
+)
 @click.option("--reason", default="", help="What for: everybody who waits for it sees this.")
 @click.option("--after-current", is_flag=True, help="Be next: nobody who comes later, and nobody who waits, may pass.")
 @click.option("--priority", type=int, default=0, help="As a request's: a greater one comes first.")
@@ -30,6 +35,7 @@ def command(
     seconds: float,
     count: int | None,
     exclusive: bool,
+    where: str,
     reason: str,
     after_current: bool,
     priority: int,
@@ -38,7 +44,8 @@ def command(
     patience: float,
     as_json: bool,
 ) -> int:
-    """Hold LOCK: its name, NAME@WORKER for a lock of a worker, or worker:NAME to have a worker for yourself.
+    """Hold LOCK: its name, NAME@WORKER for a lock of a worker, worker:NAME to have a worker for yourself, POOL for any
+    unit of a pool, or POOL/UNIT for that one.
 
     You queue like a build. The number that is printed is a booking: 'lockstep release' and 'lockstep extend' take it.
     Ctrl-C while it waits takes the wish back.
@@ -48,6 +55,8 @@ def command(
       lockstep hold board --for 2h --reason "measuring the antenna"
       lockstep hold worker:bot-1 --after-current
       lockstep hold licences --count 2 --no-wait
+      lockstep hold boards/pi-1 --for 2h
+      lockstep hold boards --where "arm64 and not flaky"
     """
     if exclusive and count is not None:
         raise click.UsageError("--count and --exclusive exclude each other.")
@@ -58,24 +67,21 @@ def command(
         "priority": priority,
         "notify": notify,
     }
-    said: list[str] = []
-
-    def told(now: dict[str, str]) -> None:
-        if not as_json and now["why"] not in said[-1:]:
-            said.append(now["why"])
-            show.say(f"Booking {now['bookingid']}: {now['why']}", err=True)
-
     booking.end_on_signals()
     made = booking.asked(
-        client, "bookings", "acquire", patience, locks=[booking.wanted(lock, count)], owner=person(), **wish
+        client,
+        "bookings",
+        "acquire",
+        patience,
+        locks=[booking.wanted(lock, count, exclusive=exclusive, where=where)],
+        owner=person(),
+        **wish,
     )
     if made["state"] == "waiting" and wait:
-        try:
-            made = booking.until_held(client, made, patience, told) or made
-        except KeyboardInterrupt:
-            booking.take_back(client, made)
-            click.echo(f"Booking {made['bookingid']} is taken back.", err=True)
+        held = _waited(client, made, patience, quiet=as_json)
+        if held is None:
             return INTERRUPTED
+        made = held
     if as_json:
         show.as_json(made)
     elif made["state"] == "held":
@@ -83,3 +89,20 @@ def command(
     else:
         show.say(f"Booking {made['bookingid']} waits. {made['why']}")
     return OK
+
+
+def _waited(client: Client, made: dict[str, Any], patience: float, *, quiet: bool) -> dict[str, Any] | None:
+    """The booking when it is held. None if somebody ends the wait: then it is taken back."""
+    said: list[str] = []
+
+    def told(now: dict[str, str]) -> None:
+        if not quiet and now["why"] not in said[-1:]:
+            said.append(now["why"])
+            show.say(f"Booking {now['bookingid']}: {now['why']}", err=True)
+
+    try:
+        return booking.until_held(client, made, patience, told) or made
+    except KeyboardInterrupt:
+        booking.take_back(client, made)
+        click.echo(f"Booking {made['bookingid']} is taken back.", err=True)
+        return None

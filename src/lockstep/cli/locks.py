@@ -8,6 +8,7 @@ import click
 from lockstep.cli import show
 from lockstep.cli.client import Client, MissingError, quoted, server_options
 from lockstep.cli.codes import REFUSED, CliError
+from lockstep.core.answers import times
 
 
 class Period(click.ParamType[float]):
@@ -39,7 +40,8 @@ def command(
     since: float | None,
     as_json: bool,
 ) -> int:
-    """List the locks: limit, what is held by whom since when, and how many wait. With NAME, the queue in its order.
+    """List the locks: limit, what is held by whom since when, and how many wait. With NAME, the queue in its order, and
+    the units of a pool (POOL/UNIT is one of them).
 
     A worker lock is listed once for each worker.
 
@@ -58,7 +60,7 @@ def command(
             return _history(client.all("history", f"{path}/history", limit=limit), as_json)
         if since is not None:
             return _use(client.all("lock_use", f"{path}/use" if name else "lock_use", seconds=since), as_json)
-        kinds = ("master", "worker", "slot", "builddir") if everything else None
+        kinds = ("master", "worker", "pool", "slot", "builddir") if everything else None
         found = client.all("locks", path, kind=None if name else kinds)
     except MissingError as exc:
         raise CliError(REFUSED, str(exc), "'lockstep locks' lists them.") from exc
@@ -89,6 +91,8 @@ def _list(found: list[dict[str, Any]]) -> None:
 
 def _holder(holder: dict[str, Any]) -> str:
     units = " exclusive" if holder["exclusive"] else f" x{holder['units']}" if holder["units"] != 1 else ""
+    if holder["names"]:
+        units = f" ({', '.join(holder['names'])})"
     lender = holder["lent_by"]
     return f"{holder['by']['text']}{units}" + (f" (lent by {lender['text']})" if lender else "")
 
@@ -96,15 +100,34 @@ def _holder(holder: dict[str, Any]) -> str:
 def _details(lock: dict[str, Any]) -> None:
     """One lock: its holders, and its queue."""
     limit = f" of {lock['limit']}" if lock["limit"] is not None else ""
-    show.say(f"{lock['lock']} ({lock['kind']} lock): {lock['used']}{limit} held")
+    kind = "pool" if lock["kind"] == "pool" else f"{lock['kind']} lock"
+    show.say(f"{lock['lock']} ({kind}): {lock['used']}{limit} held")
     for holder in lock["holders"]:
         since = f" since {show.clock(holder['since'])}" if holder["since"] else ""
         show.say(f"  held by {_holder(holder)}{since}, fence {holder['fence']}, hold {holder['hold']}")
     for waiter in lock["waiters"]:
         wants = "exclusive" if waiter["exclusive"] else f"{waiter['units']}"
+        wants += f" where {waiter['where']}" if waiter["where"] else ""
         show.say(f"  {waiter['place']}. {waiter['by']['text']} wants {wants}: {waiter['reason']}")
     if not lock["waiters"]:
         click.echo("  nobody waits")
+    for unit in lock["units"]:
+        show.say(f"  {unit['name']}{_unit(lock, unit)}")
+
+
+def _unit(lock: dict[str, Any], unit: dict[str, Any]) -> str:
+    """A unit of a pool: its labels, who has it, and whether it is out of use."""
+    told = f" [{', '.join(unit['labels'])}]" if unit["labels"] else ""
+    had = [holder["by"]["text"] for holder in lock["holders"] if holder["hold"] in unit["holds"]]
+    told += f": {'held by ' + ', '.join(had) if had else 'free'}, used {times(unit['worn'])}"
+    if unit["removed"]:
+        told += ", no unit any more"
+    if unit["quarantine"] is not None:
+        by = unit["quarantined_by"] or "Lockstep"
+        told += f", in quarantine since {show.clock(unit['quarantined_at'])} by {by}: {unit['quarantine']}"
+    elif unit["failed"]:
+        told += f", failed with it: {', '.join(unit['failed'])}"
+    return told
 
 
 def _history(found: list[dict[str, Any]], as_json: bool) -> int:

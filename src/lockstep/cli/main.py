@@ -13,7 +13,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Ask a running server": ("builders", "builds", "requests", "workers", "locks", "why", "log", "fence"),
     "Act on a running server": ("force", "cancel", "reload"),
     "What if": ("rehearse", "replay"),
-    "Locks for people and other programs": ("hold", "release", "extend", "steal", "exec"),
+    "Locks for people and other programs": ("hold", "release", "extend", "steal", "exec", "quarantine"),
 }
 """The commands, as the help shows them. `X` is `command` in `cli/X.py`."""
 

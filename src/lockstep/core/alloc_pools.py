@@ -86,18 +86,31 @@ class Pool:
             self.refresh()
         return known
 
+    def seen(self, key: LockKey) -> Lock:
+        """The view of this key, for whoever only looks: nothing is counted for one that nobody has asked for."""
+        return self.views.get(key) or self._counted(Lock(key, 0, self.k))
+
     def refresh(self) -> None:
         """Count everything anew: units, their labels or their state have changed."""
         self.usable = ((1 << len(self.names)) - 1) & ~self.absent & ~self.sick
-        for key, view in self.views.items():
-            where = parse(key.where)
-            view.mask = sum(1 << at for at, labels in enumerate(self.labels) if where.admits(labels))
-            view.wanted = view.capacity = view.limit = (view.mask & self.usable).bit_count()
-            view.used = self.used(view)
-            view.holds = {}
-            for hold, (_, units, _) in self.held.items():
-                if count := (view.mask & self.usable & units).bit_count():
-                    view.holds[hold] = count
+        for view in self.views.values():
+            self._counted(view)
+
+    def _counted(self, view: Lock) -> Lock:
+        where = parse(view.key.where)
+        view.mask = sum(1 << at for at, labels in enumerate(self.labels) if where.admits(labels))
+        view.wanted = view.capacity = view.limit = (view.mask & self.usable).bit_count()
+        view.used = self.used(view)
+        view.holds = {}
+        for hold, (_, units, _) in self.held.items():
+            if count := (view.mask & self.usable & units).bit_count():
+                view.holds[hold] = count
+        return view
+
+    def having(self, key: LockKey) -> list[int]:
+        """The holds that have a unit which `where` admits, in use or not, in the order of the grants."""
+        mask = self.seen(key).mask
+        return sorted(hold for hold, (_, units, _) in self.held.items() if units & mask)
 
     def used(self, view: Lock) -> int:
         """How many of a view's units are held."""

@@ -32,14 +32,34 @@ class Reasons:
         views = tuple((key.where, view.memory()) for key, view in pool.views.items())
         return PoolMemory(name, dict(zip(pool.names, pool.wear, strict=True)), views)
 
+    def _seen(self, key: LockKey) -> Lock | None:
+        """The lock, if there is one; of a pool any view."""
+        if key.kind == "pool":
+            pool = self.board.pools.get(key.name)
+            return pool.seen(key) if pool is not None else None
+        return self.board.locks.get(key)
+
+    def _locks(self, key: LockKey) -> list[Lock]:
+        """Where whoever competes for this waits: at the lock, or at each view of its pool that has units of it."""
+        if key.kind != "pool":
+            lock = self.board.locks.get(key)
+            return [lock] if lock else []
+        pool = self.board.pools.get(key.name)
+        return pool.touched(pool.seen(key).mask) if pool is not None else []
+
+    def worn(self, name: str) -> dict[str, int]:
+        """How often each unit of a pool was handed over."""
+        pool = self.board.pools.get(name)
+        return dict(zip(pool.names, pool.wear, strict=True)) if pool is not None else {}
+
     def limit(self, key: LockKey) -> int:
         """The limit in force: 0 for a lock that is not there."""
-        lock = self.board.locks.get(key)
+        lock = self._seen(key)
         return lock.capacity if lock else 0
 
     def max_overtakes(self, key: LockKey) -> int:
         """How often a claim may be overtaken at the lock: its K (L42)."""
-        lock = self.board.locks.get(key)
+        lock = self._seen(key)
         return lock.k if lock else DEFAULT_MAX_OVERTAKES
 
     def starts_left(self, key: LockKey) -> int:
@@ -61,7 +81,7 @@ class Reasons:
 
     def used(self, key: LockKey) -> int:
         """Units held, the limit if it is held exclusively."""
-        lock = self.board.locks.get(key)
+        lock = self._seen(key)
         return min(lock.used, max(lock.capacity, 1)) if lock and lock.used >= WHOLE else lock.used if lock else 0
 
     def has_room(self, owner: int, access: Access) -> bool:
@@ -76,19 +96,22 @@ class Reasons:
 
     def lender(self, hold: Hold, key: LockKey) -> Hold | None:
         """The hold of the nearest that waits for this one's owner and has something of the lock."""
-        found = self.barriers.families.lender(hold.owner, self.board.locks[key])
+        lock = self._seen(key)
+        found = self.barriers.families.lender(hold.owner, lock) if lock is not None else 0
         return self.board.holds[found] if found else None
 
     def holders(self, key: LockKey) -> list[Hold]:
-        """Who holds the lock, in the order of the grants."""
+        """Who holds the lock, or units that are meant, in the order of the grants."""
+        if key.kind == "pool":
+            pool = self.board.pools.get(key.name)
+            return [self.board.holds[hold] for hold in pool.having(key)] if pool is not None else []
         lock = self.board.locks.get(key)
         return [self.board.holds[hold] for hold in sorted(lock.holds)] if lock else []
 
     def queue(self, key: LockKey) -> list[int]:
         """The tickets that wait for the lock (in some alternative), in the order of L40."""
-        lock = self.board.locks.get(key)
         ranked: list[tuple[int, int]] = []
-        for c in self.board.lock_classes(lock) if lock else ():
+        for c in (each for lock in self._locks(key) for each in self.board.lock_classes(lock)):
             for ticket in c.queue:
                 if self.board.class_of.get(ticket) is c:
                     barrier = ticket == c.ticket and c.pin >= 0
@@ -97,10 +120,10 @@ class Reasons:
 
     def reservations(self, key: LockKey) -> list[Reservation]:
         """What barriers keep free at the lock now, in their order."""
-        lock = self.board.locks.get(key)
         return [
             Reservation(c.ticket, 0 if units >= WHOLE else units, units >= WHOLE)
-            for _, units, c in (lock.bars if lock else ())
+            for lock in self._locks(key)
+            for _, units, c in lock.bars
         ]
 
     def overtaken(self, ticket: int, key: LockKey) -> int:

@@ -4,7 +4,7 @@ Values and two small helpers. `reasons.py` finds the answers.
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -64,6 +64,8 @@ class Holder(Struct, kw_only=True, frozen=True):
     until: float | None = None
     leased: bool = False
     lent_by: Party | None = None
+    names: tuple[str, ...] = ()
+    """The units that it has of a pool."""
 
 
 class Kept(Struct, kw_only=True, frozen=True):
@@ -101,6 +103,10 @@ class Shortage(Struct, kw_only=True, frozen=True):
     holders: tuple[Holder, ...] = ()
     reserved_for: tuple[Party, ...] = ()
     starts_at: float | None = None
+    where: str = ""
+    """Which units of a pool would do."""
+    out: tuple[str, ...] = ()
+    """Of those, the ones in quarantine, each with the reason."""
 
 
 class WorkerReason(Struct, kw_only=True, frozen=True):
@@ -153,6 +159,27 @@ class Waiter(Struct, kw_only=True, frozen=True):
     passed: int
     barrier: bool
     reason: str
+    where: str = ""
+    """Which units of a pool would do."""
+
+
+class Unit(Struct, kw_only=True, frozen=True):
+    """A unit of a pool as it is now. `worn`: it was handed over so often. `failed`: builds in a row that had it.
+
+    Since when it is in quarantine, because of whom (empty: by itself) and why; None if it is not. `holds`: those that
+    have it; two, if one lends it to the other. `removed`: only whoever has it knows it still.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    data: dict[str, Any]
+    worn: int
+    holds: tuple[int, ...]
+    quarantined_at: float | None = None
+    quarantined_by: str | None = None
+    quarantine: str | None = None
+    failed: tuple[str, ...] = ()
+    removed: bool = False
 
 
 class LockView(Struct, kw_only=True, frozen=True):
@@ -177,6 +204,9 @@ class LockView(Struct, kw_only=True, frozen=True):
     when_full: Literal["cancelOldest", "cancelNewest"] | None = None
     order: str = "priority"
     rate: str = ""
+    units: tuple[Unit, ...] = ()
+    """Of a pool, each of them."""
+    quarantine_after: int | None = None
 
 
 def span(seconds: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from lockstep.core import pool_reasons
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import (
     Holder,
@@ -108,13 +109,16 @@ class Reasons:
 
     def _holder(self, key: LockKey, hold: Hold) -> Holder:
         booking = self.state.bookings.get(hold.ticket)
-        position, access = next((i, a) for i, a in enumerate(hold.alternative.accesses) if a.lock == key)
-        lender = self.answers.lender(hold, key)
+        whole = key.whole
+        position, access = next((i, a) for i, a in enumerate(hold.alternative.accesses) if a.lock.whole == whole)
+        names = dict(hold.units).get(key.name, ()) if key.kind == "pool" else ()
+        lender = self.answers.lender(hold, access.lock)
         return Holder(
             by=self.party(hold.ticket),
             hold=hold.id,
-            units=access.count,
-            exclusive=access.mode == "exclusive",
+            units=len(names) or access.count,
+            exclusive=access.mode == "exclusive" and not names,
+            names=names,
             fence=hold.fences[position],
             since=self.held_since(hold),
             until=(booking.ends_at or None) if booking is not None else None,
@@ -128,6 +132,7 @@ class Reasons:
         setup, limit = self.state.locks.get(key), self.answers.limit(key)
         rule = self.state.ruled.rules.get((key.kind, key.name))
         worker = self.state.workers.get(key.worker) if key.kind == "slot" else None  # its slot is configured with it
+        pool = self.state.pools.get(key.name) if key.kind == "pool" else None
         return LockView(
             lock=str(key),
             kind=key.kind,
@@ -140,10 +145,12 @@ class Reasons:
             order=self.state.lock_rules.order_of(key),
             rate=self.state.lock_rules.rate_of((key.kind, key.name)),
             when_full=("cancelNewest" if rule.newest else "cancelOldest") if rule is not None else None,
-            removed=setup is None and (worker is None or not worker.configured),
+            removed=setup is None and pool is None and (worker is None or not worker.configured),
             holders=self.holders(key),
             waiting=len(queue),
             waiters=tuple(self._waiter(key, place, ticket) for place, ticket in enumerate(queue[:shown], 1)),
+            units=pool_reasons.units_of(self.state, key) if key.kind == "pool" else (),
+            quarantine_after=pool.quarantine_after or None if pool is not None else None,
         )
 
     def _waiter(self, key: LockKey, place: int, ticket: int) -> Waiter:
@@ -156,7 +163,8 @@ class Reasons:
             units=access.count,
             exclusive=access.mode == "exclusive",
             since=self.since(ticket),
-            passed=self.answers.overtaken(ticket, key),
+            passed=self.answers.overtaken(ticket, access.lock),
+            where=access.lock.where,
             barrier=self.answers.pin(ticket) >= 0,
             reason=self.claim(ticket).sentence,
         )
@@ -266,7 +274,7 @@ class Reasons:
 
     def _lacks(self, short: Shortage) -> str:
         """`lock 'db', held by tests #3 for 2 min`."""
-        what = f"lock '{short.lock}'"
+        what = f"{'pool' if short.kind == 'pool' else 'lock'} '{short.lock}'"
         if not short.exclusive and (short.units > 1 or short.limit > 1):
             what = f"{short.units} of {short.limit} units of {what}"
         elif short.exclusive and short.limit > 1:
@@ -280,12 +288,13 @@ class Reasons:
             rate = self.state.lock_rules.rate_of((short.kind, short.name))
             return f"{what}, which begins at most {rate}; the next may in {span((short.starts_at or 0.0) - self.now)}"
         names = [self._holding(holder, short.limit) for holder in short.holders]
-        return f"{what}, held by {listed(names)}" if names else what
+        told = f"{what}, held by {listed(names)}" if names else what
+        return f"{told}; in quarantine: {listed(short.out)}" if short.out else told
 
     def _holding(self, holder: Holder, limit: int) -> str:
         text = holder.by.text
-        if limit > 1:
-            text += " whole" if holder.exclusive else f" ({holder.units})"
+        if limit > 1 or holder.names:
+            text += " whole" if holder.exclusive else f" ({listed(holder.names) or holder.units})"
         if holder.since is not None:
             text += f" for {span(self.now - holder.since)}"
         build = self.state.builds.get(holder.by.buildid or 0)
@@ -355,6 +364,8 @@ class Reasons:
             holders=tuple(h for h in self.holders(key) if h.hold in obstacle.who) if obstacle.kind == "held" else (),
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
             starts_at=self.state.lock_rules.next_at(key) if obstacle.kind == "rate" else None,
+            where=key.where,
+            out=pool_reasons.out(self.state, key),
         )
 
     # --- workers
@@ -370,7 +381,7 @@ class Reasons:
             sentence = f"Cannot start now: worker '{slots[0]}' {self._away(slots[0]) or 'takes no builds'}."
             return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         if impossible or all(_is_lock(o.lock) for o in refused):
-            told = [f"{s.units} of lock '{s.lock}', whose limit is {s.limit}" for s in shortages if s.kind != "slot"]
+            told = [_too_few(each) for each in shortages if each.kind != "slot"]
             sentence = f"Cannot start as the limits are: it needs {listed(told, 'more')}."
             return Why(kind="never", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         reasons = self._workers(claim, by_index)
@@ -465,15 +476,23 @@ class Reasons:
         return Why(kind="builds", sentence=sentence, since=step.locks_acquired_at or step.started_at)
 
 
+def _too_few(short: Shortage) -> str:
+    """What can never be had as the limits are."""
+    if short.kind != "pool":
+        return f"{short.units} of lock '{short.lock}', whose limit is {short.limit}"
+    told = f"{short.units} of pool '{short.lock}', of which {short.limit} can be had"
+    return f"{told}; in quarantine: {listed(short.out)}" if short.out else told
+
+
 def _is_lock(key: LockKey) -> bool:
     """Whether this is a lock that somebody configured; slots and build directories are not."""
     return key.kind not in ("slot", "builddir")
 
 
 def _access(claim: Claim, key: LockKey) -> Access:
-    """What a claim wants of a lock, in the first alternative that names it."""
+    """What a claim wants of a lock, or of its pool, in the first alternative that names it."""
     for alternative in claim.need.alternatives:
         for access in alternative.accesses:
-            if access.lock == key:
+            if access.lock == key or (key.kind == "pool" and access.lock.whole == key.whole):
                 return access
     return Access(key, "counting", 0)

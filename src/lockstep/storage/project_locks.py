@@ -50,7 +50,7 @@ def pool_changed(p: Projection, fact: f.PoolChanged, n: Envelope) -> None:
 
 def quarantined(p: Projection, fact: f.UnitQuarantined | f.QuarantineLifted, n: Envelope) -> None:
     """Nobody gets a unit any more, or it may be had again."""
-    by = f" (by {fact.who})" if fact.who else ""
+    by = f", by {fact.who}" if fact.who else ""
     if isinstance(fact, f.UnitQuarantined):
         event, detail = "quarantined", f"{fact.unit}: {fact.reason}{by}"
     else:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
+from lockstep.core import told_units
 from lockstep.core.alloc_facts import Hold
 from lockstep.core.decide_bookings import must_end
 from lockstep.core.errors import RefusedError
@@ -24,7 +25,7 @@ from lockstep.core.values import BookingWish
 from lockstep.web.asking import Answer, Asked, Item, MissingError
 from lockstep.web.door import Door
 from lockstep.web.limits import MAX_WAIT, MIN_KEY
-from lockstep.web.names import OUTER, called, lock_key
+from lockstep.web.names import OUTER, called, lock_key, unit_of
 from lockstep.web.params import flag, number, only, text, whole
 
 Params = Mapping[str, Any]
@@ -42,7 +43,10 @@ _ENDED = {
 
 
 def _accesses(state: State, wanted: Any) -> tuple[Access, ...]:
-    """What `locks` says: names, or objects with `lock`, `mode` and `count`. A name alone means all of it."""
+    """What `locks` says: names, or objects with `lock`, `mode`, `count` and `where`.
+
+    A name alone means all of it, that of a pool one unit.
+    """
     if isinstance(wanted, str):
         wanted = [wanted]
     if not isinstance(wanted, Sequence) or not wanted:
@@ -53,14 +57,22 @@ def _accesses(state: State, wanted: Any) -> tuple[Access, ...]:
 def _access(state: State, one: Any) -> Access:
     if not isinstance(one, dict):
         raise RefusedError("'locks' must be a list: of names, or of objects with 'lock', 'mode' and 'count'.")
-    only(one, "lock", "mode", "count")
-    mode = text(one, "mode") or ("counting" if "count" in one else "exclusive")
+    only(one, "lock", "mode", "count", "where")
+    key = lock_key(state, text(one, "lock"))
+    if where := text(one, "where"):
+        if key.kind != "pool":
+            raise RefusedError(f"'where' is for pools; '{called(key)}' is a lock.")
+        key = lock_key(
+            state, f"{key.name} where ({key.where}) and ({where})" if key.where else f"{key.name} where {where}"
+        )
+    some = "count" in one or key.kind == "pool"
+    mode = text(one, "mode") or ("counting" if some else "exclusive")
     if mode not in ("counting", "exclusive"):
         raise RefusedError("'mode' must be 'counting' or 'exclusive'.")
     count = whole(one, "count", 1)
     if count < 1:
         raise RefusedError("'count' must be 1 or more.")
-    return Access(lock_key(state, text(one, "lock")), mode, count)  # type: ignore[arg-type]
+    return Access(key, mode, count)  # type: ignore[arg-type]
 
 
 def _wish(door: Door, params: Params, key: str) -> BookingWish:
@@ -173,19 +185,22 @@ def told(door: Door, booking: Booking) -> Item:
         "bookingid": booking.ticket,
         "state": booking.state,
         "fences": {called(access.lock): fence for access, fence in pairs},
-        "environment": environment(hold) if hold is not None else {},
+        "units": {pool: list(units) for pool, units in hold.units} if hold is not None else {},
+        "environment": environment(door.state, hold) if hold is not None else {},
         "lease": booking.wish.lease or None,
         "ends_at": booking.ends_at or None,
         "why": Reasons(door.state, door.now()).claim(booking.ticket).sentence if waits else None,
     }
 
 
-def environment(hold: Hold) -> dict[str, str]:
-    """The environment that carries the fences of a hold, as steps get it: by the lock's name, whichever worker's."""
-    pairs = zip((access.lock for access in hold.alternative.accesses), hold.fences, strict=True)
+def environment(state: State, hold: Hold) -> dict[str, str]:
+    """The environment that tells the fences and units of a hold, as steps get it: by the lock's name, whichever
+    worker's."""
+    pairs = zip((access.lock.whole for access in hold.alternative.accesses), hold.fences, strict=True)
     mine = sorted((key.worker != "", str(key), key.name, fence) for key, fence in pairs if key.kind in OUTER)
     names = fence_variables((name, long) for _, long, name, _ in mine)
-    return {name: str(fence) for name, (_, _, _, fence) in zip(names, mine, strict=True)}
+    fences = {name: str(fence) for name, (_, _, _, fence) in zip(names, mine, strict=True)}
+    return fences | told_units.environment(told_units.properties(hold.units, state.pools))
 
 
 async def release(door: Door, ticket: int, params: Params) -> None:
@@ -219,8 +234,8 @@ async def steal_lock(door: Door, name: str, params: Params) -> Item:
         given = params["take"]
         if not isinstance(given, dict):
             raise RefusedError("'take' must be an object: for, mode, count.")
-        only(given, "for", "mode", "count")
-        lock = {"lock": name, **{k: v for k, v in given.items() if k in ("mode", "count")}}
+        only(given, "for", "mode", "count", "where")
+        lock = {"lock": name, **{k: v for k, v in given.items() if k in ("mode", "count", "where")}}
         mine = {"for": given.get("for", 0)} | {each: params.get(each) for each in ("owner", "reason", "once")}
         wish = _wish(door, {**mine, "locks": [lock], "after_current": True}, "")
     ticket = await door.ask(
@@ -234,6 +249,19 @@ async def steal_lock(door: Door, name: str, params: Params) -> Item:
         )
     )
     return {"bookingid": ticket or None}
+
+
+# --- units of pools
+
+
+async def quarantine(door: Door, name: str, params: Params, *, lift: bool) -> None:
+    """Take a unit of a pool out of use, or let it be had again."""
+    only(params, "owner", "reason")
+    pool, unit = unit_of(door.state, name)
+    who, reason = text(params, "owner"), text(params, "reason")
+    if not lift and not reason.strip():
+        raise RefusedError("Say why: whoever misses the unit is told.")
+    await door.ask(e.QuarantineAsked(pool=pool, unit=unit, lift=lift, who=who or "somebody", reason=reason))
 
 
 # --- fences (L62)

@@ -98,6 +98,15 @@ async def _end_booking(door: Door, ids: Mapping[str, str], form: Form) -> str:
     return ""
 
 
+def _quarantine(*, lift: bool) -> Act:
+    async def act(door: Door, ids: Mapping[str, str], form: Form) -> str:
+        name = f"{ids['pool']}/{ids['unit']}"
+        await bookings.quarantine(door, name, _texts(form, "reason"), lift=lift)
+        return ""
+
+    return act
+
+
 def _pause(*, paused: bool) -> Act:
     async def act(door: Door, ids: Mapping[str, str], form: Form) -> str:
         worker = await actions.find(door, rest.worker, ids)
@@ -141,6 +150,8 @@ FORMS: Final[dict[str, Act]] = {
     "/builds/{build:str}/stop": _stop,
     "/builds/{build:str}/rebuild": _rebuild,
     "/bookings/{booking:str}/end": _end_booking,
+    "/locks/{pool:str}/{unit:str}/quarantine": _quarantine(lift=False),
+    "/locks/{pool:str}/{unit:str}/lift": _quarantine(lift=True),
     "/workers/{worker:str}/pause": _pause(paused=True),
     "/workers/{worker:str}/unpause": _pause(paused=False),
     "/workers/{worker:str}/dead": _dead,

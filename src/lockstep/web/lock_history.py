@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from lockstep.core.alloc_facts import Hold
+from lockstep.core.nouns import Access
 from lockstep.core.reasons import Reasons
 from lockstep.storage.filters import QueryError
 from lockstep.storage.lock_history import Held
@@ -77,8 +79,15 @@ def _held(door: Door) -> list[Held]:
     """What is held now."""
     reasons = Reasons(door.state, door.now())
     return [
-        Held(access.lock, reasons.held_since(hold) or door.now(), access.count, access.mode == "exclusive")
+        _hold(hold, access, reasons.held_since(hold) or door.now())
         for hold in door.state.allocator.holds.values()
         for access in hold.alternative.accesses
         if access.lock.kind in OUTER
     ]
+
+
+def _hold(hold: Hold, access: Access, since: float) -> Held:
+    """One lock of a hold; of a pool so many units as it has, whatever it asked for."""
+    units = dict(hold.units).get(access.lock.name, ()) if access.lock.kind == "pool" else ()
+    exclusive = access.mode == "exclusive" and not units
+    return Held(access.lock.whole, since, len(units) or access.count, exclusive)

@@ -67,9 +67,18 @@ def gauges(door: Door, names: Names) -> list[Gauge]:
         Gauge("lockstep_workers", "Workers by their state.", ("state",), workers),
         Gauge("lockstep_workers_paused", "Workers that get no new builds.", (), {(): _paused(state)}),
         *_locks(door, names),
+        Gauge("lockstep_pool_quarantined", "Units of the pool that are in quarantine.", ("pool",), _quarantined(state)),
         Gauge("lockstep_facts", "The number of the last fact.", (), {(): state.last_fact}),
         *(Gauge(f"lockstep_{name}", text, (), {(): value}, kind) for name, text, value, kind in door.load()),
     ]
+
+
+def _quarantined(state: State) -> Samples:
+    found: Samples = {(name,): 0 for name in sorted(state.pools)}
+    for pool, _ in state.quarantines:
+        if (pool,) in found:
+            found[pool,] += 1
+    return found
 
 
 def _paused(state: State) -> int:

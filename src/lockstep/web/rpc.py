@@ -100,6 +100,13 @@ async def _steal(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
     return await bookings.steal_lock(door, ids["lock"], params)
 
 
+def _quarantine(*, lift: bool) -> Method:
+    async def act(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
+        return await bookings.quarantine(door, ids["lock"], params, lift=lift)
+
+    return act
+
+
 async def _reload(door: Door, _ids: Ids, params: Mapping[str, Any]) -> Any:
     return await actions.reload(door, params)
 
@@ -134,7 +141,11 @@ METHODS: Final[dict[str, dict[str, Method]]] = {
         "release": _of_booking(bookings.release),
         "steal": _of_booking(bookings.steal_booking),
     },
-    "locks/{lock:str}": {"steal": _steal},
+    "locks/{lock:str}": {
+        "steal": _steal,
+        "quarantine": _quarantine(lift=False),
+        "lift": _quarantine(lift=True),
+    },
     "control": {"reload": _reload},
 }
 """Path below `/api/v2` to its methods."""

@@ -19,7 +19,7 @@ from lockstep.web import lock_history, rest
 from lockstep.web.asking import Item, equals
 from lockstep.web.door import Door
 from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_ROWS, SHOWN_WAITERS
-from lockstep.web.names import known, meant
+from lockstep.web.names import OUTER, known, meant
 from lockstep.web.waits import foreseen
 
 Ids = Mapping[str, str]
@@ -210,9 +210,10 @@ def _locks_of(door: Door, name: str) -> list[str]:
     found: dict[str, None] = {}
     for alternative in need.alternatives if need is not None else ():
         for access in alternative.accesses:
-            if access.lock.kind in ("master", "worker"):
+            if access.lock.kind in OUTER:
                 units = "" if access.mode == "exclusive" else f" ×{access.count}"
-                found[f"{access.lock.name}{units}"] = None
+                where = f" where {access.lock.where}" if access.lock.where else ""
+                found[f"{access.lock.name}{where}{units}"] = None
     return list(found)
 
 
@@ -259,9 +260,9 @@ async def locks(door: Door, ids: Ids) -> View:
     if name is None:
         shown.sort(key=lambda lock: (not lock.waiting, not lock.holders, lock.name, lock.worker))
     more: dict[str, Any] = {"locks": shown, "one": name, "history": [], "use": []}
-    if name is not None and any(key.kind in ("master", "worker") for key in keys):
-        more["history"] = await asyncio.to_thread(door.reads.lock_history, name, SHOWN_HISTORY)
-        more["use"] = await lock_history.uses(door, name, lock_history.PERIOD)
+    if name is not None and any(key.kind in OUTER for key in keys):
+        more["history"] = await asyncio.to_thread(door.reads.lock_history, keys[0].name, SHOWN_HISTORY)
+        more["use"] = await lock_history.uses(door, keys[0].name, lock_history.PERIOD)
     return View("locks.html", f"Lock {name}" if name else "Locks", more)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from lockstep.core.alloc_facts import Units
 from lockstep.core.answers import Expected, Why
 from lockstep.core.nouns import Access
 from lockstep.core.reasons import Reasons
@@ -58,8 +59,10 @@ async def claims(door: Door, _ids: Mapping[str, str], asked: Asked) -> Answer:
     return answer
 
 
-def _access(access: Access, fence: int | None = None) -> Item:
+def _access(access: Access, fence: int | None = None, units: Units = ()) -> Item:
     told: Item = {"lock": str(access.lock), "kind": access.lock.kind, "mode": access.mode, "count": access.count}
+    if access.lock.kind == "pool" and fence is not None:
+        told["units"] = list(dict(units).get(access.lock.name, ()))
     return told if fence is None else {**told, "fence": fence}
 
 
@@ -72,7 +75,7 @@ def _held(reasons: Reasons, hold: Any) -> Item:
         "hold": hold.id,
         "worker": hold.alternative.worker or None,
         "since": reasons.held_since(hold),
-        "accesses": [_access(access, fence) for access, fence in pairs],
+        "accesses": [_access(access, fence, hold.units) for access, fence in pairs],
         "reason": None,
         "why": None,
     }

@@ -1,0 +1,48 @@
+"""What is said of pools and their units: who has each, which are in quarantine and why. See `reasons.py`."""
+
+from lockstep.core.answers import Unit
+from lockstep.core.nouns import LockKey
+from lockstep.core.state import State
+from lockstep.core.values import PoolSetup, UnitSetup
+from lockstep.core.where import parse
+
+
+def units_of(state: State, key: LockKey) -> tuple[Unit, ...]:
+    """The units of a pool that are meant, as configured; then those that are none any more and that somebody has."""
+    reasons = state.allocator.reasons
+    pool = state.pools.get(key.name, PoolSetup(key.name, ()))
+    had: dict[str, list[int]] = {}
+    for hold in reasons.holders(key):
+        for name in dict(hold.units).get(key.name, ()):
+            had.setdefault(name, []).append(hold.id)
+    where, worn = parse(key.where), reasons.worn(key.name)
+    here = [unit for unit in pool.units if where.admits({unit.name, *unit.labels})]
+    known = {unit.name for unit in pool.units}
+    gone = [UnitSetup(name) for name in sorted(had) if name not in known]
+    return tuple(_unit(state, key.name, unit, worn, had, unit.name not in known) for unit in (*here, *gone))
+
+
+def _unit(
+    state: State, pool: str, unit: UnitSetup, worn: dict[str, int], had: dict[str, list[int]], removed: bool
+) -> Unit:
+    quarantine = state.quarantines.get((pool, unit.name))
+    return Unit(
+        name=unit.name,
+        labels=unit.labels,
+        data=unit.data,
+        worn=worn.get(unit.name, 0),
+        holds=tuple(had.get(unit.name, ())),
+        quarantined_at=quarantine.since if quarantine is not None else None,
+        quarantined_by=quarantine.who if quarantine is not None else None,
+        quarantine=quarantine.reason if quarantine is not None else None,
+        failed=state.failed_with.get((pool, unit.name), ()),
+        removed=removed,
+    )
+
+
+def out(state: State, key: LockKey) -> tuple[str, ...]:
+    """The units that would do and are in quarantine, each with the reason: `pi-2 (it hums)`."""
+    if key.kind != "pool" or not state.quarantines:
+        return ()
+    told = ((unit.name, unit.quarantine) for unit in units_of(state, key) if unit.quarantine is not None)
+    return tuple(f"{name} ({reason})" if reason else name for name, reason in told)
