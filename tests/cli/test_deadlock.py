@@ -38,6 +38,17 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def test_a_cycle_through_a_pool_is_told_and_drawn(tmp_path: Path) -> None:
+    pool = 'b = util.MasterLock("b"); a = util.ResourcePool("a", {"x": {"labels": ["one"]}, "y": {}})'
+    text = TWO_ORDERS.replace('a, b = util.MasterLock("a"), util.MasterLock("b")', pool)
+    text = text.replace('builder("one", a, b)', 'builder("one", a.access("exclusive"), b)')
+    path = written(tmp_path, text.replace('builder("two", b, a)', 'builder("two", b, a.access(where="one"))'))
+    done = lockstep("check", str(path), "--graph", str(tmp_path / "graph.svg"))
+    assert 'builder "one" holds pool "a" exclusively' in done.stderr + done.stdout
+    assert 'asks for pool "a"' in done.stderr + done.stdout
+    assert "2 units" in (tmp_path / "graph.svg").read_text()
+
+
 def test_L50_check_warns_of_each_cycle_and_is_content(tmp_path: Path) -> None:
     written(tmp_path, TWO_ORDERS)
     done = lockstep("check", cwd=tmp_path)

@@ -9,7 +9,7 @@ from msgspec import structs
 from lockstep.core.forecast import OWN_WORKER, Phase
 from lockstep.core.nouns import Access, Alternative, LockKey, Need, Patience, Result
 from lockstep.core.state import slot_key
-from lockstep.core.values import BuilderSetup, LockSetup, QueueRule, Setup, Stage, WorkerSetup
+from lockstep.core.values import BuilderSetup, LockSetup, PoolSetup, QueueRule, Setup, Stage, UnitSetup, WorkerSetup
 from lockstep.sim.change import with_copy
 from lockstep.sim.figures import figures
 from lockstep.sim.load import SPREAD, assumed, recorded
@@ -49,6 +49,19 @@ def play(setup: Setup, load: Load, span: float) -> Played:
 
 def job(seconds: float, *accesses: Access) -> Work:
     return Work(Phase(seconds, accesses))
+
+
+def test_units_of_a_pool_are_used_as_their_names_allow() -> None:
+    pool = PoolSetup("boards", (UnitSetup("pi", ("arm",)), UnitSetup("nuc")))
+    setup = farm({"a": (Access(LockKey("pool", "boards", where="arm")),), "any": ()}, slots=9)
+    setup = structs.replace(setup, pools=(pool,))
+    anything = job(100, Access(LockKey("pool", "boards")))
+    played = play(
+        setup, [(0.0, Ask("a", (job(100),))), (10.0, Ask("a", (job(100),))), (20.0, Ask("any", (anything,)))], 400
+    )
+    assert [story.started for story in played.stories] == [0, 100, 20]
+    use = played.uses[LockKey("pool", "boards")]
+    assert (use.limit, use.levels) == (2, {0: 200, 1: 100, 2: 100})
 
 
 def test_waits_at_one_slot_are_those_of_lindleys_recursion() -> None:

@@ -124,6 +124,15 @@ def test_the_command_plays_and_writes_a_trace(
     check_trace(path)
 
 
+def test_a_trace_with_pools_is_replayed(tmp_path: Path) -> None:
+    tracer = Tracer()
+    World(draw(19), tracer=tracer).play()
+    path = tmp_path / "pools.trace"
+    path.write_text(tracer.text())
+    assert "UnitQuarantined" in path.read_text()
+    check_trace(path)
+
+
 @pytest.mark.soak
 def test_thousands_of_worlds() -> None:
     play(SOAK)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from lockstep.cli.layers import Placed, place
 from lockstep.core.deadlock import Edge, Link
-from lockstep.core.nouns import LockKey, Need
+from lockstep.core.nouns import FENCED, LockKey, Need
 from lockstep.core.values import BuilderSetup, Setup, Stage
 
 _ROW, _GAP, _HEIGHT, _MARGIN, _TOP = 52, 90, 38, 24, 84
@@ -50,6 +50,7 @@ class Graph:
         self.arrows: dict[tuple[Key, Key], bool] = {}
         self.builders = {builder.name: builder for builder in setup.builders}
         self.limits = {lock.key: lock.limit for lock in setup.locks}
+        self.pools = {pool.name: len(pool.units) for pool in setup.pools}
         self._red: set[tuple[Key, Key]] = set()
         for builder in setup.builders:
             for stage in builder.stages:
@@ -109,10 +110,11 @@ class Graph:
 
     def _lock(self, lock: LockKey) -> Key:
         """The box of a lock: one for all workers, one for all slots, and one for all build directories."""
-        key: Key = (lock.kind, lock.name if lock.kind in ("master", "worker") else "")
+        key: Key = (lock.kind, lock.name if lock.kind in FENCED else "")
         if key not in self.nodes:
             name = {"slot": "slots of workers", "builddir": "build directories"}.get(lock.kind, lock.name)
             limit = f"limit {self.limits.get(lock, '?')}" if lock.kind == "master" else "of each worker"
+            limit = f"{self.pools.get(lock.name, '?')} units" if lock.kind == "pool" else limit
             self.nodes[key] = Node("lock", (name, limit), f"{name}: {limit}")
         return key
 
@@ -174,7 +176,7 @@ class Graph:
 def _locks(need: Need | None) -> Iterator[LockKey]:
     """The locks that a configuration names; slots and directories are drawn only where they are part of a cycle."""
     accesses = (access for each in need.alternatives for access in each.accesses) if need is not None else ()
-    yield from dict.fromkeys(access.lock for access in accesses if access.lock.kind in ("master", "worker"))
+    yield from dict.fromkeys(access.lock for access in accesses if access.lock.kind in FENCED)
 
 
 # --- the picture

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from lockstep.config.errors import Mistake, Place
 from lockstep.core.deadlock import Cycle, Deadlocks, Edge, Link, deadlocks
-from lockstep.core.nouns import LockKey, Need
+from lockstep.core.nouns import FENCED, LockKey, Need
 from lockstep.core.values import Setup
 
 _NAMED = 3
@@ -109,7 +109,7 @@ def lock_words(lock: LockKey) -> str:
         return f'a slot of worker "{lock.worker}"'
     if lock.kind == "builddir":
         return f'the build directory "{lock.name}" on worker "{lock.worker}"'
-    return f'lock "{lock}"'
+    return f'{"pool" if lock.kind == "pool" else "lock"} "{lock}"'
 
 
 def _or(names: tuple[str, ...]) -> str:
@@ -122,4 +122,4 @@ def _or(names: tuple[str, ...]) -> str:
 
 def _has_lock(need: Need | None) -> bool:
     accesses = (access for each in need.alternatives for access in each.accesses) if need is not None else ()
-    return any(access.lock.kind in ("master", "worker") for access in accesses)
+    return any(access.lock.kind in FENCED for access in accesses)

@@ -41,7 +41,7 @@ class _Known:
         self.builders = {builder.name: builder for builder in setup.builders}
         self.steps = steps
         self.locks = {lock.key for lock in setup.locks}
-        self.names = {(key.kind, key.name) for key in self.locks}
+        self.names = {(key.kind, key.name) for key in self.locks} | {("pool", pool.name) for pool in setup.pools}
 
     def stage(self, builder: str, number: int) -> Stage | None:
         return next((stage for stage in self.builders[builder].stages if stage.number == number), None)

@@ -114,6 +114,7 @@ class Rehearsal:
         self.rings: list[str] = []
         self.backlog = 0
         self.uses = {lock.key: Use(lock.limit) for lock in setup.locks if lock.key.kind in _COUNTED}
+        self.uses |= {LockKey("pool", pool.name): Use(len(pool.units)) for pool in setup.pools}
         self._asking: deque[Ask] = deque()
         self._soon: deque[e.Event] = deque()
         self._agenda: list[tuple[float, int, e.Event]] = []
@@ -240,9 +241,9 @@ class Rehearsal:
     def _count(self, alternative: Alternative) -> None:
         """What is in use now, says the allocator: holds may be lent (L53)."""
         for access in alternative.accesses:
-            use = self.uses.get(access.lock)
+            use = self.uses.get(access.lock.whole)
             if use is not None:
-                use.become(self.now, self.state.allocator.reasons.used(access.lock))
+                use.become(self.now, self.state.allocator.reasons.used(access.lock.whole))
 
     # --- errands
 
