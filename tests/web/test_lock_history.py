@@ -78,3 +78,22 @@ def test_the_page_of_a_lock_shows_its_past(past: Running) -> None:
     assert "The last seven days" in text
     assert "step &#39;locked&#39; of stepper #1" in text
     assert past.http.get("/locks/slot of worker w1").status_code in (200, 404)
+
+
+def test_L72_why_a_step_or_a_person_no_longer_waits_is_told(past: Running) -> None:
+    past.close_gate("holder")
+    holder, stepper = past.force("holder"), past.force("stepper")
+    past.until("BuildStarted", brid=holder)
+    buildid = past.until("BuildStarted", brid=stepper)["buildid"]
+    past.until("StepStarted", buildid=buildid, name="locked")
+    past.call(f"builds/{buildid}", "stop", reason="no time", owner="ann")
+    wish = past.call("bookings", "acquire", locks=["database"], owner="bob")
+    past.call(f"bookings/{wish['bookingid']}", "release", owner="eve")
+    past.open_gate("holder")
+    for brid in (holder, stepper):
+        past.built(brid)
+    gone = [each for each in past.get("locks/database/history")["history"] if each["event"] == "left"][1:]
+    assert [(each["by"]["text"], each["detail"]) for each in gone] == [
+        ("step 'locked' of stepper #2", "no time (by ann)"),
+        (f"bob (booking {wish['bookingid']})", "cancelled by eve"),
+    ]

@@ -273,7 +273,8 @@ def end(draft: Draft, booking: Booking, ending: BookingEnding, by: str = "", why
     if booking.ending is not None:
         ending, by, why = booking.ending, booking.ended_by, booking.ended_why
     if booking.state == "waiting":
-        draft.emit(f.ClaimDropped(ticket=booking.ticket))
+        told = f"{ending}{f' by {by}' if by else ''}{f': {why}' if why else ''}"
+        draft.emit(f.ClaimDropped(ticket=booking.ticket, reason=told))
     else:
         draft.emit(f.HoldEnded(hold=booking.hold, ticket=booking.ticket))
     draft.emit(f.BookingEnded(ticket=booking.ticket, ending=ending, by=by, why=why))

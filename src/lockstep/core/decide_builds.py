@@ -190,7 +190,7 @@ def end_step(
 ) -> None:
     """End a step: its unfinished calls, its holds, its part in the build's result."""
     _end_calls(draft, build, step)
-    drop_waits(draft, step)
+    drop_waits(draft, step, summary)
     so_far, halted = combine(build.result, step.plan, result)
     draft.emit(
         f.StepEnded(
@@ -223,12 +223,12 @@ def _end_calls(draft: Draft, build: Build, step: Step) -> None:
     _cancel_children(draft, build, "the step that waited for it has ended")
 
 
-def drop_waits(draft: Draft, step: Step) -> None:
+def drop_waits(draft: Draft, step: Step, reason: str) -> None:
     """Nothing of a step waits for a lock any more (L33)."""
     waiting = draft.state.allocator.waiting
     for ticket in (step.ticket, *(record.ticket for record in step.calls.values())):
         if ticket in waiting:
-            draft.emit(f.ClaimDropped(ticket=ticket))
+            draft.emit(f.ClaimDropped(ticket=ticket, reason=reason))
 
 
 def combine(so_far: Result, plan: StepPlan, result: Result) -> tuple[Result, bool]:
@@ -295,11 +295,12 @@ def _stop(draft: Draft, build: Build, result: Result, reason: str, waiting: str)
     if step is None:
         if build.steps:
             go_on(draft, build)
-    elif step.state == "waiting":
+        return
+    drop_waits(draft, step, reason)
+    if step.state == "waiting":
         end_step(draft, build, step, result, waiting)
         go_on(draft, build)
     else:
-        drop_waits(draft, step)
         draft.effect(x.InterruptStep(build.buildid, step.number, reason))
         _interrupt_commands(draft, build, reason)
         _cancel_children(draft, build, f"the build that waited for it is stopped: {reason}")
@@ -359,7 +360,7 @@ def break_build(draft: Draft, build: Build, result: Result, reason: str, gone: s
     number = step.number if step is not None else 0
     draft.emit(f.BuildStopping(buildid=build.buildid, result=result, reason=reason, step=number, broken=True))
     if step is not None:
-        drop_waits(draft, step)
+        drop_waits(draft, step, reason)
     if not end_if_broken(draft, build, gone):
         _interrupt_commands(draft, build, reason)
 

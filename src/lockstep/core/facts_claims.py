@@ -50,9 +50,10 @@ class BarrierRaised(Fact, frozen=True):
 
 
 class ClaimDropped(Fact, frozen=True):
-    """A waiting claim has ended without a grant (L33)."""
+    """A waiting claim has ended without a grant (L33). `reason`: why; of a request's, that is told when it ends."""
 
     ticket: int
+    reason: str = ""
 
 
 class HoldEnded(Fact, frozen=True):

@@ -134,5 +134,5 @@ def _sentenced(draft: Draft, sentence: Sentenced) -> str:
     ring = tuple(link.owner for link in sentence.ring)
     draft.emit(f.RingBroken(ticket=sentence.ticket, ring=ring, text=text))
     for ticket in sentence.claims:
-        draft.emit(f.ClaimDropped(ticket=ticket))
+        draft.emit(f.ClaimDropped(ticket=ticket, reason=text))
     return text

@@ -264,7 +264,7 @@ def claim_dropped(p: Projection, fact: f.ClaimDropped, n: Envelope, _body: bytes
     wait = p.waits[fact.ticket]
     if not wait.brid:  # what becomes of a request is told when it ends
         del p.waits[fact.ticket]
-        locks.left(p, n, wait)
+        locks.left(p, n, wait, fact.reason)
 
 
 def hold_ended(p: Projection, fact: f.HoldEnded, n: Envelope, _body: bytes) -> None:
