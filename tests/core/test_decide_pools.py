@@ -2,6 +2,7 @@
 
 import msgspec
 
+from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -9,7 +10,7 @@ from lockstep.core.nouns import Access, Alternative, LockKey, Result
 from lockstep.core.reasons import Reasons
 from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
 
-from .driving import Hand, builder, plan, setup
+from .driving import Hand, builder, plan, setup, use
 
 BOARDS = PoolSetup("boards", (UnitSetup("pi-1", ("arm",)), UnitSetup("pi-2", ("arm",)), UnitSetup("nuc", ("amd",))))
 
@@ -97,6 +98,18 @@ def test_L6_a_pool_that_is_removed_is_told() -> None:
     hand.put(e.Configured(setup=setup(builder("b"))))
     assert hand.new(f.PoolChanged)[0].removed
     assert hand.state.pools == {}
+
+
+def test_a_step_gives_units_back_by_the_name_of_their_pool_whatever_it_said_of_them() -> None:
+    hand = Hand(msgspec.structs.replace(setup(builder("b"), limits={"db": 1}), pools=(BOARDS,)))
+    buildid = hand.started("b", plan())
+    hand.prepared(buildid, 1, some(2, "arm"), use("db"))
+    assert (units(hand)[-1], hand.step(buildid).fences) == (("pi-1", "pi-2"), {"boards": 1, "db": 1})
+    hand.call(buildid, c.Release(0, LockKey("pool", "boards")))
+    assert (units(hand)[-1], hand.step(buildid).fences) == ((), {"db": 1})
+    assert [fact.locks for fact in hand.all(f.LocksReturned)] == [(some(2, "arm").lock,)]
+    hand.call(buildid, c.Release(0, LockKey("pool", "boards")), 2)
+    assert len(hand.all(f.LocksReturned)) == 1
 
 
 def test_a_person_holds_a_unit() -> None:

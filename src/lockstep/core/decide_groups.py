@@ -78,22 +78,26 @@ def end(draft: Draft, build: Build) -> None:
 
 
 def return_lock(draft: Draft, build: Build, step: Step, lock: LockKey) -> str:
-    """A running step gives one of its locks back, or one of its group's. Returns why it may not, or nothing."""
+    """A running step gives one of its locks (of a pool: its units) back, or one of its group's.
+
+    Returns why it may not, or nothing.
+    """
     state = draft.state
     owners = [step, state.opener(build)]
-    owner = next((one for one in owners if one is not None and _has(state, one, lock)), None)
+    held = ((one, [key.whole for key in _held(state, one)]) for one in owners if one is not None)
+    owner = next((one for one, keys in held if lock.whole in keys), None)
     if owner is None:
         return f"step '{step.name}' has no lock '{lock}' by its locks="
     commands = (state.commands[name] for name in state.commands_of.get(build.buildid, ()))
     if any(command.step == step.number for command in commands):
         return f"a command of step '{step.name}' still runs under lock '{lock}'"
-    _return(draft, build, owner, (lock,))
+    _return(draft, build, owner, tuple(key for key in _held(state, owner) if key.whole == lock.whole))
     return ""
 
 
-def _has(state: State, step: Step, lock: LockKey) -> bool:
+def _held(state: State, step: Step) -> list[LockKey]:
     hold = state.allocator.holds.get(step.hold)
-    return hold is not None and any(access.lock == lock for access in hold.alternative.accesses)
+    return [access.lock for access in hold.alternative.accesses] if hold is not None else []
 
 
 def _return(draft: Draft, build: Build, step: Step, locks: tuple[LockKey, ...]) -> None:
