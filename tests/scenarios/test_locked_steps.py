@@ -61,3 +61,38 @@ def test_a_step_gives_one_of_its_locks_back(stage: Stage) -> None:
     assert scene.output(build, "flash") == "board=1 port=1\nboard=1 port=\n"
     wrong = scene.facts.of("StepEnded")[-1]
     assert "releaseLock: step 'wrong' has no lock 'port' by its locks=" in wrong.summary
+
+
+def test_a_step_that_gave_a_lock_and_units_back_goes_on_after_a_kill(stage: Stage) -> None:
+    scene = stage(
+        """
+        from buildbot.process import buildstep
+        port, boards = util.MasterLock('port'), util.ResourcePool('boards', ['a', 'b'])
+        tell = 'echo port=$LOCKSTEP_FENCE_PORT board=$LOCKSTEP_UNIT_BOARDS'
+        at = os.path.join(here, 'gates', 'early')
+        wait = f'{tell}; echo $$ > {at}.runs; until [ -e {at} ]; do sleep 0.02; done'
+
+        class Early(buildstep.ShellMixin, steps.BuildStep):
+            def __init__(self, **more):
+                super().__init__(**self.setupShellMixin(more))
+
+            async def run(self):
+                await self.runCommand(await self.makeRemoteShellCommand(command=['sh', '-c', tell]))
+                await self.releaseLock(port)
+                await self.releaseLock(boards)
+                await self.runCommand(await self.makeRemoteShellCommand(command=['sh', '-c', wait]))
+                return util.SUCCESS
+
+        c['workers'] = workers('w1')
+        c['builders'] = [build('early', Early(name='early', locks=[port, boards.access(where='b')]))]
+        """,
+        "w1",
+    )
+    (early,) = scene.force("early")
+    scene.running("early")
+    scene.kill()
+    scene.start()
+    scene.open("early")
+    assert scene.ended(early) == [Result.SUCCESS]
+    assert scene.output(1, "early") == "port=1 board=b\nport= board=\n"
+    assert not scene.facts.of("BuildStopping")

@@ -52,7 +52,7 @@ def test_builds_get_different_units_and_keep_them_when_the_server_is_killed_or_r
     first, second, third = scene.force("arm", 3)
     scene.running("arm-1-hold")
     scene.running("arm-2-hold")
-    held = "Waits for 1 of 2 units of lock 'boards where arm64', held by arm #1 (1) for "
+    held = "Waits for 1 of 2 units of pool 'boards where arm64', held by arm #1 (pi-1) for "
     scene.until(lambda: scene.why(third)["sentence"].startswith(held), "the third to wait for a board")
 
     # What it is told is in its properties, and stays so when the server is killed.

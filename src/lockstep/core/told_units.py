@@ -42,6 +42,11 @@ def _plain(values: Iterable[Any]) -> Any:
     return every[0] if len(every) == 1 else every
 
 
+def without(told: Mapping[str, Any], pool: str) -> dict[str, Any]:
+    """What is told of the units of all pools but this one."""
+    return {name: value for name, value in told.items() if name.split(":")[1] != pool}
+
+
 def environment(told: Mapping[str, Any]) -> dict[str, str]:
     """The variables that these properties become: `LOCKSTEP_UNITS_BOARDS`, `LOCKSTEP_UNIT_BOARDS_ADDRESS`.
 

@@ -406,6 +406,7 @@ class BuildStep:
         problem = await self.doors.call(Release(0, key))
         if problem:
             raise RuntimeError(f"releaseLock: {problem}")
+        self.build.gave_back(key)
 
     # What people read
 

@@ -15,7 +15,7 @@ from lockstep.config.properties import Properties
 from lockstep.config.secrets import disarm
 from lockstep.core import told_units
 from lockstep.core.calls import SetProperty
-from lockstep.core.nouns import Result, fence_variables
+from lockstep.core.nouns import LockKey, Result, fence_variables
 from lockstep.core.values import Change, SourceStamp, storable
 from lockstep.steps.context import BuildContext, StepContext
 
@@ -90,6 +90,9 @@ class Build:
         assert isinstance(props, BuildProperties)
         props.context = context
         self.properties = props
+        self.fences = dict(build.fences)
+        """Of the locks that build and step hold, by their names (L62); of a running step those that it had when it
+        began, less what it has given back: a replay must see the same."""
         self._told = {
             name: value
             for name, (value, source) in build.properties.items()
@@ -127,7 +130,7 @@ class Build:
         """The environment that tells of what build and step hold: the fences of locks (L62), and units."""
         found: dict[str, str] = disarm(told_units.environment(self._told)) if self._told else {}
         suffix = f" on {self.workername}"
-        fences = self._build.fences
+        fences = self.fences
         mine = sorted((lock.endswith(suffix), lock) for lock in fences if not lock.startswith(_NOT_FENCED))
         if mine:
             names = fence_variables((lock.removesuffix(suffix), lock) for _, lock in mine)
@@ -136,8 +139,13 @@ class Build:
 
     def fence(self, lock: str) -> int | None:
         """The fence of a lock that the build or the step holds, by the lock's name; None if neither does."""
-        fences = self._build.fences
-        return fences.get(lock, fences.get(f"{lock} on {self.workername}"))
+        return self.fences.get(lock, self.fences.get(f"{lock} on {self.workername}"))
+
+    def gave_back(self, key: LockKey) -> None:
+        """The running step has given a lock back: its commands are told of it no more."""
+        self.fences.pop(str(key), None)
+        if key.kind == "pool":
+            self._told = told_units.without(self._told, key.name)
 
     def getProperties(self) -> Properties:
         """The properties."""

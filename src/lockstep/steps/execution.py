@@ -38,8 +38,8 @@ class Prepared(Struct, frozen=True, kw_only=True):
     they may want). `again` names those whose values cannot be stored: they are rendered again on replay. `limits` are
     its locks' limits, for locks that the configuration did not have when it was loaded; `shared` are the locks of its
     `LockedSteps`. `env` is the builder's environment, rendered; `units` what is told of the units that the step and its
-    group have. `summary` and `hidden` are those of a skipped step. `error` is the traceback where the user's code
-    failed: `execute` ends in EXCEPTION then.
+    group have, `fences` those of all locks that it runs under. `summary` and `hidden` are those of a skipped step.
+    `error` is the traceback where the user's code failed: `execute` ends in EXCEPTION then.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     again: tuple[str, ...] = ()
     env: dict[str, Any] = field(default_factory=dict)
     units: dict[str, Any] = field(default_factory=dict)
+    fences: dict[str, int] = field(default_factory=dict)
     error: str = ""
 
 
@@ -148,7 +149,9 @@ async def _with_arguments(step: BuildStep, build: Build, context: BuildContext, 
         env = await render(context.env, build.properties)
     except Exception as exc:
         return msgspec.structs.replace(prepared, error=_traceback(exc))
-    return msgspec.structs.replace(prepared, args=args, again=tuple(again), env=env, units=context.units)
+    return msgspec.structs.replace(
+        prepared, args=args, again=tuple(again), env=env, units=context.units, fences=build.fences
+    )
 
 
 def _storable(value: Any) -> bool:
@@ -232,6 +235,7 @@ async def _result(step: BuildStep, prepared: Prepared) -> Result:
 
 async def _apply(step: BuildStep, prepared: Prepared) -> None:
     """Give the step its rendered attributes, and its build what is told of the step's units."""
+    step.build.fences = dict(prepared.fences)
     if prepared.units:
         step.build.take_units(prepared.units)
     for attribute, value in (prepared.args or {}).items():
