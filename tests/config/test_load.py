@@ -367,3 +367,14 @@ def test_500_builders_load_quickly_enough_to_count_needs_once(load: Load) -> Non
     first: Any = config.setup()
     assert len(first.builders) == 500
     assert config.setup() is first
+
+
+def test_a_lease_is_written_as_any_other_time(load: Load) -> None:
+    config = load("""\
+    board = util.MasterLock("board", lease="10m")
+    c["workers"] = [worker.Worker("w1", "pw", lease="1h30m"), worker.Worker("w2", "pw", lease=90)]
+    steps_ = [steps.ShellCommand(command="x", locks=[board.access("exclusive")])]
+    c["builders"] = [util.BuilderConfig(name="b", workername="w1", factory=util.BuildFactory(steps_))]
+    """)
+    assert [each.seconds for each in config.setup().leases] == [600]
+    assert [each.patience for each in config.setup().workers] == [5400, 90]

@@ -201,10 +201,11 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
         ("util.MasterLock('a', maxOvertakes=1001)", 'MasterLock "a": maxOvertakes must be at most 1000, not 1001'),
         (
             "util.MasterLock('a', lease=0.1)",
-            'MasterLock "a": lease must be a number of seconds from 1 to 86400, or None',
+            'MasterLock "a": lease must be a time from 1 to 86400 s, or None',
         ),
-        ("util.WorkerLock('a', lease=True)", 'WorkerLock "a": lease must be a number of seconds'),
-        ("worker.Worker('a', 'b', lease='long')", 'Worker "a": lease must be a number of seconds'),
+        ("util.MasterLock('a', lease='2d')", 'MasterLock "a": lease must be a time from 1 to 86400 s'),
+        ("util.WorkerLock('a', lease=True)", 'WorkerLock "a": lease must be a time'),
+        ("worker.Worker('a', 'b', lease='long')", 'Worker "a": lease must be a time'),
         ("worker.Worker('a', 'b', lease=None, assumeDeadAfter=9)", 'Worker "a": lease=None waits for ever'),
         (
             "util.MasterLock('a').access('exclusive', keepAfterFailure='soon')",

@@ -84,6 +84,18 @@ def test_a_second_process_is_refused_and_a_dead_one_is_no_obstacle(tmp_path: Pat
     Store.open(url).close()
 
 
+def test_a_row_that_cannot_be_read_is_told_of(url: str) -> None:
+    store = Store.open(url)
+    store.append([one_fact()])
+    store.close()
+    connection = connection_of(url)
+    rubbish = "x'c1'" if url.startswith("sqlite") else r"'\xc1'"
+    connection.execute(f"UPDATE cursors SET memory = {rubbish}")
+    connection.close()
+    with pytest.raises(StoreError, match=r"a row cannot be read: .* put a backup in its place"):
+        Store.open(url).load()
+
+
 def test_a_newer_schema_is_refused(url: str) -> None:
     Store.open(url).close()
     set_schema(url, f"{schema.SCHEMA + 1:04}")

@@ -54,12 +54,11 @@ def patience_of(lease: Any, what: str, place: Place) -> float:
         return FOR_EVER
     if lease == AS_ANNOUNCED:
         return 0.0
-    if isinstance(lease, int | float) and not isinstance(lease, bool) and MIN_LEASE <= lease <= MAX_LEASE:
-        return float(lease)
-    hint = "None keeps what is held until the worker is back, or a person says that it is dead"
-    mistake(
-        f"{what} must be a number of seconds from {MIN_LEASE:g} to {MAX_LEASE:g}, or None, not {lease!r}", hint, place
-    )
+    seconds = seconds_of(lease)
+    if seconds is not None and MIN_LEASE <= seconds <= MAX_LEASE:
+        return seconds
+    hint = f"{HOW}; None keeps what is held until the worker is back, or a person says that it is dead"
+    mistake(f"{what} must be a time from {MIN_LEASE:g} to {MAX_LEASE:g} s, or None, not {lease!r}", hint, place)
     return 0.0
 
 

@@ -3,6 +3,8 @@
 import sqlite3
 from typing import Final
 
+import msgspec
+
 
 class StoreError(Exception):
     """The store cannot be used, or refused to store. The message says what is wrong and what to do."""
@@ -35,4 +37,7 @@ def explain(error: BaseException, place: str) -> StoreError:
             if sign in low:
                 return StoreError(f"store {place}: {sentence} ({text.splitlines()[0]})")
         return StoreError(f"store {place}: {text.splitlines()[0]}")
+    if isinstance(error, msgspec.DecodeError):
+        damaged = "a row cannot be read: it was changed by hand, or the file is damaged; put a backup in its place"
+        return StoreError(f"store {place}: {damaged} ({text})")
     return StoreError(f"store {place}: a fault of Lockstep itself: {type(error).__name__}: {text}")
