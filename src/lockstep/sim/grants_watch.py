@@ -209,7 +209,7 @@ class GrantsWatch:
         equal = [w.ticket for w in self.waiting.values() if (w.level, w.need) == (other.level, other.need)]
         if not wanted or min(equal) < other.ticket:
             return
-        step = other.level == STEP_LEVEL
+        step = other.level == STEP_LEVEL or bool(self.lenders(other.owner))  # decision 0014
         turns = [since if step else ticket for ticket, since in self.later.get(wanted[0].lock, ())]
         passed = [each for each in turns if each > self.since[other.ticket]]
         key = wanted[0].lock
