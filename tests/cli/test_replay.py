@@ -211,7 +211,7 @@ def test_a_recording_ends_at_its_limit_and_says_so(tmp_path: Path, caplog: pytes
         (None, "There is no trace"),
         ("", "it holds no events"),
         ("hello\n", "line 1 is no line of a trace: hello"),
-        ("> Nothing {}\n", "line 1 cannot be read"),
+        ("> Nothing {}\n", "line 1 cannot be read: there is no event 'Nothing'"),
         ('> TimerFired {"timer":1}\n', "line 1 cannot be read: Expected `str`, got `int`"),
         ("@ now\n", "line 1 cannot be read"),
         (b"\xff\xfe", "cannot be read"),

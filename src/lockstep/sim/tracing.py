@@ -49,7 +49,9 @@ def _default(default: Any) -> Any:
 def event_of(text: str) -> e.Event:
     """The event that a line says."""
     name, _, body = text.partition(" ")
-    kind: type[e.Event] = getattr(e, name)
+    kind = getattr(e, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, e.Event)):
+        raise ValueError(f"there is no event '{name}'")
     return msgspec.json.decode(body or "{}", type=kind)
 
 
