@@ -161,6 +161,10 @@ def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Loa
             'label "x" of unit "y" is the name of another unit; rename one',
         ),
         ("util.ResourcePool('p', {'x': {'a b': 1}})", "what is known of unit \"x\" cannot have the key 'a b'; write"),
+        (
+            "util.ResourcePool('p', {'x': {'a': 'y' * 9999}})",
+            "has 10007 bytes as JSON, and may have 10000; name a file",
+        ),
         ("util.ResourcePool('p', {'x': {'a': util}})", '"a" of unit "x" must be a number, a text, a list or'),
         (
             "util.ResourcePool('p', {'x': {'a': util.Secret('s')}})",

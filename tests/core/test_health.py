@@ -56,6 +56,16 @@ def test_a_build_that_has_begun_is_not_put_back_by_what_is_heard_late() -> None:
     assert len(hand.all(f.UnitQuarantined)) == 1
 
 
+def test_a_build_that_is_stopped_while_its_units_are_looked_at_is_cancelled() -> None:
+    hand = Hand(farm(some()))
+    brid = hand.force()
+    build = hand.build(hand.request(brid).buildid)
+    hand.put(e.StopAsked(buildid=build.buildid, reason="enough"))
+    failed(hand, build.buildid, 0, build.hold)
+    assert hand.result(build.buildid) is Result.CANCELLED
+    assert units(hand) == []
+
+
 def test_a_step_whose_unit_is_not_fit_waits_again_with_its_ticket_and_gets_another_one() -> None:
     hand = Hand(farm())
     buildid = hand.started("b", plan())

@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from lockstep.config.errors import NO_NAME, Place, announce, check_keywords, fail, here, is_loading, mistake, nearest
 from lockstep.config.errors import plain as is_plain
 from lockstep.config.health import health_check
 from lockstep.config.locks import Lockable, LockAccess, limit_of, lock_name
 from lockstep.config.patience import ACCESS_KEYWORDS
-from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_POOL_UNITS, MAX_TRIES, MAX_VIEWS
+from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_POOL_UNITS, MAX_TRIES, MAX_UNIT_DATA, MAX_VIEWS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 from lockstep.core.values import PoolSetup, UnitSetup
 from lockstep.core.where import JOINING, WORD, WhereError, parse
@@ -179,6 +181,10 @@ class ResourcePool(Lockable):
                 self._wrong(f'"{key}" of unit "{name}" cannot be rendered: {value!r}', _NO_SECRETS)
             elif is_plain(value, f'{self.told}: "{key}" of unit "{name}"', self.place):
                 told[key] = value
+        if (size := len(msgspec.json.encode(told))) > MAX_UNIT_DATA:
+            text = f'what is known of unit "{name}" has {size} bytes as JSON, and may have {MAX_UNIT_DATA}'
+            self._wrong(text, "name a file instead")
+            told = {}
         return UnitSetup(name, tuple(sorted(set(words) - {name})), told)
 
     def _is_word(self, word: Any, what: str) -> bool:

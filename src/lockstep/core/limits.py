@@ -44,6 +44,9 @@ MAX_LOCK_NAME: Final = 200
 MAX_POOL_UNITS: Final = 1_000
 """Units of a pool."""
 
+MAX_UNIT_DATA: Final = 10_000
+"""Bytes of what is known of a unit, as JSON: it is in the properties and the environment of whoever has the unit."""
+
 MAX_VIEWS: Final = 64
 """Different `where` that a configuration may ask of a pool: each is counted anew when a unit is taken or given back."""
 

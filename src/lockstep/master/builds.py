@@ -161,6 +161,8 @@ class BuildRun:
             reason = f"healthCheck of a pool: {exc}"
             self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=reason))
             return False
+        for pool, unit, why in failed:
+            log.warning("unit %s of pool %s is not fit: %s", unit, pool, why)
         if failed:
             self.loop.post(e.UnitsFailed(buildid=self.buildid, step=step, hold=hold, units=failed))
         return not failed and self.record is not None
