@@ -57,6 +57,9 @@ def test_fault_17_a_parent_that_holds_what_its_child_needs(stage: Stage, held: s
     assert apart(children), "one slot is lent, so one child at a time"
     assert all(child.meets(parents[0]) for child in children)
     assert apart([*parents, *strangers])
+    granted = [line for line in scene.cli("locks", "board", "--history").stdout.splitlines() if "  granted  " in line]
+    lent = [line.endswith("lent by the build that waits for it") for line in granted]
+    assert lent == [False, True, True, False], "to the parent, its two children, the stranger"
     fences: list[dict[str, Any]] = [fact.fences for fact in facts.of("BuildStarted", builder="two")]
     lender = facts.of("BuildStarted", builder="parent")
     assert [each["board"] for each in fences] == [each.fences["board"] for each in lender]

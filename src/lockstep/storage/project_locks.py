@@ -15,6 +15,7 @@ from lockstep.storage.projection import LiveHold, LiveWait, Projection
 Envelope = f.Numbered
 
 _SHOWN: Final = 10
+_LENT: Final = "lent by the build that waits for it"
 
 KINDS: Final = FENCED
 """The kinds of locks that have a history. A pool has one, whichever units are meant; its rows name them."""
@@ -71,8 +72,9 @@ def granted(p: Projection, fact: f.ClaimGranted | f.HoldPassed, n: Envelope, wai
     held = LiveHold(n.number, n.at, kept, wait.brid, wait.buildid, wait.step, wait.call, fact.units)
     p.holds[fact.hold] = held
     more = {**_who(held), "ticket": fact.ticket, "hold": fact.hold, "seconds": max(0.0, n.at - wait.at)}
+    lent = fact.lent if isinstance(fact, f.ClaimGranted) else ()
     for position, (access, fence) in enumerate(kept):
-        wanted = _wanted(access) | _units(held, access)
+        wanted = _wanted(access) | ({"detail": _LENT} if access.lock in lent else {}) | _units(held, access)
         _add(p, n, position, "granted", access.lock, fence=fence, **wanted, **more)
 
 
