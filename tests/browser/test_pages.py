@@ -153,6 +153,16 @@ def test_an_html_log_runs_no_script(ci: Running, chromium: Browser) -> None:
     page.context.close()
 
 
+def test_a_page_tells_at_once_that_somebody_took_a_unit_out_of_use(ci: Running, page: Page) -> None:
+    page.goto("/locks/boards")
+    row = page.get_by_role("table", name="Units of boards").get_by_role("row").filter(has_text="nuc")
+    expect(page.get_by_text("live")).to_be_visible(timeout=SOON)
+    ci.call("locks/boards%2Fnuc", "quarantine", reason="it hums")
+    expect(row).to_contain_text("in quarantine", timeout=SOON)
+    ci.call("locks/boards%2Fnuc", "lift")
+    expect(row).not_to_contain_text("in quarantine", timeout=SOON)
+
+
 def test_a_unit_is_taken_out_of_use_and_used_again_by_hand(ci: Running, page: Page) -> None:
     page.goto("/locks/boards")
     row = page.get_by_role("table", name="Units of boards").get_by_role("row").filter(has_text="pi-2")

@@ -79,6 +79,9 @@ def test_a_quarantine_is_kept_told_and_lifted(pool: Running) -> None:
     assert "(pi-2)" in short["why"]
     pool.call("locks/boards%2Fpi-1", "lift", owner="ann")
     assert pool.one(f"bookings/{waits['bookingid']}")["state"] == "held"
+    assert pool.until("UnitQuarantined", reason="it hums")["unit"] == "pi-1"
+    granted = pool.until("ClaimGranted", units=[["boards", ["pi-2"]]])
+    assert "pools" not in granted, "how the core counts is nobody's business"
     events = [each["event"] for each in pool.get("locks/boards/history")["history"]]
     assert {"quarantined", "back in use", "granted"} <= set(events)
 

@@ -21,6 +21,10 @@ from lockstep.web.limits import MAX_STREAMS, PAGE_BREATH, PAGE_PAUSE, STREAM_BAC
 
 PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.LimitChanged,
+    f.PoolChanged,
+    f.UnitQuarantined,
+    f.QuarantineLifted,
+    f.UnitTried,
     f.ChangeAdded,
     f.BuildsetAdded,
     f.RequestAdded,
@@ -60,7 +64,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
 """The facts that `/api/v2/events` tells: not what steps call, not what schedulers remember."""
 
 _NAMES: Final = {kind.__name__: kind for kind in PUBLIC}
-_HIDDEN: Final = ("rendered", "memories", "fact")
+_HIDDEN: Final = ("rendered", "memories", "pools", "fact")
 _HIDDEN_OF_WISHES: Final = ("key", "once", "notify")
 
 
