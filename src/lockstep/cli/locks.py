@@ -119,7 +119,8 @@ def _unit(lock: dict[str, Any], unit: dict[str, Any]) -> str:
     """A unit of a pool: its labels, who has it, and whether it is out of use."""
     told = f" [{', '.join(unit['labels'])}]" if unit["labels"] else ""
     had = [holder["by"]["text"] for holder in lock["holders"] if holder["hold"] in unit["holds"]]
-    told += f": {'held by ' + ', '.join(had) if had else 'free'}, used {times(unit['worn'])}"
+    free = "free" if unit["quarantine"] is None and not unit["removed"] else "nobody has it"
+    told += f": {'held by ' + ', '.join(had) if had else free}, used {times(unit['worn'])}"
     if unit["removed"]:
         told += ", no unit any more"
     if unit["quarantine"] is not None:
