@@ -44,5 +44,8 @@ def out(state: State, key: LockKey) -> tuple[str, ...]:
     """The units that would do and are in quarantine, each with the reason: `pi-2 (it hums)`."""
     if key.kind != "pool" or not state.quarantines:
         return ()
-    told = ((unit.name, unit.quarantine) for unit in units_of(state, key) if unit.quarantine is not None)
-    return tuple(f"{name} ({reason})" if reason else name for name, reason in told)
+    sick = {unit: each.reason for (pool, unit), each in state.quarantines.items() if pool == key.name}
+    where, setup = parse(key.where), state.pools.get(key.name)
+    units = setup.units if sick and setup is not None else ()
+    names = [unit.name for unit in units if unit.name in sick and where.admits({unit.name, *unit.labels})]
+    return tuple(f"{name} ({sick[name]})" if sick[name] else name for name in names)

@@ -11,6 +11,7 @@ import msgspec
 from lockstep.core import pool_reasons
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import (
+    SHOWN,
     Holder,
     Kept,
     LockView,
@@ -287,7 +288,8 @@ class Reasons:
         if short.why == "rate":
             rate = self.state.lock_rules.rate_of((short.kind, short.name))
             return f"{what}, which begins at most {rate}; the next may in {span((short.starts_at or 0.0) - self.now)}"
-        names = [self._holding(holder, short.limit) for holder in short.holders]
+        more = [""] * (len(short.holders) - SHOWN)  # they are only counted
+        names = [self._holding(holder, short.limit) for holder in short.holders[:SHOWN]] + more
         told = f"{what}, held by {listed(names)}" if names else what
         return f"{told}; in quarantine: {listed(short.out)}" if short.out else told
 
@@ -345,7 +347,7 @@ class Reasons:
         key = obstacle.lock
         access = _access(claim, key)
         passed, most = self.answers.overtaken(claim.ticket, key), self.answers.max_overtakes(key)
-        ahead = self._ahead(key, claim.ticket)
+        ahead, who = self._ahead(key, claim.ticket), set(obstacle.who)
         return Shortage(
             lock=str(key),
             kind=key.kind,
@@ -361,7 +363,7 @@ class Reasons:
             passed=passed,
             may_pass=max(0, most - passed) if not claim.newest else None,
             max_overtakes=most,
-            holders=tuple(h for h in self.holders(key) if h.hold in obstacle.who) if obstacle.kind == "held" else (),
+            holders=tuple(h for h in self.holders(key) if h.hold in who) if obstacle.kind == "held" else (),
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
             starts_at=self.state.lock_rules.next_at(key) if obstacle.kind == "rate" else None,
             where=key.where,
