@@ -6,7 +6,8 @@ from unittest.mock import patch
 
 from msgspec import structs
 
-from lockstep.core import alloc_pools, decide_pools, recovery
+from lockstep.core import alloc_pools, decide_health, decide_pools, recovery
+from lockstep.core import facts as f
 from lockstep.core.nouns import Result
 from lockstep.sim import master
 
@@ -67,10 +68,20 @@ def unit_is_blamed_for_stopped_builds() -> Any:
     return patch.object(decide_pools, "tried", tried)
 
 
+def step_without_fit_units_never_waits_again() -> Any:
+    """A step whose units are not fit gives them back, and claims no others."""
+
+    def put_back(draft: Any, _build: Any, step: Any, _reason: str) -> None:
+        draft.emit(f.HoldEnded(hold=step.hold, ticket=step.ticket))
+
+    return patch.object(decide_health, "_put_back", put_back)
+
+
 MUTANTS: tuple[Callable[[], Any], ...] = (
     units_forgotten_after_restart,
     quarantine_forgotten_after_restart,
     unit_is_free_with_another,
     failures_of_units_forgotten_after_restart,
     unit_is_blamed_for_stopped_builds,
+    step_without_fit_units_never_waits_again,
 )

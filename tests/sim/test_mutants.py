@@ -18,6 +18,7 @@ WORLDS_OF = {
     "units_forgotten_after_restart": 2,
     "quarantine_forgotten_after_restart": 2,
     "unit_is_free_with_another": 19,
+    "step_without_fit_units_never_waits_again": 597,
     "group_ends_with_its_first_step": 74,
     "group_never_ends": 302,
     "group_forgotten_after_restart": 356,

@@ -20,9 +20,14 @@ class GroupsWatch:
         self.broken: set[int] = set()
         self.shared: dict[int, tuple[int, int]] = {}
         self.current: dict[int, int] = {}
+        self.early: tuple[int, tuple[int, int], str] | None = None
 
     def see(self, fact: f.Fact) -> None:
-        """A fact."""
+        """A fact. A hold that ends too early must be that of a step that is put back, which is told next."""
+        if self.early is not None:
+            ticket, self.shared[ticket], text = self.early
+            self.early = None
+            demand(isinstance(fact, f.StepPutBack) and fact.ticket == ticket, text)
         match fact:
             case f.BuildPlanKept():
                 self.plans[fact.buildid] = list(fact.plans)
@@ -35,7 +40,8 @@ class GroupsWatch:
             case f.HoldEnded() if fact.ticket in self.shared:
                 buildid, group = self.shared.pop(fact.ticket)
                 goes_on = self._goes_on(buildid, group, self.current[buildid]) and buildid not in self.broken
-                demand(not goes_on, f"hold {fact.hold} of group {group} of build {buildid} ends before its last step")
+                text = f"hold {fact.hold} of group {group} of build {buildid} ends before its last step"
+                self.early = (fact.ticket, (buildid, group), text) if goes_on else None
             case f.StepEnded() if fact.halted:
                 self.halted.add(fact.buildid)
             case f.BuildStopping():
