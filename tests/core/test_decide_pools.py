@@ -208,3 +208,40 @@ def test_without_quarantineAfter_no_unit_is_blamed() -> None:
     hand = Hand(farm(some(1, "amd")))
     tries(hand, *[Result.FAILURE] * 5)
     assert not hand.all(f.UnitTried)
+
+
+def test_a_page_tells_of_each_unit_who_has_it_and_of_a_pool_that_is_gone_what_is_held() -> None:
+    hand = Hand(farm(some(1, "amd"), pool=TRIED))
+    tries(hand, Result.FAILURE)
+    hand.started()
+    asked(hand, "pi-1", who="ann", reason="it hums")
+    key = LockKey("pool", "boards")
+    view = Reasons(hand.state, hand.now).lock(key)
+    (held,) = view.holders
+    assert (view.limit, view.used, view.removed, held.names, held.units) == (2, 1, False, ("nuc",), 1)
+    units = {unit.name: unit for unit in view.units}
+    assert (units["nuc"].holds, units["nuc"].worn, units["nuc"].failed) == ((held.hold,), 2, ("b #1",))
+    assert (units["pi-1"].quarantine, units["pi-1"].quarantined_by, units["pi-1"].labels) == (
+        "it hums",
+        "ann",
+        ("arm",),
+    )
+    one = Reasons(hand.state, hand.now).lock(LockKey("pool", "boards", where="pi-2"))
+    assert (one.limit, one.used, one.holders, [unit.name for unit in one.units]) == (1, 0, (), ["pi-2"])
+    hand.put(e.Configured(setup=setup(builder("b"))))
+    gone = Reasons(hand.state, hand.now).lock(key)
+    assert gone.removed
+    assert [(unit.name, unit.removed, unit.holds) for unit in gone.units] == [("nuc", True, (held.hold,))]
+
+
+def test_who_waits_is_told_which_units_are_held_and_which_are_in_quarantine() -> None:
+    hand = Hand(farm())
+    hand.put(e.BookingAsked(wish=BookingWish(accesses=(some(1, "pi-2"),), who="ann"), token=1))
+    asked(hand, "pi-1", reason="it hums")
+    hand.put(e.BookingAsked(wish=BookingWish(accesses=(some(1, "arm"),), who="bob"), token=1))
+    (ticket,) = hand.state.allocator.waiting
+    why = Reasons(hand.state, hand.now).claim(ticket)
+    assert why.sentence.startswith("Waits for pool 'boards where arm', held by ann (booking 1) (pi-2) for ")
+    assert "; in quarantine: pi-1 (it hums)." in why.sentence
+    (short,) = why.locks
+    assert (short.where, short.out, short.limit) == ("arm", ("pi-1 (it hums)",), 1)
