@@ -98,6 +98,8 @@ class BuildRun:
         self._made = asyncio.Event()
         self._preparing = 0
         self._looked_at = 0
+        self._looking: asyncio.Future[Any] | None = None
+        self._stopped = False
         self._tapes: dict[int, Tape] = {}
 
     @property
@@ -155,8 +157,14 @@ class BuildRun:
             return True
         if step:
             self.house.summary_changed(self.buildid, step, "looking at its units")
+        self._stopped = False
+        self._looking = asyncio.ensure_future(unfit(self.house, wanted))
         try:
-            failed = await unfit(self.house, wanted)
+            failed = await self._looking
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            return True  # the step is run, and stopped in the same breath
         except NotStartedError as exc:
             reason = f"healthCheck of a pool: {exc}"
             self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=reason))
@@ -331,6 +339,9 @@ class BuildRun:
         """The build is being stopped while this step runs."""
         if self.running is not None and self.running.number == step:
             self.spawn(self.running.interrupt(reason))
+        elif self._looking is not None:
+            self._stopped = True
+            self._looking.cancel()
 
     def add_steps(self, at: int, steps: list[BuildStep]) -> None:
         """Steps that a running step has added; `at` is the first one's number."""
