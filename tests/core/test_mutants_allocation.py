@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_families import Families
-from lockstep.core.alloc_items import NO_BARRIER, WHOLE, ClaimClass, Lock
+from lockstep.core.alloc_items import NO_BARRIER, WHOLE, Lock
 from lockstep.core.alloc_queues import Queues
 from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_waits import Waits

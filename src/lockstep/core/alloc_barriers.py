@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Final, cast
 
 from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import BecameBarrier, Decision, Pinned, Unpinned
 from lockstep.core.alloc_families import NOBODY
-from lockstep.core.alloc_items import BELOW_STEPS, WHOLE, ClaimClass, Lane, Lock, Watch
+from lockstep.core.alloc_items import BELOW_STEPS, WHOLE, Lane, Lock, Watch
 from lockstep.core.alloc_pools import Demand, Pool
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import STEP_LEVEL

@@ -6,20 +6,9 @@ Only data lives here, with the small moves that keep it consistent; who may be g
 
 from heapq import heappush
 
+from lockstep.core.alloc_classes import ClaimClass, Shape
 from lockstep.core.alloc_facts import Hold, LockState
-from lockstep.core.alloc_items import (
-    BAND_SIZE,
-    CROWDED,
-    MAX_CROWDS,
-    MAX_LANES,
-    WHOLE,
-    Band,
-    ClaimClass,
-    Crowd,
-    Lane,
-    Lock,
-    Shape,
-)
+from lockstep.core.alloc_items import BAND_SIZE, CROWDED, MAX_CROWDS, MAX_LANES, WHOLE, Band, Crowd, Lane, Lock
 from lockstep.core.alloc_pools import Pool
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
 

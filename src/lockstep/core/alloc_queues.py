@@ -7,7 +7,8 @@ from heapq import heappop, heappush
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_items import FOREVER, IDLE_CLASSES, ClaimClass, place_of
+from lockstep.core.alloc_classes import ClaimClass
+from lockstep.core.alloc_items import FOREVER, IDLE_CLASSES, place_of
 from lockstep.core.nouns import Claim
 
 

@@ -7,8 +7,9 @@ from bisect import bisect_right
 
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, PoolMemory, Reservation
-from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
+from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 

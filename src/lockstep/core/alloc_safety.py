@@ -10,9 +10,10 @@ Nothing changes here but for a moment; who is looked at is decided in `alloc_sea
 from collections.abc import Iterable, Iterator, Mapping, Set
 
 from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import Hold
 from lockstep.core.alloc_families import NOBODY
-from lockstep.core.alloc_items import WHOLE, ClaimClass, Lock
+from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import Access, Alternative, Need
 from lockstep.core.values import BuilderSetup, Stage

@@ -13,8 +13,9 @@ from typing import Final
 
 from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import Decision, Granted, Hold
-from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, ClaimClass, Lock, Parked, ParkEntry
+from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_pools import names_of, touched
 from lockstep.core.alloc_queues import Queues

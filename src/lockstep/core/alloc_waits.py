@@ -7,9 +7,10 @@ of holders: who is withheld (L51) is in none, and is let go if he is withheld in
 from collections.abc import Iterator, Set
 
 from lockstep.core.alloc_board import Board
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import RingLink
 from lockstep.core.alloc_families import NOBODY, Families
-from lockstep.core.alloc_items import ClaimClass, Lock
+from lockstep.core.alloc_items import Lock
 from lockstep.core.nouns import LockKey
 
 
