@@ -13,6 +13,7 @@ from lockstep.core.values import BuilderSetup
 
 from .oracle_ahead import Foresight
 from .oracle_pools import Picked, Units, names, pick
+from .oracle_shares import Weights
 
 Bars = list[tuple[Claim, Access]]
 Users = Sequence[tuple[float, Access]]
@@ -41,6 +42,8 @@ class Oracle:
         self.next_hold = 1
         self.units = Units(self.holds)
         self.set_pool, self.quarantine = self.units.set_pool, self.units.quarantine
+        self.weights = Weights(self.holds, self.limit, self.eldest, self.known)
+        self.set_shares, self.set_project = self.weights.set_shares, self.weights.set_project
 
     # --- events
 
@@ -85,12 +88,14 @@ class Oracle:
             if claim.owner == ticket:
                 self.parents.pop(ticket, None)
                 self.courses.pop(ticket, None)
+                self.weights.projects.pop(ticket, None)
 
     def release(self, hold: int) -> None:
         held = self.holds.pop(hold, None)
         if held and held.ticket == held.owner:
             self.parents.pop(held.owner, None)
             self.courses.pop(held.owner, None)
+            self.weights.projects.pop(held.owner, None)
             self.sentenced.discard(held.owner)
             for child in [child for child, parent in self.parents.items() if parent == held.owner]:
                 self.forget_parent(child)
@@ -159,7 +164,8 @@ class Oracle:
         units = names(picked)
         fences = tuple(self.fence(claim.owner, access, dict(units)) for access in alternative.accesses)
         barrier = claim.ticket in self.pins
-        lent = tuple(access.lock for access in alternative.accesses if not self.anew(claim.owner, access))
+        taken = {access.lock: self.anew(claim.owner, access) for access in alternative.accesses}
+        lent = tuple(lock for lock, units in taken.items() if not units)
         now = self.clock, lent, units
         fact = Granted(
             claim.ticket, self.next_hold, index, alternative, fences, claim.owner, claim.level, barrier, *now
@@ -178,6 +184,7 @@ class Oracle:
         self.next_hold += 1
         del self.waiting[claim.ticket]
         self.pins.pop(claim.ticket, None)
+        self.weights.granted(fact, taken)
         out.append(fact)
 
     def fence(self, owner: int, access: Access, units: dict[str, tuple[str, ...]]) -> int:
@@ -199,20 +206,40 @@ class Oracle:
         first: dict[object, Claim] = {}
         for claim in sorted(self.waiting.values(), key=lambda claim: claim.ticket):
             alone = self.special(claim) or claim.newest
-            first.setdefault((claim.need, claim.level, claim.plan, claim.ticket if alone else 0), claim)
+            kind = (claim.need, claim.level, claim.plan, self.weights.project(claim), claim.ticket if alone else 0)
+            first.setdefault(kind, claim)
         return first.values()
 
     def special(self, claim: Claim) -> bool:
         since = claim.since or claim.ticket
         return claim.owner != claim.ticket or bool(claim.parent) or claim.put_back or since != claim.ticket
 
-    def rank(self, claim: Claim) -> tuple[int, int, int]:
+    def rank(self, claim: Claim) -> tuple[int, ...]:
         after = -claim.ticket if claim.newest else claim.ticket
-        return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, after)
+        above, later, turn = self.weights.standing(claim, self.used_by) if self.weights.rules else (False, 0, 0)
+        barrier = claim.ticket in self.pins
+        return (above, 0, *self.place(claim)) if barrier else (above, 1, -claim.level, later, turn, after)
 
     def place(self, claim: Claim) -> tuple[int, int]:
         elders = [] if claim.put_back else self.ancestors(claim.owner)
         return ([claim.owner, *elders][-1], claim.ticket)
+
+    def eldest(self, owner: int) -> int:
+        return [owner, *self.ancestors(owner)][-1]
+
+    def used_by(self, key: LockKey) -> dict[int, int]:
+        """What families have of a lock, by the build for which all others were begun."""
+        if key.kind == "pool":
+            had: dict[int, set[str]] = {}
+            for holder, units in self.units.had(key):
+                had.setdefault(self.eldest(holder), set()).update(units)
+            return {top: len(units) for top, units in had.items()}
+        users = list(self.users(key))
+        tops = {self.eldest(user) for user, _ in users}
+        return {top: min(self.family(0, top, users), max(1, self.limit(key))) for top in tops}
+
+    def known(self) -> set[LockKey]:
+        return {*self.limits, *self.needed(), *self.units.views}
 
     # --- limits and arithmetic
 
@@ -317,7 +344,7 @@ class Oracle:
     def in_the_way(self, claim: Claim, key: LockKey, bars: Bars) -> list[Access]:
         found = []
         for barrier, reserved in bars:
-            later = claim.ticket in self.pins and self.place(barrier) > self.place(claim)
+            later = self.rank(barrier) > self.rank(claim)
             if reserved.lock.whole != key.whole or barrier is claim or later:
                 continue
             if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
@@ -371,7 +398,7 @@ class Oracle:
 
     def reserved(self) -> Bars:
         bars: Bars = []
-        for claim in sorted((self.waiting[ticket] for ticket in self.pins), key=self.place):
+        for claim in sorted((self.waiting[ticket] for ticket in self.pins), key=self.rank):
             pin = self.pins[claim.ticket]
             free = all(self.fits(claim, access, bars) for access in pin.accesses if not access.lock.worker)
             for access in pin.accesses:
@@ -403,7 +430,7 @@ class Oracle:
                     if not self.has_room(owner, access):
                         found |= self.strangers(owner, access.lock)
                     for ticket in self.pins:
-                        before = not pin or self.place(self.waiting[ticket]) < self.place(claim)
+                        before = self.rank(self.waiting[ticket]) < self.rank(claim)
                         if ticket != claim.ticket and before and self.is_barrier_at(ticket, access.lock):
                             found.add(self.waiting[ticket].owner)
         return found

@@ -52,7 +52,7 @@ class Barriers:
                 return HELD
             if not lock.barred:
                 return FITS
-        if c.pin < 0 and not c.special:
+        if c.pin < 0 and not c.special and lock.bars[-1][0] < c.plain:
             return BARRED
         return FITS if self.fits_beside(c, lock, units) else BARRED
 
@@ -84,9 +84,10 @@ class Barriers:
     def demands(self, c: ClaimClass, pool: Pool) -> list[Demand]:
         """What those reservations want of a pool that concern the class's first claim."""
         found = []
+        before = c.place if c.pin >= 0 else c.plain
         for view in pool.views.values():
             for place, reserved, b in view.bars:
-                if c.pin >= 0 and place > c.place:
+                if place > before:
                     break
                 if b is not c and not (c.special and self.spares(b, c)):
                     found.append((view.mask, min(reserved, view.limit)))
@@ -108,10 +109,11 @@ class Barriers:
     def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits beside those reservations that concern a barrier, a step or a child."""
         room = lock.limit - lock.used - units
+        before = c.place if c.pin >= 0 else c.plain
         for place, reserved, b in lock.bars:
             if b is c:
                 continue
-            if c.pin >= 0 and place > c.place:
+            if place > before:
                 break
             if c.special and self.spares(b, c):
                 continue

@@ -8,7 +8,7 @@ from heapq import heappush
 
 from lockstep.core.alloc_classes import ClaimClass, Shape
 from lockstep.core.alloc_facts import Hold, LockState
-from lockstep.core.alloc_items import BAND_SIZE, CROWDED, MAX_CROWDS, MAX_LANES, WHOLE, Band, Crowd, Lane, Lock
+from lockstep.core.alloc_items import BAND_SIZE, CROWDED, MAX_CROWDS, MAX_LANES, WHOLE, Band, Crowd, Lane, Lock, Share
 from lockstep.core.alloc_pools import Pool
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
 
@@ -32,6 +32,8 @@ class Board:
         self.stamp = 0
         self.locks: dict[LockKey, Lock] = {}
         self.pools: dict[str, Pool] = {}
+        self.shares: dict[str, Share] = {}
+        self.project_of: dict[int, str] = {}
         self.shapes: dict[Need, Shape] = {}
         self.classes: dict[ClaimClass, None] = {}
         self.bands: dict[frozenset[Lane], Band] = {}
@@ -76,6 +78,7 @@ class Board:
         known = self.locks.get(key)
         if known is None and key.kind == "pool":
             known = self.locks[key] = self.pool(key.name).view(key)
+            self.join_share(known)
         elif known is None:
             known = self.add_lock(key, 0, self.gone[key].max_overtakes if key in self.gone else DEFAULT_MAX_OVERTAKES)
             known.removed = True
@@ -102,10 +105,17 @@ class Board:
     def add_lock(self, key: LockKey, limit: int, k: int) -> Lock:
         """A new lock. What an earlier one of its name knew of its grants goes on: fences, and who was overtaken."""
         lock = self.locks[key] = Lock(key, limit, k)
+        self.join_share(lock)
         earlier = self.gone.pop(key, None)
         if earlier is not None:
             lock.remember(earlier)
         return lock
+
+    def join_share(self, lock: Lock) -> None:
+        """Find the share that this lock is in. Of a pool all views are; its units count once."""
+        lock.share = next((share for share in self.shares.values() if share.rule.names(lock.key)), None)
+        if lock.share is not None and not lock.key.where:
+            lock.share.members[lock] = None
 
     def shape(self, need: Need) -> Shape:
         """The need with its locks resolved; refuses what `normalize` would not have made (L12)."""
@@ -130,14 +140,21 @@ class Board:
         return shape
 
     def add_class(
-        self, shape: Shape, level: int, special: bool, child: bool = False, newest: bool = False, plan: str = ""
+        self,
+        shape: Shape,
+        level: int,
+        special: bool,
+        child: bool = False,
+        newest: bool = False,
+        plan: str = "",
+        project: str = "",
     ) -> ClaimClass:
         """A new class, without a claim so far."""
         shape.users += 1
         if self.idle > MAX_LANES and 2 * self.idle > len(self.classes) and self._has_too_many_levels(shape, level):
             self.sweep()
         self.serial += 1
-        c = ClaimClass(self.serial, shape, level, special, child, newest, plan)
+        c = ClaimClass(self.serial, shape, level, special, child, newest, plan, project)
         if not newest:
             self._add_watches(c)
         self._join_crowd(c)
@@ -146,7 +163,7 @@ class Board:
         if c.alone:
             shape.specials[c] = None
         else:
-            shape.classes[level, plan] = c
+            shape.classes[level, plan, project] = c
         return c
 
     def _has_too_many_levels(self, shape: Shape, level: int) -> bool:
@@ -220,7 +237,7 @@ class Board:
         if c.alone:
             del shape.specials[c]
         else:
-            del shape.classes[c.level, c.plan]
+            del shape.classes[c.level, c.plan, c.project]
 
     def forget_shape(self, shape: Shape) -> None:
         """Let go of a resolved need that no class has."""

@@ -5,7 +5,7 @@ Only data lives here, with what keeps one thing consistent with itself; what con
 
 from typing import Final
 
-from lockstep.core.alloc_items import NO_BARRIER, Access, Crowd, Lane, Lock, Parked, Watch
+from lockstep.core.alloc_items import ABOVE, NO_BARRIER, TURN, Access, Crowd, Lane, Lock, Parked, Share, Watch
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
 
 NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
@@ -29,6 +29,7 @@ class Shape:
         "own",
         "pooled",
         "shared",
+        "shares",
         "slot_units",
         "slots",
         "specials",
@@ -63,15 +64,23 @@ class Shape:
             for lock, _ in each:
                 users.setdefault(lock, []).append(index)
         self.shared = {lock: tuple(used) for lock, used in users.items() if len(used) > 1 and lock not in common}
-        self.classes: dict[tuple[int, str], ClaimClass] = {}
+        self.classes: dict[tuple[int, str, str], ClaimClass] = {}
         self.specials: dict[ClaimClass, None] = {}
         self.users = 0
+        self.shares: tuple[Share, ...] = ()
+        self.find_shares()
+
+    def find_shares(self) -> None:
+        """Find the shares in which some lock of it is."""
+        found = {lock.share: None for each in self.alternatives for lock, _ in each if lock.share is not None}
+        self.shares = tuple(found)
 
 
 class ClaimClass:
     """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
 
-    Where it is foreseen what builds may still claim (L51), they are of one builder, too: its `plan`.
+    Where it is foreseen what builds may still claim (L51), they are of one builder, too: its `plan`. Where projects
+    have shares of a lock of theirs, they are of one `project`: `above` if that has its share; `turn` is when it comes.
 
     One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class.
 
@@ -87,6 +96,7 @@ class ClaimClass:
     """
 
     __slots__ = (
+        "above",
         "alone",
         "alts",
         "base",
@@ -114,6 +124,7 @@ class ClaimClass:
         "place",
         "plain",
         "plan",
+        "project",
         "queue",
         "rank",
         "serial",
@@ -124,18 +135,20 @@ class ClaimClass:
         "stamps",
         "taken",
         "ticket",
+        "turn",
         "watches",
         "where",
     )
 
     def __init__(
-        self, serial: int, shape: Shape, level: int, special: bool, child: bool, newest: bool, plan: str
+        self, serial: int, shape: Shape, level: int, special: bool, child: bool, newest: bool, plan: str, project: str
     ) -> None:
         self.serial = serial
         self.shape = shape
         self.level = level
         self.plan = plan
-        self.base = (STEP_LEVEL + 2 - level) * NO_BARRIER
+        self.project = project
+        self.stand(False, 0)
         self.counted_level = counted = STEP_LEVEL if child else level
         self.special = special
         self.newest = newest
@@ -173,6 +186,12 @@ class ClaimClass:
 
     def __lt__(self, other: "ClaimClass") -> bool:
         return self.serial < other.serial
+
+    def stand(self, above: bool, turn: int) -> None:
+        """Its project has its share, or not, and comes at that turn: so its first claim comes later or earlier."""
+        self.above = above
+        self.turn = turn
+        self.base = above * ABOVE + (STEP_LEVEL + 2 - self.level) * NO_BARRIER + turn * TURN
 
     def lanes(self) -> dict[Lane, None]:
         """All lanes of all alternatives."""

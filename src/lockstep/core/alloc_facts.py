@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from lockstep.core.limits import MAX_UNITS
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, Alternative, Claim, LockKey, Patience
-from lockstep.core.values import BuilderSetup, UnitSetup
+from lockstep.core.values import BuilderSetup, ShareRule, UnitSetup
 
 UNRATED: Final = 1 << 60
 """As many grants as a lock without a start rate allows."""
@@ -183,6 +183,14 @@ class PoolMemory(Struct, frozen=True):
     views: tuple[tuple[str, Memory], ...] = ()
 
 
+class ShareState(Struct, frozen=True):
+    """A share in a snapshot: when each party's turn comes, and the latest that came (`alloc_items.Share`)."""
+
+    rule: ShareRule
+    turns: tuple[tuple[str, int], ...] = ()
+    at: int = 0
+
+
 class AllocatorSnapshot(Struct, frozen=True):
     """Everything that the allocator knows. `parents` are (child's ticket, waiting owner).
 
@@ -192,6 +200,8 @@ class AllocatorSnapshot(Struct, frozen=True):
     whether that has waited for its children.
 
     `sentenced` are builds that rings sentenced, and that wait for nothing since but for their children.
+
+    `projects` are those of owners, where `shares` ask for them.
 
     `gone` are locks that exist no more: when one comes back, its fences and what it remembers of its grants go on.
     """
@@ -206,6 +216,8 @@ class AllocatorSnapshot(Struct, frozen=True):
     courses: tuple[tuple[int, str, int, bool], ...] = ()
     sentenced: tuple[int, ...] = ()
     pools: tuple[PoolState, ...] = ()
+    shares: tuple[ShareState, ...] = ()
+    projects: tuple[tuple[int, str], ...] = ()
     next_hold: int = 1
     clock: int = 0
 

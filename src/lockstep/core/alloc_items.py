@@ -11,7 +11,7 @@ classes that wait for a slot of any of the same workers. An exclusive access is 
 from heapq import heapify, heappush
 from typing import TYPE_CHECKING, Final
 
-from lockstep.core.alloc_facts import LockState, Memory
+from lockstep.core.alloc_facts import LockState, Memory, ShareState
 from lockstep.core.nouns import STEP_LEVEL, LockKey
 
 if TYPE_CHECKING:
@@ -31,7 +31,16 @@ BELOW_STEPS: Final = STEP_LEVEL - 1
 """A lane that no claim is in: what a new lane begins with, where the steps' own lane counts otherwise (`entry`)."""
 
 NO_BARRIER: Final = 1 << 64
-"""Ranks of barriers are less than this, others are not."""
+"""Ranks of barriers are less than this, others are not: of those that stand equal by their projects' shares."""
+
+ABOVE: Final = 1 << 160
+"""Ranks of claims whose project has its share are not less than this, all others are."""
+
+TURN: Final = 1 << 40
+"""What one turn is worth in a rank: more than any ticket."""
+
+TURN_OF_WEIGHT_1: Final = 720_720
+"""How much later the next turn of a party comes with each unit, by its weight: many weights divide it."""
 
 
 def place_of(eldest: int, ticket: int) -> int:
@@ -98,7 +107,7 @@ class Parked(list[ParkEntry]):
         self[:] = [
             (rank, c, index, stamp)
             for rank, c, index, stamp in self
-            if c.stamps[index] == stamp and (rank >= NO_BARRIER or rank == c.rank)
+            if c.stamps[index] == stamp and (rank % ABOVE >= NO_BARRIER or rank == c.rank)
         ]
         heapify(self)
         self.limit = max(HEAP_START, 2 * len(self))
@@ -186,7 +195,7 @@ class Lock:
     `barred` the sum of `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in
     their pin, by place, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
     one and others are free (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one:
-    then `mask` are the units that its `where` admits (`alloc_pools.py`).
+    then `mask` are the units that its `where` admits (`alloc_pools.py`). `share`: projects have it by weight.
     """
 
     __slots__ = (
@@ -211,6 +220,7 @@ class Lock:
         "pool",
         "removed",
         "shapes",
+        "share",
         "used",
         "wanted",
     )
@@ -224,6 +234,7 @@ class Lock:
         self.per_worker = key.worker != ""
         self.fence = 0
         self.pool: Pool | None = None
+        self.share: Share | None = None
         self.mask = 0
         self.used = 0
         self.holds: dict[int, int] = {}
@@ -300,3 +311,48 @@ class Lock:
         if heap is None:
             heap = self.parked[key] = Parked()
         heap.enter(c, index, stamp)
+
+
+class Share:
+    """Locks that parties have by weight: projects by name, and all others together as `*`.
+
+    `used` says what builds have of it, by party: the ticket of the build for which all others of its family were begun,
+    and its units. `turns` are when each party's turn comes, `at` is the latest that came; `order` are the parties'
+    places by these, from 0.
+    """
+
+    __slots__ = ("at", "members", "order", "rule", "total", "turns", "used", "weights")
+
+    def __init__(self, state: ShareState) -> None:
+        self.rule = state.rule
+        self.weights = dict(state.rule.weights)
+        self.total = sum(self.weights.values())
+        self.turns = dict.fromkeys(self.weights, 0) | dict(state.turns)
+        self.at = state.at
+        self.members: dict[Lock, None] = {}
+        self.used: dict[str, list[tuple[int, int]]] = {}
+        self.order: dict[str, int] = {}
+        self.settle_order()
+
+    def party(self, project: str) -> str:
+        """Who this project is here."""
+        return project if project in self.weights else "*"
+
+    def is_below(self, party: str, units: int) -> bool:
+        """Whether with so many units a party has less than its share of all that there are."""
+        return units * self.total < self.weights[party] * sum(lock.capacity for lock in self.members)
+
+    def take_turn(self, party: str, units: int) -> None:
+        """The party was granted so many units. Who was away comes as if it had been there until now."""
+        self.at = max(self.at, self.turns[party])
+        self.turns[party] = self.at + units * TURN_OF_WEIGHT_1 // self.weights[party]
+
+    def settle_order(self) -> None:
+        """Whose turn comes first, second and so on; some come at the same time."""
+        turns = {party: max(self.at, turn) for party, turn in self.turns.items()}
+        places = {turn: place for place, turn in enumerate(sorted(set(turns.values())))}
+        self.order = {party: places[turn] for party, turn in turns.items()}
+
+    def state(self) -> ShareState:
+        """The share as values, but for who has what."""
+        return ShareState(self.rule, tuple(sorted(self.turns.items())), self.at)

@@ -151,6 +151,9 @@ class Limits:
             board.moved.pop(lock, None)
             board.limits_moved.pop(lock, None)
             board.rated.pop(lock, None)
+            if lock.share is not None:
+                lock.share.members.pop(lock, None)
+                self.barriers.stir()
             if lock.fence:
                 board.gone[lock.key] = lock.state()
             self.enforce_namesakes(lock)

@@ -8,7 +8,8 @@ from heapq import heappop, heappush
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
-from lockstep.core.alloc_items import FOREVER, IDLE_CLASSES, place_of
+from lockstep.core.alloc_items import ABOVE, FOREVER, IDLE_CLASSES, place_of
+from lockstep.core.alloc_shares import Shares
 from lockstep.core.nouns import Claim
 
 
@@ -18,6 +19,7 @@ class Queues:
     def __init__(self, board: Board, barriers: Barriers) -> None:
         self.board = board
         self.barriers = barriers
+        self.shares = Shares(board, barriers)
 
     def is_special(self, claim: Claim) -> bool:
         """L45: claims of owners that hold something, children, and what was put back are classes of their own."""
@@ -29,10 +31,11 @@ class Queues:
         board = self.board
         shape = board.shape(claim.need)
         special = self.is_special(claim)
-        c = None if special or claim.newest else shape.classes.get((claim.level, claim.plan))
+        project = board.project_of.get(claim.owner, "") if shape.shares else ""
+        c = None if special or claim.newest else shape.classes.get((claim.level, claim.plan, project))
         if c is None:
             child = special and claim.owner in board.parent_of
-            c = board.add_class(shape, claim.level, special, child, claim.newest, claim.plan)
+            c = board.add_class(shape, claim.level, special, child, claim.newest, claim.plan, project)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
@@ -126,7 +129,9 @@ class Queues:
         c.owner = claim.owner
         owner = claim.owner
         child = owner in self.board.parent_of and not claim.put_back  # else it could close the same ring again
-        c.place = place_of(self.barriers.families.eldest(owner) if child else owner, ticket)
+        if c.shape.shares:
+            self.shares.place(c)
+        c.place = c.above * ABOVE + place_of(self.barriers.families.eldest(owner) if child else owner, ticket)
         rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank

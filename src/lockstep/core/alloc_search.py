@@ -15,7 +15,7 @@ from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import Decision, Granted, Hold
-from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
+from lockstep.core.alloc_items import ABOVE, CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_pools import names_of, touched
 from lockstep.core.alloc_queues import Queues
@@ -65,6 +65,8 @@ class Search:
     def settle(self, out: list[Decision]) -> None:
         """Bring pins, reservations and the list of candidates up to date after a change."""
         board = self.board
+        if board.shares and board.stirred:
+            self.queues.shares.settle()
         if board.to_pin or board.carried or board.limits_moved:
             self.barriers.settle_pins(out)
         if board.to_weigh or board.moved or (board.stirred and self.barriers.weighed_always):
@@ -120,7 +122,7 @@ class Search:
             if c.stamps[index] != stamp:
                 heappop(heap)
             elif rank != c.rank and rank < c.plain:
-                if rank < NO_BARRIER:
+                if rank % ABOVE < NO_BARRIER:
                     heappop(heap)
                 elif c.ticket:
                     heapreplace(heap, (c.plain, c, index, stamp))
@@ -255,7 +257,7 @@ class Search:
             lent = tuple(lock.key for lock, taken in anew.items() if not taken)
         else:
             marks, anew = board.take(hold, c.shape.alternatives[index]), {}
-            if barrier or board.rated:
+            if barrier or board.rated or board.shares:
                 anew = dict(c.shape.alternatives[index])
         if barrier:
             self.barriers.drop_pin(c, anew)
@@ -277,4 +279,6 @@ class Search:
             self.queues.offer_family(claim.owner)
         if board.rated:
             self.limits.started(anew)
+        if board.shares:
+            self.queues.shares.granted(claim.owner, anew)
         self.barriers.stir()

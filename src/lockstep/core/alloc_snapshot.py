@@ -23,6 +23,8 @@ def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapsh
         plans=plans,
         courses=tuple((owner, *course) for owner, course in board.courses.items()),
         sentenced=tuple(board.sentenced),
+        shares=tuple(share.state() for share in board.shares.values()),
+        projects=tuple(sorted(board.project_of.items())),
         pools=tuple(pool.state() for pool in board.pools.values()),
         next_hold=board.next_hold,
         clock=board.clock,

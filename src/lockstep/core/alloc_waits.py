@@ -55,7 +55,7 @@ class Waits:
             for accesses in [c.pinned] if barrier else c.alts:
                 for lock, units, _ in accesses:
                     yield from self.held_edges(owner, lock, units)
-                    yield from self.barrier_edges(c, c.place if barrier else 0, lock)
+                    yield from self.barrier_edges(c, c.place if barrier else c.plain, lock)
             yield from self.course_edges(owner)
         yield from self.child_edges(owner)
 
@@ -75,7 +75,7 @@ class Waits:
         """A waits for B if B is a barrier before A at a lock that A needs."""
         for each in (lock,) if lock.pool is None else lock.pool.views.values():
             for place, b, lane in each.pins:
-                if before and place > before:
+                if place > before:
                     break
                 if b is not c and b.since < lane.threshold:
                     yield b.owner

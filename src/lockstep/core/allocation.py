@@ -26,7 +26,7 @@ from lockstep.core.alloc_search import Search
 from lockstep.core.alloc_snapshot import put_back_together, take_apart
 from lockstep.core.alloc_waits import Waits
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
-from lockstep.core.values import BuilderSetup, UnitSetup
+from lockstep.core.values import BuilderSetup, ShareRule, UnitSetup
 
 
 class Allocator:
@@ -62,6 +62,19 @@ class Allocator:
     def quarantine(self, pool: str, unit: str, out: bool) -> None:
         """Nobody gets this unit from now on, or it may be had again."""
         self.limits.quarantine(pool, unit, out)
+
+    def set_shares(self, rules: Iterable[ShareRule]) -> None:
+        """Projects have these locks by weight from now on. Whose turn it is stays known (lock-rules section 10)."""
+        if self.queues.shares.set_rules(rules):
+            for claim in tuple(self.waiting.values()):
+                self.queues.requeue(claim, claim)
+
+    def set_project(self, owner: int, project: str) -> None:
+        """This build, or request, is of that project: to be said before its claim, where there are shares."""
+        if self.board.project_of.get(owner, "") != project:
+            self.board.project_of[owner] = project
+            self.queues.enter_again(owner)
+            self.barriers.stir()
 
     def set_starts(self, key: LockKey, left: int) -> None:
         """So many more grants a lock's start rate allows from now on; `UNRATED` if it has none."""
@@ -109,6 +122,7 @@ class Allocator:
         if claim.owner == ticket:
             self._drop_parent(ticket)
             self.board.courses.pop(ticket, None)
+            self.board.project_of.pop(ticket, None)
 
     def release(self, hold: int) -> None:
         """A hold has ended (L30). One that is not current changes nothing (L32)."""
@@ -134,6 +148,7 @@ class Allocator:
             for child in tuple(board.children_of.get(held.owner, ())):
                 self.forget_parent(child)
             board.courses.pop(held.owner, None)
+            board.project_of.pop(held.owner, None)
             board.sentenced.pop(held.owner, None)
         self.barriers.stir()
 
@@ -318,6 +333,9 @@ class Allocator:
         """An allocator that decides as the one that was taken apart would have."""
         allocator = cls()
         put_back_together(allocator.board, snapshot)
+        allocator.queues.shares.put_back(snapshot.shares)
+        allocator.board.project_of.update(snapshot.projects)
+        allocator.barriers.stir()
         allocator.set_plans({plan.name: plan for plan in snapshot.plans})
         for lock in allocator.board.leaving:
             allocator.limits.enforce_namesakes(lock)

@@ -209,6 +209,22 @@ class StartRate(Struct, frozen=True):
     seconds: float
 
 
+class ShareRule(Struct, frozen=True):
+    """What projects have by weight: all these `locks` (kind and name) and the slots of these `workers` together.
+
+    All projects that are not named, and who has none, have together the weight of `*`.
+    """
+
+    name: str
+    weights: tuple[tuple[str, int], ...]
+    locks: tuple[tuple[LockKind, str], ...] = ()
+    workers: tuple[str, ...] = ()
+
+    def names(self, key: LockKey) -> bool:
+        """Whether this lock is one of them."""
+        return (key.kind, key.name) in self.locks or (key.kind == "slot" and key.worker in self.workers)
+
+
 FOR_EVER: Final = -1.0
 """A lease that ends when the worker is back, or when a person says that nothing runs there."""
 

@@ -1,0 +1,88 @@
+"""The dumb one beside `alloc_shares.py`: who comes when, where projects have locks by weight (decision 0030).
+
+Everything is counted anew each time, from the holds; only whose turn it is, is kept.
+"""
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+
+from lockstep.core.alloc_facts import Granted, Hold
+from lockstep.core.nouns import Claim, LockKey
+from lockstep.core.values import ShareRule
+
+Limit = Callable[[LockKey], int]
+Eldest = Callable[[int], int]
+TURN = 720_720
+
+
+class Weights:
+    """The shares, the projects, and the turns."""
+
+    def __init__(self, holds: dict[int, Hold], limit: Limit, eldest: Eldest, known: Callable[[], set[LockKey]]) -> None:
+        self.holds, self.limit, self.eldest, self.known = holds, limit, eldest, known
+        self.rules: tuple[ShareRule, ...] = ()
+        self.projects: dict[int, str] = {}
+        self.turns: dict[str, dict[str, int]] = {}
+        self.latest: dict[str, int] = {}
+
+    def set_shares(self, rules: Iterable[ShareRule]) -> None:
+        self.rules = tuple(rules)
+        names = {rule.name: {party for party, _ in rule.weights} for rule in self.rules}
+        self.turns = {
+            name: {party: turn for party, turn in self.turns.get(name, {}).items() if party in parties}
+            for name, parties in names.items()
+        }
+        self.latest = {name: self.latest.get(name, 0) for name in names}
+        if not self.rules:
+            self.projects.clear()
+
+    def set_project(self, owner: int, project: str) -> None:
+        self.projects[owner] = project
+
+    def rule(self, key: LockKey) -> ShareRule | None:
+        """The share that a lock is in."""
+        return next((rule for rule in self.rules if rule.names(key)), None)
+
+    def party(self, rule: ShareRule, owner: int) -> str:
+        project = self.projects.get(self.eldest(owner), "")
+        return project if project in dict(rule.weights) else "*"
+
+    def concerned(self, claim: Claim) -> list[ShareRule]:
+        """The shares of which the claim wants something."""
+        keys = {access.lock for way in claim.need.alternatives for access in way.accesses}
+        return [rule for rule in self.rules if any(self.rule(key) == rule for key in keys)]
+
+    def project(self, claim: Claim) -> str:
+        """What tells equal claims apart: the project, where there are shares."""
+        return self.projects.get(claim.owner, "") if self.concerned(claim) else ""
+
+    def standing(self, claim: Claim, used: Callable[[LockKey], dict[int, int]]) -> tuple[bool, int, int]:
+        """Whether the claim comes after those below their share; the same as a matter of order only; and its turn."""
+        mine = self.eldest(claim.owner)
+        over, turn = False, 0
+        for rule in self.concerned(claim):
+            party = self.party(rule, mine)
+            members = [key for key in self.known() if rule.names(key) and not key.where]
+            units = 0
+            for key in members:
+                for top, count in used(key).items():
+                    older = top < claim.ticket or mine != claim.ticket
+                    if top != mine and older and self.party(rule, top) == party:
+                        units += count
+            weights = dict(rule.weights)
+            share = Fraction(weights[party], sum(weights.values())) * sum(self.limit(key) for key in members)
+            over = over or not units < share
+            turns = {each: max(self.latest[rule.name], self.turns[rule.name].get(each, 0)) for each in weights}
+            turn = max(turn, sorted(set(turns.values())).index(turns[party]))
+        return (over, 0, turn) if mine == claim.ticket else (False, int(over), turn)
+
+    def granted(self, grant: Granted, anew: dict[LockKey, int]) -> None:
+        """Each unit that is taken anew makes the party's next turn later."""
+        for key, units in anew.items():
+            rule = self.rule(key)
+            if rule is not None and units:
+                party = self.party(rule, grant.owner)
+                turns = self.turns[rule.name]
+                self.latest[rule.name] = max(self.latest[rule.name], turns.get(party, 0))
+                counted = min(units, max(1, self.limit(key)))
+                turns[party] = self.latest[rule.name] + counted * TURN // dict(rule.weights)[party]

@@ -1,0 +1,255 @@
+"""Locks that projects have by weight: nobody below its share waits behind somebody who has it, and nobody starves."""
+
+from collections import Counter
+
+import pytest
+
+from lockstep.core.alloc_items import Share
+from lockstep.core.alloc_shares import Shares
+from lockstep.core.nouns import LockKey
+from lockstep.core.values import ShareRule, UnitSetup
+
+from .compare import differs, drained, over_the_wire
+from .farm import DB, NET, Farm, on_workers, slot, units, whole
+from .sharing import SharedPlannedWorld, SharedPoolWorld, SharedWorld
+
+
+def share(*locks: LockKey, workers: tuple[str, ...] = (), name: str = "s", **weights: int) -> ShareRule:
+    """A rule; who is not named has the weight 1."""
+    parties = tuple(sorted(({"*": 1} | weights).items()))
+    return ShareRule(name, parties, tuple((lock.kind, lock.name) for lock in locks), workers)
+
+
+class Shared(Farm):
+    """A farm whose claims are of projects."""
+
+    def __init__(self, limits: dict[LockKey, int], *rules: ShareRule, k: int = 8) -> None:
+        super().__init__(limits, k)
+        self.allocator.set_shares(rules)
+
+    def want(self, project: str, what: object, **more: object) -> int:
+        self.allocator.set_project(self.last + 1, project)
+        return self.ask(what, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_quick_and_dumb_decide_the_same_where_projects_have_shares(restart: bool) -> None:
+    for seed in range(50):
+        assert not (difference := differs(seed, kind=SharedWorld, restart=restart)), difference
+    for seed in range(12):
+        assert not (difference := differs(seed, kind=SharedPoolWorld, restart=restart)), difference
+        assert not (difference := differs(seed, kind=SharedPlannedWorld, restart=restart)), difference
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(30))
+@pytest.mark.parametrize("kind", [SharedWorld, SharedPoolWorld, SharedPlannedWorld])
+def test_quick_and_dumb_decide_the_same_in_many_worlds_with_shares(kind: type[SharedWorld], block: int) -> None:
+    for seed in range(30_000 + block * 30, 30_030 + block * 30):
+        assert not (difference := differs(seed, kind=kind, restart=seed % 3 == 0)), difference
+
+
+def test_everything_that_can_finish_does() -> None:
+    for seed in range(20_000, 20_060):
+        assert not drained(seed, SharedWorld), f"seed {seed}"
+
+
+def test_who_has_its_share_comes_after_who_has_less() -> None:
+    farm = Shared({DB: 4}, share(DB, apps=1, docs=1))
+    mine = [farm.want("apps", units(1)) for _ in range(8)]
+    assert farm.decide() == mine[:4], "nobody else is there: what is free is borrowed"
+    theirs = [farm.want("docs", units(1)) for _ in range(3)]
+    assert farm.end(mine[0]) == [theirs[0]]
+    assert farm.end(mine[1]) == [theirs[1]]
+    assert farm.end(mine[2]) == [mine[4]], "docs has 2 of 4, which is more than a third: so it has its share, as apps"
+
+
+def test_a_barrier_of_who_has_its_share_stops_nobody_who_has_less() -> None:
+    farm = Shared({DB: 4}, share(DB, apps=1, docs=1), k=1)
+    mine = [farm.want("apps", units(1)) for _ in range(4)]
+    assert farm.decide() == mine
+    large = farm.want("apps", units(3))
+    theirs = [farm.want("docs", units(1)) for _ in range(4)]
+    assert farm.end(mine[0]) == [theirs[0]]
+    assert farm.end(mine[1]) == [theirs[1]], "the large one is overtaken, and a barrier"
+    assert farm.allocator.reasons.pin(large) == 0
+    assert farm.end(mine[2]) == [], "now apps has less than its share, too, and its barrier stops everybody"
+    assert farm.end(theirs[0]) == []
+    assert farm.end(theirs[1]) == [large]
+
+
+def test_what_a_project_got_later_keeps_nobody_of_it_waiting() -> None:
+    """Its own younger builds use up the share on one worker, others keep the other one busy: yet it gets its turn."""
+    farm = Shared({slot("a"): 1, slot("b"): 1}, share(workers=("a", "b"), apps=1, docs=1), k=2)
+    farm.want("docs", on_workers("a"))
+    farm.decide()
+    old = farm.want("apps", on_workers("a"))
+    running, other = 1, 0
+    for _ in range(12):
+        new = farm.want("apps", on_workers("b"))
+        granted = farm.end(other) if other else farm.decide()
+        assert granted == [new]
+        other = new
+        waiting = farm.want("docs", on_workers("a"))
+        granted = farm.end(running)
+        if granted == [old]:
+            return
+        assert granted == [waiting]
+        running = waiting
+    raise AssertionError("it was passed again and again")
+
+
+@pytest.mark.parametrize(("weight", "granted"), [(1, 10), (2, 13), (3, 15)])
+def test_turns_at_a_lock_for_one_go_by_weight(weight: int, granted: int) -> None:
+    farm = Shared({DB: 1}, share(DB, apps=weight, docs=1), k=100)
+    for _ in range(20):
+        farm.want("apps", whole())
+    waiting = {farm.want("docs", whole()): "docs" for _ in range(20)}
+    (now,) = farm.decide()
+    count = Counter([waiting.get(now, "apps")])
+    for _ in range(19):
+        (now,) = farm.end(now)
+        count[waiting.get(now, "apps")] += 1
+    assert count["apps"] == granted
+
+
+def test_L42_who_was_passed_too_often_comes_first_whosever_turn_it_is() -> None:
+    farm = Shared({DB: 1}, share(DB, apps=1, docs=3), k=2)
+    now = farm.want("apps", whole())
+    farm.decide()
+    old = [farm.want("apps", whole()) for _ in range(2)]
+    new = [farm.want("docs", whole()) for _ in range(4)]
+    order = []
+    for _ in range(4):
+        (now,) = farm.end(now)
+        order.append(now)
+    assert order == [new[0], new[1], old[0], old[1]]
+
+
+def test_who_was_away_does_not_save_its_turns_up() -> None:
+    farm = Shared({DB: 1}, share(DB, apps=1, docs=1), k=100)
+    now = farm.want("apps", whole())
+    farm.decide()
+    for _ in range(10):
+        farm.want("apps", whole())
+        (now,) = farm.end(now)
+    late = [farm.want("docs", whole()) for _ in range(3)]
+    mine = [farm.want("apps", whole()) for _ in range(3)]
+    order = []
+    for _ in range(6):
+        (now,) = farm.end(now)
+        order.append(now)
+    assert order == [late[0], late[1], mine[0], late[2], mine[1], mine[2]], "its turn, a draw, and then by turns"
+
+
+def test_projects_that_are_not_named_have_one_share_together() -> None:
+    farm = Shared({DB: 4}, share(DB, apps=3))
+    held = [farm.want(project, units(1)) for project in ("tools", "", "docs", "tools")]
+    assert farm.decide() == held
+    mine = [farm.want("apps", units(1)) for _ in range(3)]
+    others = farm.want("games", units(1))
+    assert [farm.end(each) for each in held[:3]] == [[each] for each in mine]
+    assert farm.end(mine[0]) == [others], "the others have 1 of 4, apps has 2 of its 3; it waits for nothing"
+
+
+def test_priority_counts_within_what_a_project_may_have() -> None:
+    farm = Shared({DB: 2}, share(DB, apps=1, docs=1))
+    held = [farm.want("apps", units(1), level=5) for _ in range(2)]
+    assert farm.decide() == held
+    high = farm.want("apps", units(1), level=9)
+    low = farm.want("docs", units(1), level=-3)
+    assert farm.end(held[0]) == [low]
+    assert farm.end(held[1]) == [high]
+
+
+def test_a_running_build_gets_on_whatever_its_project_has() -> None:
+    farm = Shared({DB: 2, NET: 1}, share(DB, NET, apps=1, docs=1))
+    first, second = farm.get(units(1)), farm.get(units(1))
+    for owner in (first, second):
+        farm.allocator.set_project(owner, "apps")
+    blocker = farm.want("docs", whole(NET))
+    assert farm.decide() == [blocker]
+    waiting = farm.want("docs", whole(NET))
+    step = farm.step(first, whole(NET))
+    assert farm.decide() == []
+    assert farm.end(blocker) == [step]
+    assert waiting in farm.allocator.waiting
+
+
+def test_units_of_a_pool_count_once_whatever_they_are_asked_for() -> None:
+    boards = LockKey("pool", "boards")
+    arm = LockKey("pool", "boards", where="arm")
+    farm = Shared({}, share(boards, apps=1, docs=1))
+    farm.allocator.set_pool("boards", [UnitSetup(f"u{n}", ("arm",) if n < 2 else ()) for n in range(4)])
+    mine = [farm.want("apps", units(1, arm)) for _ in range(2)] + [
+        farm.want("apps", units(1, boards)) for _ in range(2)
+    ]
+    assert farm.decide() == mine
+    more = farm.want("apps", units(1, boards))
+    theirs = farm.want("docs", units(1, arm))
+    assert farm.end(mine[2]) == [more], "the one of docs needs another kind"
+    assert farm.end(mine[0]) == [theirs]
+
+
+def test_L60_a_restart_keeps_whose_turn_it_is() -> None:
+    farm = Shared({DB: 1}, share(DB, apps=1, docs=1))
+    now = farm.want("docs", whole())
+    farm.decide()
+    mine, theirs = farm.want("docs", whole()), farm.want("apps", whole())
+    farm.allocator = over_the_wire(farm.allocator)
+    assert farm.end(now) == [theirs]
+    assert farm.end(theirs) == [mine]
+
+
+def test_a_reload_may_take_shares_away_and_give_others() -> None:
+    farm = Shared({DB: 2}, share(DB, apps=1, docs=1))
+    held = [farm.want("apps", units(1)) for _ in range(2)]
+    assert farm.decide() == held
+    mine, theirs = farm.want("apps", units(1)), farm.want("docs", units(1))
+    farm.allocator.set_shares(())
+    assert farm.end(held[0]) == [mine]
+    farm.allocator.set_shares([share(DB, apps=1, docs=1)])
+    for owner, project in {held[1]: "apps", mine: "apps", theirs: "docs"}.items():
+        farm.allocator.set_project(owner, project)
+    late = farm.want("apps", units(1))
+    assert farm.end(held[1]) == [theirs]
+    assert late in farm.allocator.waiting
+
+
+# --- planted faults
+
+
+def found(seeds: range, kind: type[SharedWorld] = SharedWorld) -> bool:
+    return any(differs(seed, kind=kind) for seed in seeds)
+
+
+def test_that_a_projects_later_builds_count_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    standing = Shares.standing
+
+    def wrong(self: Shares, c: object) -> tuple[bool, int]:
+        known, c.ticket = c.ticket, 1 << 31 if c.owner == c.ticket else c.ticket  # type: ignore[attr-defined]
+        try:
+            return standing(self, c)  # type: ignore[arg-type]
+        finally:
+            c.ticket = known  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(Shares, "standing", wrong)
+    assert found(range(200))
+
+
+def test_that_turns_are_saved_up_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hoards(self: Share, party: str, units: int) -> None:
+        self.turns[party] += units * 720_720 // self.weights[party]
+
+    monkeypatch.setattr(Share, "take_turn", hoards)
+    assert found(range(200))
+
+
+def test_that_the_order_is_not_settled_anew_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shares, "settle", lambda self: None)
+    assert found(range(200))
+
+
+def test_that_a_share_is_left_out_of_account_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Share, "is_below", lambda self, party, units: True)
+    assert found(range(200))
