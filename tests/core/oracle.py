@@ -205,17 +205,20 @@ class Oracle:
     def heads(self) -> Iterable[Claim]:
         first: dict[object, Claim] = {}
         for claim in sorted(self.waiting.values(), key=lambda claim: claim.ticket):
-            alone = self.special(claim) or claim.newest
+            alone = self.special(claim) or self.newest(claim)
             kind = (claim.need, claim.level, claim.plan, self.weights.project(claim), claim.ticket if alone else 0)
             first.setdefault(kind, claim)
         return first.values()
+
+    def newest(self, claim: Claim) -> bool:
+        return claim.newest and claim.owner not in self.parents
 
     def special(self, claim: Claim) -> bool:
         since = claim.since or claim.ticket
         return claim.owner != claim.ticket or bool(claim.parent) or claim.put_back or since != claim.ticket
 
     def rank(self, claim: Claim) -> tuple[int, ...]:
-        after = -claim.ticket if claim.newest else claim.ticket
+        after = -claim.ticket if self.newest(claim) else claim.ticket
         above, later, turn = self.weights.standing(claim, self.used_by) if self.weights.rules else (False, 0, 0)
         barrier = claim.ticket in self.pins
         return (above, 0, *self.place(claim)) if barrier else (above, 1, -claim.level, later, turn, after)
@@ -362,7 +365,7 @@ class Oracle:
         return count
 
     def due(self, claim: Claim, key: LockKey) -> bool:
-        if claim.newest:
+        if self.newest(claim):
             return False
         return claim.since < 0 or self.overtaken(claim, key) >= self.units.k(key, self.overtakes)
 

@@ -100,6 +100,19 @@ def test_the_newest_comes_after_higher_priority_and_does_not_starve_others() -> 
         holder = expected or new
 
 
+def test_L85_a_build_that_another_waits_for_is_not_passed_without_end() -> None:
+    farm = Farm({DB: 1, NET: 1}, k=2)
+    parent = farm.get(units(1, NET))
+    holder = farm.get(whole(), newest=True)
+    child = farm.ask(whole(), newest=True, parent=parent)
+    for _ in range(2):
+        new = farm.ask(whole(), newest=True, level=1)
+        assert farm.end(holder) == [new]
+        holder = new
+    farm.ask(whole(), newest=True, level=1)
+    assert farm.end(holder) == [child], "it was passed twice"
+
+
 def test_L60_a_restart_keeps_what_is_left() -> None:
     farm = Farm({DB: 3})
     farm.allocator.set_starts(DB, 1)

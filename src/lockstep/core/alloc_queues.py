@@ -32,10 +32,11 @@ class Queues:
         shape = board.shape(claim.need)
         special = self.is_special(claim)
         project = board.project_of.get(claim.owner, "") if shape.shares else ""
-        c = None if special or claim.newest else shape.classes.get((claim.level, claim.plan, project))
+        newest = claim.newest and claim.owner not in board.parent_of  # who keeps a build waiting must get on (L85)
+        c = None if special or newest else shape.classes.get((claim.level, claim.plan, project))
         if c is None:
             child = special and claim.owner in board.parent_of
-            c = board.add_class(shape, claim.level, special, child, claim.newest, claim.plan, project)
+            c = board.add_class(shape, claim.level, special, child, newest, claim.plan, project)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
