@@ -42,7 +42,7 @@ class Oracle:
         self.next_hold = 1
         self.units = Units(self.holds)
         self.set_pool, self.quarantine = self.units.set_pool, self.units.quarantine
-        self.weights = Weights(self.holds, self.limit, self.eldest, self.known)
+        self.weights = Weights(self)
         self.set_shares, self.set_project = self.weights.set_shares, self.weights.set_project
 
     # --- events
@@ -219,7 +219,7 @@ class Oracle:
 
     def rank(self, claim: Claim) -> tuple[int, ...]:
         after = -claim.ticket if self.newest(claim) else claim.ticket
-        above, later, turn = self.weights.standing(claim, self.used_by) if self.weights.rules else (False, 0, 0)
+        above, later, turn = self.weights.standing(claim) if self.weights.rules else (False, 0, 0)
         barrier = claim.ticket in self.pins
         return (above, 0, *self.place(claim)) if barrier else (above, 1, -claim.level, later, turn, after)
 
@@ -229,20 +229,6 @@ class Oracle:
 
     def eldest(self, owner: int) -> int:
         return [owner, *self.ancestors(owner)][-1]
-
-    def used_by(self, key: LockKey) -> dict[int, int]:
-        """What families have of a lock, by the build for which all others were begun."""
-        if key.kind == "pool":
-            had: dict[int, set[str]] = {}
-            for holder, units in self.units.had(key):
-                had.setdefault(self.eldest(holder), set()).update(units)
-            return {top: len(units) for top, units in had.items()}
-        users = list(self.users(key))
-        tops = {self.eldest(user) for user, _ in users}
-        return {top: min(self.family(0, top, users), max(1, self.limit(key))) for top in tops}
-
-    def known(self) -> set[LockKey]:
-        return {*self.limits, *self.needed(), *self.units.views}
 
     # --- limits and arithmetic
 

@@ -1,25 +1,27 @@
-"""The dumb one beside `alloc_shares.py`: who comes when, where projects have locks by weight (decision 0030).
+"""The dumb one beside `alloc_shares.py`: who comes when, where projects have locks by weight (decision 0032).
 
 Everything is counted anew each time, from the holds; only whose turn it is, is kept.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from lockstep.core.alloc_facts import Granted, Hold
+from lockstep.core.alloc_facts import Granted
 from lockstep.core.nouns import Claim, LockKey
 from lockstep.core.values import ShareRule
 
-Limit = Callable[[LockKey], int]
-Eldest = Callable[[int], int]
+if TYPE_CHECKING:
+    from .oracle import Oracle
+
 TURN = 720_720
 
 
 class Weights:
     """The shares, the projects, and the turns."""
 
-    def __init__(self, holds: dict[int, Hold], limit: Limit, eldest: Eldest, known: Callable[[], set[LockKey]]) -> None:
-        self.holds, self.limit, self.eldest, self.known = holds, limit, eldest, known
+    def __init__(self, oracle: "Oracle") -> None:
+        self.oracle = oracle
         self.rules: tuple[ShareRule, ...] = ()
         self.projects: dict[int, str] = {}
         self.turns: dict[str, dict[str, int]] = {}
@@ -27,12 +29,9 @@ class Weights:
 
     def set_shares(self, rules: Iterable[ShareRule]) -> None:
         self.rules = tuple(rules)
-        names = {rule.name: {party for party, _ in rule.weights} for rule in self.rules}
-        self.turns = {
-            name: {party: turn for party, turn in self.turns.get(name, {}).items() if party in parties}
-            for name, parties in names.items()
-        }
-        self.latest = {name: self.latest.get(name, 0) for name in names}
+        for rule in self.rules:
+            self.turns.setdefault(rule.name, {})
+            self.latest.setdefault(rule.name, 0)
         if not self.rules:
             self.projects.clear()
 
@@ -44,7 +43,7 @@ class Weights:
         return next((rule for rule in self.rules if rule.names(key)), None)
 
     def party(self, rule: ShareRule, owner: int) -> str:
-        project = self.projects.get(self.eldest(owner), "")
+        project = self.projects.get(self.oracle.eldest(owner), "")
         return project if project in dict(rule.weights) else "*"
 
     def concerned(self, claim: Claim) -> list[ShareRule]:
@@ -56,21 +55,37 @@ class Weights:
         """What tells equal claims apart: the project, where there are shares."""
         return self.projects.get(claim.owner, "") if self.concerned(claim) else ""
 
-    def standing(self, claim: Claim, used: Callable[[LockKey], dict[int, int]]) -> tuple[bool, int, int]:
+    def used_by(self, key: LockKey) -> dict[int, int]:
+        """What families have of a lock, by the build for which all others were begun."""
+        oracle = self.oracle
+        if key.kind == "pool":
+            had: dict[int, set[str]] = {}
+            for holder, units in oracle.units.had(key):
+                had.setdefault(oracle.eldest(holder), set()).update(units)
+            return {top: len(units) for top, units in had.items()}
+        users = list(oracle.users(key))
+        tops = {oracle.eldest(user) for user, _ in users}
+        return {top: min(oracle.family(0, top, users), max(1, oracle.limit(key))) for top in tops}
+
+    def known(self) -> set[LockKey]:
+        """Every lock that there is."""
+        return {*self.oracle.limits, *self.oracle.needed(), *self.oracle.units.views}
+
+    def standing(self, claim: Claim) -> tuple[bool, int, int]:
         """Whether the claim comes after those below their share; the same as a matter of order only; and its turn."""
-        mine = self.eldest(claim.owner)
+        mine = self.oracle.eldest(claim.owner)
         over, turn = False, 0
         for rule in self.concerned(claim):
             party = self.party(rule, mine)
             members = [key for key in self.known() if rule.names(key) and not key.where]
             units = 0
             for key in members:
-                for top, count in used(key).items():
+                for top, count in self.used_by(key).items():
                     older = top < claim.ticket or mine != claim.ticket
                     if top != mine and older and self.party(rule, top) == party:
                         units += count
             weights = dict(rule.weights)
-            share = Fraction(weights[party], sum(weights.values())) * sum(self.limit(key) for key in members)
+            share = Fraction(weights[party], sum(weights.values())) * sum(self.oracle.limit(key) for key in members)
             over = over or not units < share
             turns = {each: max(self.latest[rule.name], self.turns[rule.name].get(each, 0)) for each in weights}
             turn = max(turn, sorted(set(turns.values())).index(turns[party]))
@@ -84,5 +99,5 @@ class Weights:
                 party = self.party(rule, grant.owner)
                 turns = self.turns[rule.name]
                 self.latest[rule.name] = max(self.latest[rule.name], turns.get(party, 0))
-                counted = min(units, max(1, self.limit(key)))
+                counted = min(units, max(1, self.oracle.limit(key)))
                 turns[party] = self.latest[rule.name] + counted * TURN // dict(rule.weights)[party]

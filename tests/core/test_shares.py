@@ -239,7 +239,7 @@ def test_that_a_projects_later_builds_count_is_caught(monkeypatch: pytest.Monkey
 
 def test_that_turns_are_saved_up_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     def hoards(self: Share, party: str, units: int) -> None:
-        self.turns[party] += units * 720_720 // self.weights[party]
+        self.turns[party] = self.turns.get(party, 0) + units * 720_720 // self.weights[party]
 
     monkeypatch.setattr(Share, "take_turn", hoards)
     assert found(range(200))

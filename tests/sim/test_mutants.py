@@ -1,6 +1,7 @@
 """Each planted fault is caught by the checkers within 500 seeds: otherwise the checkers prove nothing.
 
-The faults are in `mutants.py` and `pool_mutants.py`, those of the allocator in `tests/core/test_mutants_allocation.py`.
+The faults are in `mutants.py`, `pool_mutants.py` and `share_mutants.py`, those of the allocator in
+`tests/core/test_mutants_allocation.py`.
 """
 
 from typing import Any
@@ -10,11 +11,15 @@ import pytest
 from lockstep.sim.draw import draw
 from lockstep.sim.shrink import failure
 
-from . import mutants, pool_mutants
+from . import mutants, pool_mutants, share_mutants
+
+ALL = mutants.MUTANTS + pool_mutants.MUTANTS + share_mutants.MUTANTS
 
 LIMIT = 500
 
 WORLDS_OF = {
+    "share_does_not_matter": 1098,
+    "turns_forgotten_after_restart": 71,
     "units_forgotten_after_restart": 2,
     "quarantine_forgotten_after_restart": 2,
     "unit_is_free_with_another": 19,
@@ -47,7 +52,7 @@ WORLDS_OF = {
 """A world in which the fault was noticed once: it is looked at first, then all of them."""
 
 
-@pytest.mark.parametrize("mutant", mutants.MUTANTS + pool_mutants.MUTANTS, ids=lambda mutant: mutant.__name__)
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.__name__)
 def test_a_planted_fault_is_caught(mutant: Any) -> None:
     with mutants.planted(mutant):
         for seed in (WORLDS_OF.get(mutant.__name__, 0), *range(LIMIT)):

@@ -9,7 +9,18 @@ from typing import Any
 from lockstep.compat import results
 from lockstep.compat.known import KNOWN
 from lockstep.compat.standin import stand_in
-from lockstep.config import builders, factory, locked_steps, locks, pools, properties, renderables, secrets, workers
+from lockstep.config import (
+    builders,
+    factory,
+    locked_steps,
+    locks,
+    pools,
+    properties,
+    renderables,
+    secrets,
+    shares,
+    workers,
+)
 from lockstep.config.errors import UnknownNameError
 
 _ROOMS = {
@@ -57,6 +68,7 @@ def _own() -> dict[str, dict[str, Any]]:
         "ResourcePool": pools.ResourcePool,
         "Results": results.Results,
         "Secret": renderables.Secret,
+        "Shares": shares.Shares,
         "SlaveLock": locks.SlaveLock,
         "Transform": properties.Transform,
         "Trial": factories.Trial,

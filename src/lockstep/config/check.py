@@ -18,6 +18,7 @@ from lockstep.config.needs import Needs, unrendered
 from lockstep.config.patience import BY_PRIORITY
 from lockstep.config.pools import ResourcePool
 from lockstep.config.properties import has_renderables
+from lockstep.config.shares import check_shares
 from lockstep.config.workers import Worker
 from lockstep.core.nouns import Access, fence_variable, variable
 
@@ -36,6 +37,8 @@ def check(draft: Draft, needs: Needs, table: LockTable, made: Iterable[Lockable]
     _names_of_locks(table)
     _two_limits(table)
     _one_variable(table)
+    if not draft.incomplete:
+        check_shares(draft.shares, (w.name for w in draft.workers), (b.project for b in draft.builders))
     for worker in draft.workers:
         if has_renderables(worker.locks):
             mistake(f'locks of worker "{worker.name}" cannot be rendered: name them', place=worker.place)

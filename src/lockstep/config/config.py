@@ -16,6 +16,7 @@ from lockstep.config.lock_table import LockTable
 from lockstep.config.needs import Needs, RenderedNeed, worker_properties
 from lockstep.config.properties import Properties, resolve
 from lockstep.config.rings import Rings
+from lockstep.config.shares import Shares
 from lockstep.config.stages import Stages
 from lockstep.config.workers import Worker
 from lockstep.core import values
@@ -47,6 +48,7 @@ class Config:
     logMaxSize: int | None
     logMaxTailSize: int | None
     logEncoding: str
+    shares: tuple[Shares, ...]
     table: LockTable = field(repr=False)
     needs: Needs = field(repr=False)
     said: tuple[tuple[Mistake, ...], tuple[Mistake, ...]] = ((), ())
@@ -64,6 +66,7 @@ class Config:
             queues=self.table.queues(),
             orders=self.table.orders(),
             rates=self.table.rates(),
+            shares=tuple(share.rule() for share in self.shares),
             schedulers=tuple(self._scheduler_setup(scheduler) for scheduler in self.schedulers.values()),
             sources=tuple(self.change_sources),
         )

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.locks import BaseLock, Lockable
+from lockstep.config.shares import Shares
 from lockstep.config.workers import Worker
 
 
@@ -41,6 +42,7 @@ class Draft:
     logMaxTailSize: int | None = None
     logEncoding: str = "utf-8"
     locks: list[Lockable] = field(default_factory=list)
+    shares: list[Shares] = field(default_factory=list)
     subscribed: dict[str, list[BaseLock]] = field(default_factory=dict)
     incomplete: set[str] = field(default_factory=set)
     """The lists (`workers`, `builders`, `schedulers`) of which something is not known: it proves nothing missing."""

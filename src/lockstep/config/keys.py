@@ -16,6 +16,7 @@ from lockstep.config.locate import Locator
 from lockstep.config.locks import Lockable, MasterLock
 from lockstep.config.protocols import SchedulerLike, SourceLike
 from lockstep.config.secrets import SecretProviderBase
+from lockstep.config.shares import Shares
 from lockstep.config.workers import Worker
 
 _TCP = re.compile(r"(?:tcp:)?(?:(?P<before>[\w.-]+):)?(?P<port>\d+)(?::interface=(?P<host>[\w.:\\-]+))?")
@@ -339,6 +340,14 @@ def _multi_master(reader: KeyReader, value: Any, key: str) -> None:
         reader.wrong(key, "several servers on one store are not supported yet", "leave it out")
 
 
+def _shares(reader: KeyReader, value: Any, key: str) -> None:
+    for item in reader.listed(value, key):
+        if isinstance(item, Shares):
+            reader.draft.shares.append(item)
+        else:
+            reader.wrong(key, f"{item!r} is no Shares", "use util.Shares({'firmware': 3, 'apps': 1}, locks=[...])")
+
+
 def _locks_2004(reader: KeyReader, value: Any, key: str) -> None:
     """The wish of 2004: a lock's name and the builders that subscribe to it; or lock objects."""
     for item in reader.listed(list(value.items()) if isinstance(value, Mapping) else value, key):
@@ -379,6 +388,7 @@ READERS: dict[str, Callable[[KeyReader, Any, str], None]] = {
     "schedulers": _schedulers,
     "secretsProviders": _secrets,
     "select_next_worker": _function,
+    "shares": _shares,
     "slavePortnum": _slave_port,
     "slaves": _workers,
     "sources": _sources,

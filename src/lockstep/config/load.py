@@ -186,6 +186,7 @@ def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Co
         logMaxSize=draft.logMaxSize,
         logMaxTailSize=draft.logMaxTailSize,
         logEncoding=draft.logEncoding,
+        shares=tuple(draft.shares),
         table=table,
         needs=needs,
         said=(tuple(collector.warnings), tuple(collector.notes)),

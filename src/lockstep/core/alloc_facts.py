@@ -183,10 +183,11 @@ class PoolMemory(Struct, frozen=True):
     views: tuple[tuple[str, Memory], ...] = ()
 
 
-class ShareState(Struct, frozen=True):
-    """A share in a snapshot: when each party's turn comes, and the latest that came (`alloc_items.Share`)."""
+class ShareMemory(Struct, frozen=True):
+    """What is to be stored of a share with each grant of it: when each party's turn comes, and the latest that came
+    (`alloc_items.Share`)."""
 
-    rule: ShareRule
+    name: str
     turns: tuple[tuple[str, int], ...] = ()
     at: int = 0
 
@@ -201,7 +202,7 @@ class AllocatorSnapshot(Struct, frozen=True):
 
     `sentenced` are builds that rings sentenced, and that wait for nothing since but for their children.
 
-    `projects` are those of owners, where `shares` ask for them.
+    `projects` are those of owners, where `shares` ask for them; `turns` are of all shares that ever were.
 
     `gone` are locks that exist no more: when one comes back, its fences and what it remembers of its grants go on.
     """
@@ -216,7 +217,8 @@ class AllocatorSnapshot(Struct, frozen=True):
     courses: tuple[tuple[int, str, int, bool], ...] = ()
     sentenced: tuple[int, ...] = ()
     pools: tuple[PoolState, ...] = ()
-    shares: tuple[ShareState, ...] = ()
+    shares: tuple[ShareRule, ...] = ()
+    turns: tuple[ShareMemory, ...] = ()
     projects: tuple[tuple[int, str], ...] = ()
     next_hold: int = 1
     clock: int = 0

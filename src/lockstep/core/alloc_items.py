@@ -11,8 +11,9 @@ classes that wait for a slot of any of the same workers. An exclusive access is 
 from heapq import heapify, heappush
 from typing import TYPE_CHECKING, Final
 
-from lockstep.core.alloc_facts import LockState, Memory, ShareState
+from lockstep.core.alloc_facts import LockState, Memory, ShareMemory
 from lockstep.core.nouns import STEP_LEVEL, LockKey
+from lockstep.core.values import ShareRule
 
 if TYPE_CHECKING:
     from lockstep.core.alloc_classes import ClaimClass, Shape
@@ -323,12 +324,12 @@ class Share:
 
     __slots__ = ("at", "members", "order", "rule", "total", "turns", "used", "weights")
 
-    def __init__(self, state: ShareState) -> None:
-        self.rule = state.rule
-        self.weights = dict(state.rule.weights)
+    def __init__(self, rule: ShareRule, memory: ShareMemory) -> None:
+        self.rule = rule
+        self.weights = dict(rule.weights)
         self.total = sum(self.weights.values())
-        self.turns = dict.fromkeys(self.weights, 0) | dict(state.turns)
-        self.at = state.at
+        self.turns = dict(memory.turns)
+        self.at = memory.at
         self.members: dict[Lock, None] = {}
         self.used: dict[str, list[tuple[int, int]]] = {}
         self.order: dict[str, int] = {}
@@ -340,19 +341,23 @@ class Share:
 
     def is_below(self, party: str, units: int) -> bool:
         """Whether with so many units a party has less than its share of all that there are."""
-        return units * self.total < self.weights[party] * sum(lock.capacity for lock in self.members)
+        return units * self.total < self.weights[party] * self.capacity()
+
+    def capacity(self) -> int:
+        """How many units there are."""
+        return sum(lock.capacity for lock in self.members)
 
     def take_turn(self, party: str, units: int) -> None:
         """The party was granted so many units. Who was away comes as if it had been there until now."""
-        self.at = max(self.at, self.turns[party])
+        self.at = max(self.at, self.turns.get(party, 0))
         self.turns[party] = self.at + units * TURN_OF_WEIGHT_1 // self.weights[party]
 
     def settle_order(self) -> None:
         """Whose turn comes first, second and so on; some come at the same time."""
-        turns = {party: max(self.at, turn) for party, turn in self.turns.items()}
+        turns = {party: max(self.at, self.turns.get(party, 0)) for party in self.weights}
         places = {turn: place for place, turn in enumerate(sorted(set(turns.values())))}
         self.order = {party: places[turn] for party, turn in turns.items()}
 
-    def state(self) -> ShareState:
-        """The share as values, but for who has what."""
-        return ShareState(self.rule, tuple(sorted(self.turns.items())), self.at)
+    def memory(self) -> ShareMemory:
+        """Whose turn it is, as values. Who is none of its parties any more may be one again."""
+        return ShareMemory(self.rule.name, tuple(sorted(self.turns.items())), self.at)

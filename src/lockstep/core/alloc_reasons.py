@@ -11,14 +11,16 @@ from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, PoolMemory, Reservation
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_safety import Safety
+from lockstep.core.alloc_shares import Shares
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 
 
 class Reasons:
     """Questions that may be asked after a decision."""
 
-    def __init__(self, board: Board, barriers: Barriers, safety: Safety) -> None:
+    def __init__(self, board: Board, barriers: Barriers, safety: Safety, shares: Shares) -> None:
         self.board = board
+        self.shares = shares
         self.barriers = barriers
         self.safety = safety
 
@@ -195,7 +197,8 @@ class Reasons:
         if refusal == FITS:
             return None
         if refusal == BARRED and self.barriers.has_room(c, lock, units):
-            return Obstacle(index, lock.key, "reserved", tuple(b.ticket for _, _, b in lock.bars if b is not c))
+            before = (b.ticket for place, _, b in lock.bars if b is not c and place < c.rank)
+            return Obstacle(index, lock.key, "reserved", tuple(before))
         if lock.left <= 0 and self.barriers.families.has_room(c.owner, lock, units):
             return Obstacle(index, lock.key, "rate")
         kin = set(self.barriers.families.ancestors(c.owner))

@@ -1,5 +1,5 @@
 """Shares: locks that projects have by weight. What one leaves free others may borrow, and nobody who has less than its
-share waits behind somebody who has as much or more (lock-rules section 10, decision 0030).
+share waits behind somebody who has as much or more (lock-rules section 10, decision 0032).
 
 Here is what each has, and what follows for the order of those who wait. Who is granted is decided elsewhere.
 """
@@ -10,7 +10,7 @@ from typing import Final
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
-from lockstep.core.alloc_facts import ShareState
+from lockstep.core.alloc_facts import ShareMemory
 from lockstep.core.alloc_items import ABOVE, Lock, Share
 from lockstep.core.nouns import LockKey
 from lockstep.core.values import ShareRule
@@ -26,11 +26,12 @@ class Shares:
         self.board = board
         self.barriers = barriers
         self.families = barriers.families
+        self.remembered: dict[str, ShareMemory] = {}
 
     # --- what is configured
 
     def set_rules(self, rules: Iterable[ShareRule]) -> bool:
-        """These are the shares from now on; those whose name stays remember whose turn it is. False if nothing is new.
+        """These are the shares from now on; whose turn it is stays known. False if nothing is new.
 
         Who waits must be put into other queues then.
         """
@@ -38,17 +39,18 @@ class Shares:
         wanted = tuple(rules)
         if wanted == tuple(share.rule for share in board.shares.values()):
             return False
-        known = {name: share.state() for name, share in board.shares.items()}
-        self.put_back([ShareState(rule, *_remembered(rule, known.get(rule.name))) for rule in wanted])
+        self.put_back(wanted, self.memories())
         if not wanted:
             board.project_of.clear()
         self.barriers.stir()
         return True
 
-    def put_back(self, states: Iterable[ShareState]) -> None:
-        """These are the shares, with what they remember."""
+    def put_back(self, rules: Iterable[ShareRule], memories: Iterable[ShareMemory]) -> None:
+        """These are the shares, and what they remember; so do some that are no more."""
         board = self.board
-        board.shares = {state.rule.name: Share(state) for state in states}
+        self.remembered = {memory.name: memory for memory in memories}
+        none = ShareMemory("")
+        board.shares = {rule.name: Share(rule, self.remembered.get(rule.name, none)) for rule in rules}
         for lock in board.locks.values():
             board.join_share(lock)
         for shape in board.shapes.values():
@@ -56,9 +58,15 @@ class Shares:
         for c in board.classes:
             c.stand(False, 0)
 
-    def memory(self, name: str) -> ShareState:
-        """What is to be stored of a share with each grant that counts for it."""
-        return self.board.shares[name].state()
+    def memories(self) -> tuple[ShareMemory, ...]:
+        """What all shares remember, and those that are no more."""
+        now = {name: memory for name, share in self.board.shares.items() if (memory := share.memory()).turns}
+        return tuple((self.remembered | now).values())
+
+    def memories_of(self, keys: Iterable[LockKey]) -> tuple[ShareMemory, ...]:
+        """What is to be stored of the shares in which these locks are."""
+        locks = (self.board.locks[key] for key in keys)
+        return tuple({lock.share.rule.name: lock.share.memory() for lock in locks if lock.share is not None}.values())
 
     # --- what happens
 
@@ -140,15 +148,15 @@ class Shares:
             turn = max(turn, share.order[party])
         return (above, turn) if begins else (False, turn + above * OVER)
 
-    def is_above(self, ticket: int, key: LockKey) -> bool:
-        """Whether this waiting claim's project has its share of the lock, or more."""
+    def full(self, ticket: int) -> tuple[str, int, float] | None:
+        """If a waiting claim comes later because its project has its share: the party, its units, and the share."""
         c = self.board.class_of.get(ticket)
-        return c is not None and (c.above or c.turn >= OVER)
-
-
-def _remembered(rule: ShareRule, known: ShareState | None) -> tuple[tuple[tuple[str, int], ...], int]:
-    """What a share of the same name remembers of the parties that it still has."""
-    if known is None:
-        return (), 0
-    parties = dict(rule.weights)
-    return tuple((party, turn) for party, turn in known.turns if party in parties), known.at
+        if c is None or not (c.above or c.turn >= OVER):
+            return None
+        project = self.board.project_of.get(self.families.eldest(c.owner), "")
+        for share in c.shape.shares:
+            party = share.party(project)
+            used = sum(units for _, units in share.used.get(party, ()))
+            if not share.is_below(party, used):
+                return party, used, share.weights[party] * share.capacity() / share.total
+        return None

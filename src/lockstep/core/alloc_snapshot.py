@@ -1,13 +1,13 @@
 """The allocator as values, and the board back from them. What can be computed from holds and claims is not in it."""
 
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Hold
+from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Hold, ShareMemory
 from lockstep.core.alloc_items import WHOLE
 from lockstep.core.alloc_pools import Pool
 from lockstep.core.values import BuilderSetup
 
 
-def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapshot:
+def take_apart(board: Board, plans: tuple[BuilderSetup, ...], turns: tuple[ShareMemory, ...]) -> AllocatorSnapshot:
     """Everything that the future hangs on."""
     pins = {c.ticket: c.pin for c in board.classes if c.pin >= 0}
     for ticket, alternative in board.carried.items():
@@ -23,7 +23,8 @@ def take_apart(board: Board, plans: tuple[BuilderSetup, ...]) -> AllocatorSnapsh
         plans=plans,
         courses=tuple((owner, *course) for owner, course in board.courses.items()),
         sentenced=tuple(board.sentenced),
-        shares=tuple(share.state() for share in board.shares.values()),
+        shares=tuple(share.rule for share in board.shares.values()),
+        turns=turns,
         projects=tuple(sorted(board.project_of.items())),
         pools=tuple(pool.state() for pool in board.pools.values()),
         next_hold=board.next_hold,

@@ -41,7 +41,7 @@ class Allocator:
         self.queues = Queues(self.board, self.barriers)
         self.safety = Safety(self.board, self.waits)
         self.search = Search(self.board, self.limits, self.queues, self.safety)
-        self.reasons = Reasons(self.board, self.barriers, self.safety)
+        self.reasons = Reasons(self.board, self.barriers, self.safety, self.queues.shares)
         self.holds: dict[int, Hold] = self.board.holds
         self.waiting: dict[int, Claim] = self.board.waiting
 
@@ -71,8 +71,11 @@ class Allocator:
 
     def set_project(self, owner: int, project: str) -> None:
         """This build, or request, is of that project: to be said before its claim, where there are shares."""
-        if self.board.project_of.get(owner, "") != project:
-            self.board.project_of[owner] = project
+        known = self.board.project_of
+        if known.get(owner, "") != project:
+            known[owner] = project
+            if not project:
+                del known[owner]
             self.queues.enter_again(owner)
             self.barriers.stir()
 
@@ -326,14 +329,14 @@ class Allocator:
 
     def snapshot(self) -> AllocatorSnapshot:
         """Everything that the future hangs on, as values. Take it after `decide`."""
-        return take_apart(self.board, tuple(self.safety.plans.values()))
+        return take_apart(self.board, tuple(self.safety.plans.values()), self.queues.shares.memories())
 
     @classmethod
     def restore(cls, snapshot: AllocatorSnapshot) -> "Allocator":
         """An allocator that decides as the one that was taken apart would have."""
         allocator = cls()
         put_back_together(allocator.board, snapshot)
-        allocator.queues.shares.put_back(snapshot.shares)
+        allocator.queues.shares.put_back(snapshot.shares, snapshot.turns)
         allocator.board.project_of.update(snapshot.projects)
         allocator.barriers.stir()
         allocator.set_plans({plan.name: plan for plan in snapshot.plans})

@@ -238,6 +238,16 @@ def times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
 
 
+def in_full(full: tuple[str, int, float] | None) -> str:
+    """That somebody comes later because a party has so many units, which are its share of so many (`Shares`), if so."""
+    if full is None:
+        return ""
+    party, used, share = full
+    names = {"*": "Who is not named there", "": "Who is of no project"}
+    who = names.get(party, f"Project '{party}'")
+    return f" {who} has {used} of what is shared, and {share:.3g} by weight: who has less comes first."
+
+
 def all_reasons(reasons: Sequence[WorkerReason]) -> str:
     """Why a build cannot start on its workers; for at most `SHOWN` of them."""
     told = [f"{each.worker} {each.reason}" for each in reasons]

@@ -38,6 +38,7 @@ def setup_changed(state: State, fact: f.SetupChanged, _at: float) -> None:
         if request.state == "waiting" and (other or reordered):
             state.claim_other(request)
     state.rule_anew()
+    state.share_out()
     state.plan()
 
 

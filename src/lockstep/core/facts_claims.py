@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lockstep.core.alloc_facts import PoolMemory, Units
+from lockstep.core.alloc_facts import PoolMemory, ShareMemory, Units
 from lockstep.core.fact import Fact
 from lockstep.core.nouns import Alternative, LockKey
 
@@ -13,7 +13,7 @@ class ClaimGranted(Fact, frozen=True):
     Of `lent` locks it took nothing anew: their fences are those of the builds that wait for it (L53). `memories` (same
     order) are what the allocator keeps of each lock's grants, to be stored with the lock's row; so are the `starts` of
     each lock with a start rate: when it was granted of late, this time included. `units` are the names of what it got
-    of pools, `pools` what is kept of those.
+    of pools, `pools` what is kept of those, `shares` of those in which its locks are.
     """
 
     ticket: int
@@ -26,6 +26,7 @@ class ClaimGranted(Fact, frozen=True):
     starts: tuple[tuple[LockKey, tuple[float, ...]], ...] = ()
     units: Units = ()
     pools: tuple[PoolMemory, ...] = ()
+    shares: tuple[ShareMemory, ...] = ()
 
 
 class StartsReturned(Fact, frozen=True):

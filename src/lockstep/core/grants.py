@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lockstep.core import decide_bookings, decide_builds, decide_pools, decide_rates, decide_waits
 from lockstep.core import effects as x
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, Unpinned
+from lockstep.core.alloc_facts import BecameBarrier, Decision, Granted, Pinned, Sentenced, ShareMemory, Unpinned
 from lockstep.core.apply import fences_of
 from lockstep.core.draft import Draft
 from lockstep.core.records import Build
@@ -77,6 +77,7 @@ def _granted(draft: Draft, grant: Granted) -> None:
         starts=decide_rates.starts_with(draft, grant) if draft.state.lock_rules.rates else (),
         units=grant.units,
         pools=decide_pools.memories(draft, grant) if grant.units else (),
+        shares=_turns(draft, grant) if draft.state.setup.shares else (),
     )
     draft.emit(fact)
     for key, _ in fact.starts:
@@ -89,6 +90,12 @@ def _granted(draft: Draft, grant: Granted) -> None:
         decide_bookings.begun(draft, draft.state.bookings[subject])
     else:
         decide_builds.end_call(draft, subject, number, call, fences_of(fact))
+
+
+def _turns(draft: Draft, grant: Granted) -> tuple[ShareMemory, ...]:
+    """Whose turn it is now at the shares in which the granted locks are."""
+    shares = draft.state.allocator.queues.shares
+    return shares.memories_of(access.lock for access in grant.alternative.accesses)
 
 
 def _start_build(draft: Draft, brid: int, grant: f.ClaimGranted) -> None:

@@ -68,5 +68,8 @@ MAX_CYCLES: Final = 100
 MAX_TRIES: Final = 100
 """Failed builds in a row after which at the latest a pool's unit can be told to go into quarantine."""
 
+MAX_WEIGHT: Final = 1_000
+"""The greatest weight of a project in what is shared."""
+
 MAX_RANK: Final = 1 << 16
 """The greatest order that a hook can give a builder, and with a minus the least."""

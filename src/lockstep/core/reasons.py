@@ -22,6 +22,7 @@ from lockstep.core.answers import (
     WorkerReason,
     all_reasons,
     booking_party,
+    in_full,
     listed,
     span,
     times,
@@ -307,11 +308,10 @@ class Reasons:
 
     def _standing(self, claim: Claim, obstacles: Sequence[Obstacle]) -> str:
         """How many are ahead, and how often it was passed."""
-        told = ""
         keys = list(dict.fromkeys(o.lock for o in obstacles))
         ahead = min((self._ahead(key, claim.ticket) for key in keys), default=0)
-        if len(keys) == 1 or claim.need.alternatives[0].worker:
-            told = f" {ahead} ahead of it." if ahead else " It is next."
+        placed = len(keys) == 1 or claim.need.alternatives[0].worker
+        told = (f" {ahead} ahead of it." if ahead else " It is next.") if placed else ""
         counted = ((self.answers.overtaken(claim.ticket, key), self.answers.max_overtakes(key)) for key in keys)
         passed, most = max(counted, default=(0, 0))
         if (pin := self.answers.pin(claim.ticket)) >= 0:
@@ -319,7 +319,7 @@ class Reasons:
         elif passed:
             told += f" It was passed {times(passed) if claim.newest else f'{passed} of at most {most} times'}"
             told += ": the newest comes first." if claim.newest else "."
-        return told
+        return told + in_full(self.answers.shares.full(claim.ticket))
 
     def _first(self, claim: Claim, pinned: Alternative) -> str:
         """Why a barrier is one (perhaps because of a lock that is not told of), and what that gives it."""

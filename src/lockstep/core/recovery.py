@@ -138,9 +138,22 @@ def _snapshot(state: State, saved: Saved) -> AllocatorSnapshot:
         parents=tuple(_parents(state)),
         gone=tuple(gone),
         pools=_pools(saved, holds),
+        shares=state.setup.shares,
+        turns=tuple(saved.turns),
+        projects=tuple(_projects(state)) if state.setup.shares else (),
         next_hold=saved.last_hold + 1,
         clock=state.counters.clock,
     )
+
+
+def _projects(state: State) -> Iterator[tuple[int, str]]:
+    """Of which projects builds and waiting requests are."""
+    builders = [(build.ticket, build.builder) for build in state.builds.values()]
+    builders += [(r.ticket, r.builder) for r in state.requests.values() if r.state == "waiting"]
+    for ticket, name in sorted(builders):
+        builder = state.builders.get(name)
+        if builder is not None and builder.project:
+            yield ticket, builder.project
 
 
 def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:

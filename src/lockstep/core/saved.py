@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from lockstep.core.alloc_facts import PoolMemory, Units
+from lockstep.core.alloc_facts import PoolMemory, ShareMemory, Units
 from lockstep.core.nouns import Alternative, LockKey
 from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Quarantine, Request, Stamp, Worker
 from lockstep.core.values import PoolSetup, Rank, Setup
@@ -74,3 +74,4 @@ class Saved(Struct, kw_only=True):
     claims: list[SavedClaim] = field(default_factory=list)
     memories: dict[str, tuple[Any, int]] = field(default_factory=dict)
     bookings: list[Booking] = field(default_factory=list)
+    turns: list[ShareMemory] = field(default_factory=list)

@@ -184,6 +184,8 @@ class State:
     def claim(self, claim: Claim) -> None:
         """A claim begins to wait. Locks that a reload has removed are there for it, with their last limit (L6)."""
         back = self._bring_back(claim.need) if self.removed_locks else ()
+        if self.setup.shares:
+            self._belongs(claim.ticket)
         self.allocator.submit(claim)
         terms = terms_of(claim.need)
         if self.ruled.used or terms.seconds or terms.skips:
@@ -223,6 +225,23 @@ class State:
 
     def _rule(self, ticket: int, need: Need) -> None:
         self.ruled.waits(ticket, need, counted=self.claims[ticket][0] == "request")
+
+    def share_out(self) -> None:
+        """What projects have by weight is another, or builders are of other projects."""
+        self.allocator.set_shares(self.setup.shares)
+        if self.setup.shares:
+            for ticket in (build.ticket for build in self.builds.values()):
+                self._belongs(ticket)
+            for request in self.requests.values():
+                if request.state == "waiting":
+                    self._belongs(request.ticket)
+
+    def _belongs(self, ticket: int) -> None:
+        """Tell of which project a request is, or the build that it became. Steps and people are of none."""
+        kind, brid, _, _ = self.claims[ticket]
+        builder = self.builders.get(self.requests[brid].builder) if kind == "request" else None
+        if kind == "request":
+            self.allocator.set_project(ticket, builder.project if builder is not None else "")
 
     def rule_locks(self) -> None:
         """The orders and start rates of locks are others."""

@@ -343,6 +343,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     queues: tuple[QueueRule, ...] = ()
     orders: tuple[QueueOrder, ...] = ()
     rates: tuple[StartRate, ...] = ()
+    shares: tuple[ShareRule, ...] = ()
     schedulers: tuple[SchedulerSetup, ...] = ()
     sources: tuple[str, ...] = ()
     master_name: str = "lockstep"

@@ -88,6 +88,7 @@ def allocated(state: State) -> dict[str, Any]:
             if a.lock.kind == "pool"
         },
         "pools": {pool.name: _pool(pool) for pool in snapshot.pools},
+        "shares": (set(snapshot.shares), set(snapshot.turns), set(snapshot.projects)),
     }
 
 

@@ -34,6 +34,7 @@ from lockstep.sim.scenario import (
     Script,
     Take,
 )
+from lockstep.sim.sharing import with_sharing
 
 HEAL: Final = 1200.0
 _ENDINGS: Final[tuple[Ending, ...]] = ("failure", "warnings", "exception", "skip", "retry once")
@@ -310,4 +311,6 @@ def draw(seed: int) -> Scenario:
         scenario = with_impatience(scenario)
     if seed % 8 == 5:
         scenario = with_ordering(scenario)
+    if seed % 13 == 6:
+        scenario = with_sharing(scenario)
     return with_people(scenario, HEAL) if seed % 5 == 1 else scenario

@@ -7,6 +7,7 @@ import copy
 from typing import Any
 
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import ShareMemory
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
 from lockstep.core.records import Buildset, Counters, Quarantine, Request, Stamp, Worker
 from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
@@ -31,6 +32,7 @@ class Fold(BuildFold, BookingFold):
         self.quarantines: dict[tuple[str, str], Quarantine] = {}
         self.failed_with: dict[tuple[str, str], tuple[str, ...]] = {}
         self.ranks: dict[str, Rank] = {}
+        self.turns: dict[str, ShareMemory] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
 
     def put(self, one: f.Numbered) -> None:
@@ -72,6 +74,7 @@ class Fold(BuildFold, BookingFold):
             claims=[claim for claim in self.claims.values() if claim.hold or claim.pin >= 0],
             memories=self.memories,
             bookings=list(self.bookings.values()),
+            turns=list(self.turns.values()),
         )
         return copy.deepcopy(saved)
 
@@ -218,6 +221,7 @@ class Fold(BuildFold, BookingFold):
         )
         for memory in fact.pools:
             self.pools[memory.name].memory = memory
+        self.turns.update((memory.name, memory) for memory in fact.shares)
         for position, access in enumerate(fact.alternative.accesses):
             if access.lock.kind == "pool":
                 pool = self.pools[access.lock.name]

@@ -11,6 +11,7 @@ from lockstep.core.state import State
 from lockstep.sim.faults import demand
 from lockstep.sim.ordering import OrderingWatch
 from lockstep.sim.pools import PoolWatch, is_pool
+from lockstep.sim.sharing import SharesWatch
 
 
 class Held(Struct, frozen=True):
@@ -52,6 +53,7 @@ class GrantsWatch:
         self.now = 0.0
         self.ordering = OrderingWatch()
         self.pools = PoolWatch()
+        self.shares = SharesWatch()
 
     def see_number(self, number: int) -> None:
         """A ticket, or the beginning of a new wait."""
@@ -79,6 +81,7 @@ class GrantsWatch:
             beside = self._users(access.lock, {})
             demand(self.has_room(wait.owner, access, {}), f"claim {fact.ticket} is granted {access} beside {beside}")
         self._overtakes(wait, fact)
+        self._shares(wait)
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
@@ -160,6 +163,23 @@ class GrantsWatch:
             all(self.has_room(wait.owner, access, free) for access in each.accesses) for each in wait.need.alternatives
         )
 
+    def _shares(self, wait: Wait) -> None:
+        """L93, where nobody waits for children: a family counts as one there."""
+        if not self.shares.setup.shares or wait.special or any(self.lenders(h.owner) for h in self.holds.values()):
+            return
+        ways = (
+            (other, other.need.alternatives[0])
+            for other in self.waiting.values()
+            if not other.special and other.ticket != wait.ticket and len(other.need.alternatives) == 1
+        )
+        fitting = [
+            (other.ticket, other.need)
+            for other, way in ways
+            if not self._waits_for_time(way) and all(self.has_room(other.owner, a, {}) for a in way.accesses)
+        ]
+        had = [(held.owner, access) for held in self.holds.values() for access in held.accesses]
+        self.shares.granted(wait.ticket, wait.need, fitting, self.limits, had)
+
     # --- nothing idle that fits (L43)
 
     def nothing_idle(self, state: State) -> None:
@@ -201,6 +221,8 @@ class GrantsWatch:
     def _passes(self, other: Wait, fact: f.ClaimGranted, taken: Access) -> None:
         ticket = fact.ticket
         if len(other.need.alternatives) != 1 or ticket < other.ticket or not self.can_be_served(other):
+            return
+        if self.shares.concerned(other.need):
             return
         if self.ordering.order(other.need) == "newest" or self._waits_for_time(other.need.alternatives[0]):
             return

@@ -15,6 +15,7 @@ from lockstep.core.values import (
     QueueOrder,
     QueueRule,
     Setup,
+    ShareRule,
     StartRate,
     StepPlan,
     WorkerSetup,
@@ -142,6 +143,7 @@ class Scenario(Struct, frozen=True):
     queues: tuple[QueueRule, ...] = ()
     orders: tuple[QueueOrder, ...] = ()
     rates: tuple[StartRate, ...] = ()
+    shares: tuple[ShareRule, ...] = ()
     pools: tuple[PoolSetup, ...] = ()
     looks: float = 0.0
 
@@ -169,6 +171,7 @@ class Scenario(Struct, frozen=True):
             queues=self.queues,
             orders=self.orders,
             rates=self.rates,
+            shares=self.shares,
         )
 
     def need(self, name: str, without: str = "") -> Need:

@@ -62,6 +62,7 @@ class Watch(BookingWatch):
                 self._lenders.clear()
                 rule(one.fact)
             self.pools.see(one.fact)
+            self.shares.see(one.fact)
             if isinstance(one.fact, f.ClaimGranted):
                 self.ordering.see(one)
             self.impatience.see(one)

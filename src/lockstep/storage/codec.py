@@ -76,6 +76,7 @@ def _lazy(type_: Any) -> Callable[[bytes], Any]:
 fact_of: Final[Callable[[bytes], Any]] = _lazy(facts.AnyFact)
 pool_of: Final[Callable[[bytes], Any]] = _lazy(values.PoolSetup)
 pool_memory_of: Final[Callable[[bytes], Any]] = _lazy(alloc_facts.PoolMemory)
+share_memory_of: Final[Callable[[bytes], Any]] = _lazy(alloc_facts.ShareMemory)
 names_of: Final[Callable[[bytes], Any]] = _lazy(tuple[str, ...])
 units_of: Final[Callable[[bytes], Any]] = _lazy(alloc_facts.Units)
 need_of: Final[Callable[[bytes], Any]] = _lazy(nouns.Need)

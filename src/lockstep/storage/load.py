@@ -47,6 +47,9 @@ def load(reader: Reader, installation: str) -> Saved:
     _counters(reader, saved)
     _locks(reader, saved)
     _pools(reader, saved)
+    saved.turns = [
+        codec.share_memory_of(memory) for (memory,) in reader.rows("SELECT memory FROM shares ORDER BY name")
+    ]
     _buildsets(reader, saved)
     _stamps(reader, saved)
     _requests(reader, saved)

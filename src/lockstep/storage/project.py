@@ -223,6 +223,8 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
             p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), row)
     if fact.pools:
         pools.granted(p, fact)
+    for memory in fact.shares:
+        p.changes.upsert("shares", clean(memory.name), {"memory": pack(memory)})
     for key, starts in fact.starts:
         _put_starts(p, key, starts)
     if fact.ticket in p.bookings:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 8
+SCHEMA: Final = 9
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -142,6 +142,9 @@ pools = Table(
     _bytes("memory"),
 )
 """Pools as they were configured last, and what is kept of their grants."""
+
+shares = Table("shares", metadata, Column("name", Text, primary_key=True), _bytes("memory"))
+"""Whose turn it is, of what projects have by weight."""
 
 units = Table(
     "units",

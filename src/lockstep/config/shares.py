@@ -1,0 +1,107 @@
+"""Shares of a configuration: which locks, pools and workers projects have by weight (`Shares`, `c['shares']`).
+
+Here is the user's object and its checks. Who comes before whom is decided in `core/alloc_shares.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from lockstep.config.errors import check_keywords, here, mistake, nearest
+from lockstep.config.locks import Lockable
+from lockstep.core.limits import MAX_WEIGHT
+from lockstep.core.nouns import LockKind
+from lockstep.core.values import ShareRule
+
+OTHERS: Final = "*"
+"""Who is not named: other projects, builders that are of none, people."""
+
+_KEYWORDS: Final = ("weights", "locks", "workers")
+
+
+class Shares:
+    """What projects have by weight: some locks, pools and workers' slots, all of them together.
+
+    A project that has less than its share of them comes before all that have theirs; what nobody else wants it may have
+    beyond that. Builders are of projects: `BuilderConfig(project=...)`.
+    """
+
+    def __init__(self, weights: Any = None, locks: Any = (), workers: Any = (), **unknown: Any) -> None:
+        """Share these `locks` (locks and pools) and the slots of these `workers` (by name) by these `weights`.
+
+        `weights` is a dictionary of projects and numbers from 1; `'*'` stands for all that are not named together, and
+        is 1 if it is not there.
+        """
+        self.place = here()
+        check_keywords(type(self).__name__, unknown, _KEYWORDS, (), self.place)
+        self.weights = self._weights(weights)
+        self.locks = [lock for lock in self._listed(locks, "locks") if self._is_lock(lock)]
+        self.workers = [name for name in self._listed(workers, "workers") if self._is_name(name)]
+        if not unknown and not locks and not workers:
+            mistake("Shares: nothing is shared", "give locks=[...], workers=[...] or both", self.place)
+
+    def _weights(self, weights: Any) -> dict[str, int]:
+        hint = "write Shares({'firmware': 3, 'apps': 1}, ...)"
+        if not isinstance(weights, Mapping) or not weights:
+            mistake(f"Shares: weights must be a dictionary of projects and numbers, not {weights!r}", hint, self.place)
+            return {OTHERS: 1}
+        good = {OTHERS: 1}
+        for project, weight in weights.items():
+            if not isinstance(project, str):
+                mistake(f"Shares: a project is a text, not {project!r}", hint, self.place)
+            elif isinstance(weight, bool) or not isinstance(weight, int) or not 0 < weight <= MAX_WEIGHT:
+                text = f'Shares: the weight of "{project}" must be a number from 1 to {MAX_WEIGHT}, not {weight!r}'
+                mistake(text, "who has no share is left out: its builds are among '*'", self.place)
+            else:
+                good[project] = weight
+        return good
+
+    def _listed(self, things: Any, what: str) -> list[Any]:
+        if isinstance(things, str | bytes | Mapping) or not isinstance(things, Iterable):
+            mistake(f"Shares: {what} must be a list, not {things!r}", place=self.place)
+            return []
+        return [thing for thing in things if not getattr(thing, "lockstep_refused", False)]
+
+    def _is_lock(self, lock: Any) -> bool:
+        if not isinstance(lock, Lockable):
+            hint = "name the lock itself, not an access: locks=[boards]"
+            mistake(f"Shares: {lock!r} is no lock and no pool", hint, self.place)
+        return isinstance(lock, Lockable)
+
+    def _is_name(self, name: Any) -> bool:
+        if not isinstance(name, str):
+            mistake(f"Shares: a worker is named by a text, not {type(name).__name__}", place=self.place)
+        return isinstance(name, str)
+
+    def check(self, workers: Iterable[str], projects: Iterable[str]) -> None:
+        """Report workers that there are not, and projects of which no builder is."""
+        known = sorted(workers)
+        for name in self.workers:
+            if name not in known:
+                mistake(f'Shares: there is no worker "{name}"', nearest(name, known), self.place)
+        known = sorted({project for project in projects if project})
+        for name in self.weights:
+            if name not in (OTHERS, "") and name not in known:
+                hint = nearest(name, known) or "give a builder project="
+                mistake(f'Shares: no builder is of the project "{name}"', hint, self.place)
+
+    def rule(self) -> ShareRule:
+        """What the core knows of it. Its name is what is shared: another list is another share."""
+        locks: tuple[tuple[LockKind, str], ...] = tuple(dict.fromkeys((lock.kind, lock.name) for lock in self.locks))
+        workers = tuple(dict.fromkeys(self.workers))
+        told = [f"{kind} {name}" for kind, name in locks] + [f"slots of {name}" for name in workers]
+        return ShareRule(", ".join(sorted(told)), tuple(sorted(self.weights.items())), locks, workers)
+
+
+def check_shares(shares: Iterable[Shares], workers: Iterable[str], projects: Iterable[str]) -> None:
+    """Report what is wrong with shares as a whole: unknown names, and what is shared twice."""
+    seen: dict[object, Shares] = {}
+    known, named = set(workers), set(projects)
+    for share in shares:
+        share.check(known, named)
+        things = [(lock.kind, lock.name, f'{lock.word} "{lock.name}"') for lock in share.locks]
+        things += [("slot", name, f'worker "{name}"') for name in share.workers]
+        for kind, name, told in things:
+            first = seen.setdefault((kind, name), share)
+            if first is not share:
+                text = f"{told} is shared twice"
+                mistake(text, f"the first is at {first.place}: a thing is in one Shares only", share.place)
