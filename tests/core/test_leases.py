@@ -54,6 +54,15 @@ def test_L61_the_longest_lease_counts(
     assert hand.state.builds_on.keys() == {"w2"}
 
 
+@pytest.mark.parametrize(("silent", "left"), [(0.0, 40.0), (25.0, 15.0), (300.0, 0.0), (-1.0, 40.0)])
+def test_L61_a_lease_counts_from_the_last_message_that_was_received(silent: float, left: float) -> None:
+    hand = away({})
+    hand.connect("w1", lease=30.0)
+    hand.put(e.WorkerDisconnected(worker="w1", session=hand.state.workers["w1"].session, silent=silent))
+    armed = {effect.timer: effect.seconds for effect in hand.last.effects if isinstance(effect, x.ArmTimer)}
+    assert list(armed.values()) == [left], "30 s and the margin of 10 s"
+
+
 def away(leases: dict[str, float], worker: float = 0.0) -> Hand:
     """A worker is out of reach with a build that holds `db`."""
     first = setup(builder("b", whole("db")), limits={"db": 1}, workers=(WorkerSetup(name="w1", patience=worker),))

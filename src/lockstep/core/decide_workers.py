@@ -58,15 +58,19 @@ def disconnected(draft: Draft, event: e.WorkerDisconnected) -> None:
     busy = bool(draft.state.builds_on.get(event.worker))
     draft.emit(f.WorkerDown(worker=event.worker, busy=busy))
     if busy:
-        watch_lease(draft, worker)
+        watch_lease(draft, worker, event.silent)
 
 
-def watch_lease(draft: Draft, worker: Worker) -> None:
-    """Give an unreachable worker up when it has certainly stopped its commands, and is not waited for (L61)."""
+def watch_lease(draft: Draft, worker: Worker, silent: float = 0.0) -> None:
+    """Give an unreachable worker up when it has certainly stopped its commands, and is not waited for (L61).
+
+    It has been `silent` for so many seconds already.
+    """
     seconds = patience(draft.state, worker)
     draft.state.awaited.pop(worker.name, None)
     if worker.lease > 0 and seconds != FOR_EVER:
-        _await(draft, worker, decide_builds.lease_timer(worker), seconds, seconds + LEASE_MARGIN)
+        left = max(0.0, seconds + LEASE_MARGIN - max(0.0, silent))
+        _await(draft, worker, decide_builds.lease_timer(worker), seconds, left)
 
 
 def _await(draft: Draft, worker: Worker, timer: str, until: float, seconds: float) -> None:

@@ -181,10 +181,14 @@ class WorkerConnected(Event, frozen=True):
 
 
 class WorkerDisconnected(Event, frozen=True):
-    """A worker's connection ended. `session` is the one that `Welcome` gave."""
+    """A worker's connection ended. `session` is the one that `Welcome` gave.
+
+    `silent`: seconds since the last message of a worker with a lease was received, which it counts from, too (L61).
+    """
 
     worker: str
     session: int
+    silent: float = 0.0
 
 
 class WorkerPauseAsked(Event, frozen=True):

@@ -42,13 +42,15 @@ class Connection:
     """One accepted WebSocket.
 
     `welcomed`: the agent has been told what is stored. `number`: the core's session number, 0 until it has taken the
-    worker; `early` waits for that. `sending`: commands whose secrets are being looked up, and why they must end again.
+    worker; `early` waits for that. `heard`: when its last message was received, by the monotonic clock.
+    `sending`: commands whose secrets are being looked up, and why they must end again.
     """
 
     def __init__(self, session: Session, peer: str) -> None:
         self.session = session
         self.peer = peer
         self.number = 0
+        self.heard = clock.monotonic()
         self.unresolved: set[str] = set()
         self.gone: set[str] = set()
         self.welcomed = False
@@ -150,7 +152,8 @@ class Agents:
             data = message.get("bytes")
             if data is None:
                 raise ProtocolError("agent", "it sent text; messages are binary")
-            for event in connection.session.receive(data, clock.monotonic()):
+            connection.heard = clock.monotonic()
+            for event in connection.session.receive(data, connection.heard):
                 self._take(connection, event)
             connection.pump()
 
@@ -276,7 +279,10 @@ class Agents:
     def _say_lost(self, connection: Connection) -> None:
         if connection.number:
             log.info("worker %s is not connected any more (session %s)", connection.session.name, connection.number)
-            self.house.loop.post(e.WorkerDisconnected(worker=connection.session.name, session=connection.number))
+            leased = connection.session.dialect == SUBPROTOCOL  # others say nothing while they have nothing to say
+            silent = clock.monotonic() - connection.heard if leased else 0.0
+            name, session = connection.session.name, connection.number
+            self.house.loop.post(e.WorkerDisconnected(worker=name, session=session, silent=silent))
 
     def connected(self, worker: str) -> bool:
         """Whether a worker of that name has a connection."""

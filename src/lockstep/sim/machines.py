@@ -21,7 +21,10 @@ PING = 5.0
 
 
 class Link:
-    """One connection: messages arrive in order, or not at all once it is cut. `session` is 0 until it is welcome."""
+    """One connection: messages arrive in order, or not at all once it is cut. `session` is 0 until it is welcome.
+
+    `heard`: when at the earliest the master received the last message.
+    """
 
     def __init__(self, timeline: Timeline, random: Random, host: "Host", master: "Master") -> None:
         self.timeline = timeline
@@ -30,7 +33,7 @@ class Link:
         self.master = master
         self.up = True
         self.session = 0
-        self.opened = timeline.now
+        self.opened = self.heard = timeline.now
         self._last = [0.0, 0.0]
 
     def to_master(self, action: Callable[[], object]) -> None:
@@ -53,7 +56,7 @@ class Link:
         self.up = False
         host = self.host
         if host.link is self and self.session:
-            host.heard = max(host.heard, self.timeline.now - self.random.uniform(0, PING))
+            host.heard = self.heard = max(host.heard, self.timeline.now - self.random.uniform(0, PING))
         self.timeline.after(self.random.uniform(0, 20), lambda: host.lost(self))
         self.timeline.after(self.random.uniform(0, 40), lambda: self.master.link_lost(self))
         host.watch_lease()

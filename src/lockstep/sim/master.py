@@ -300,7 +300,8 @@ class Master:
     def link_lost(self, link: Link) -> None:
         """We have noticed that a connection is gone; if it has no session yet, it is told when it has."""
         if link.session and self.alive:
-            self.tell(e.WorkerDisconnected(worker=link.host.name, session=link.session))
+            silent = self.world.timeline.now - link.heard if link.host.lease else 0.0
+            self.tell(e.WorkerDisconnected(worker=link.host.name, session=link.session, silent=silent))
 
     def heard_end(self, link: Link, command: str, result: CommandResult) -> None:
         """A machine says how a command ended; it is acknowledged when that is stored."""
