@@ -65,8 +65,25 @@ class Families:
         return max(own, self._lent(owner, lock, gone))
 
     def _lent(self, owner: int, lock: Lock, gone: Set[int]) -> int:
-        children = self.board.children_of.get(owner, ())
+        children = self.board.children_of.get(owner)
+        if not children:
+            return 0
+        if len(children) > len(lock.holds):
+            children = self._holding_below(owner, lock)
         return sum(self.footprint(child, lock, gone) for child in children)
+
+    def _holding_below(self, owner: int, lock: Lock) -> dict[int, None]:
+        """The children of an owner that hold something of the lock, or whose descendants do: of many only these take
+        any."""
+        holds, parent_of = self.board.holds, self.board.parent_of
+        found: dict[int, None] = {}
+        for hold in lock.holds:
+            each = holds[hold].owner
+            while (parent := parent_of.get(each, 0)) and parent != owner:
+                each = parent
+            if parent:
+                found[each] = None
+        return found
 
     def taken(self, lock: Lock, gone: Set[int] = NOBODY) -> int:
         """The units that are taken of the lock, by all families: counted anew if some are thought to be gone."""

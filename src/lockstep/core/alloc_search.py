@@ -249,10 +249,14 @@ class Search:
         board.hold_locks[hold] = c.shape.alternatives[index]
         board.holds_of.setdefault(claim.owner, {})[hold] = None
         lent: tuple[LockKey, ...] = ()
+        alternative = claim.need.alternatives[index]
+        related = claim.owner in board.parent_of or claim.owner in board.children_of
+        if related:
+            board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, ())
         if picked:
             marks, anew = self.barriers.families.take_units(hold, claim.owner, c.shape.alternatives[index], picked)
             lent = tuple(lock.key for lock, taken in anew.items() if not taken)
-        elif claim.owner in board.parent_of or claim.owner in board.children_of:
+        elif related:
             marks, anew = self.barriers.families.take(hold, claim.owner, c.shape.alternatives[index])
             lent = tuple(lock.key for lock, taken in anew.items() if not taken)
         else:
@@ -261,7 +265,6 @@ class Search:
                 anew = dict(c.shape.alternatives[index])
         if barrier:
             self.barriers.drop_pin(c, anew)
-        alternative = claim.need.alternatives[index]
         units = names_of(picked) if picked else ()
         board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable, units)
         now = board.clock, lent, units

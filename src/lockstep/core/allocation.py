@@ -130,12 +130,12 @@ class Allocator:
     def release(self, hold: int) -> None:
         """A hold has ended (L30). One that is not current changes nothing (L32)."""
         board = self.board
-        held = board.holds.pop(hold, None)
+        held = board.holds.get(hold)
         if held is None:
             return
         accesses = board.hold_locks[hold]
         self.families.give_back(hold, held.owner, accesses)
-        del board.hold_locks[hold]
+        del board.holds[hold], board.hold_locks[hold]
         for lock, _ in accesses:
             board.dirty[lock] = None
             if lock.removed and not lock.holds:
