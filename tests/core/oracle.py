@@ -142,6 +142,7 @@ class Oracle:
     def decide(self) -> list[Decision]:
         out: list[Decision] = []
         while True:
+            self.weights.standings.clear()
             self.settle_pins(out)
             if not (self.sentence(out) or self.grant_first(out) or self.let_go(out) or self.drop_locks()):
                 return out

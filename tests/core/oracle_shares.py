@@ -22,6 +22,7 @@ class Weights:
 
     def __init__(self, oracle: "Oracle") -> None:
         self.oracle = oracle
+        self.standings: dict[int, tuple[bool, int, int]] = {}
         self.rules: tuple[ShareRule, ...] = ()
         self.projects: dict[int, str] = {}
         self.turns: dict[str, dict[str, int]] = {}
@@ -72,7 +73,17 @@ class Weights:
         return {*self.oracle.limits, *self.oracle.needed(), *self.oracle.units.views}
 
     def standing(self, claim: Claim) -> tuple[bool, int, int]:
-        """Whether the claim comes after those below their share; the same as a matter of order only; and its turn."""
+        """Whether the claim comes after those below their share; the same as a matter of order only; and its turn.
+
+        It is the same until the next grant.
+        """
+        known = self.standings.get(claim.ticket)
+        if known is None:
+            known = self.standings[claim.ticket] = self.standing_now(claim)
+        return known
+
+    def standing_now(self, claim: Claim) -> tuple[bool, int, int]:
+        """The same, counted anew."""
         mine = self.oracle.eldest(claim.owner)
         over, turn = False, 0
         for rule in self.concerned(claim):
