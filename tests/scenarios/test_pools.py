@@ -165,7 +165,7 @@ def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> N
     assert told(scene, 2, "say", "whole") == ["b"]
     (ill,) = scene.facts.of("UnitQuarantined")
     assert (ill.unit, ill.who) == ("a", "")
-    assert ill.reason == "health check: sh -c failed with exit code 3: a at 10.0.0.0 has no pulse"
+    assert ill.reason == "health check: sh failed with exit code 3: a at 10.0.0.0 has no pulse"
     first, second = scene.facts.of("BuildStarted", builder="whole")
     assert first.ticket == second.ticket
     assert not scene.facts.of("StepStarted", buildid=first.buildid)

@@ -5,7 +5,8 @@ What follows from it the core says (`decide_health.py`).
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
 from lockstep.config.health import HealthCheck
 from lockstep.core import told_units
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from lockstep.master.house import House
 
 
+_THREADS: Final = ThreadPoolExecutor(HEALTH_AT_ONCE, "health checks")
+"""Those that wait for checks, of the whole server: checks that hang keep only other checks waiting."""
+
+_KEPT: Final = 4096
+"""Bytes of a check's output that are kept, whatever it says."""
+
 Look = tuple[str, UnitSetup, HealthCheck]
 """A pool's name, a unit of it, and what is to be run."""
 
@@ -29,12 +36,10 @@ async def unfit(house: "House", wanted: Sequence[Look]) -> tuple[tuple[str, str,
     Raises:
         NotStartedError: there is no such program: that says nothing of a unit.
     """
-    turns = asyncio.Semaphore(HEALTH_AT_ONCE)
 
     async def look(pool: str, unit: UnitSetup, check: HealthCheck) -> str:
         told = told_units.properties(((pool, (unit.name,)),), house.loop.state.pools)
-        async with turns:
-            return await _problem(check.of(unit), house.path(""), told_units.environment(told))
+        return await _problem(check.of(unit), house.path(""), told_units.environment(told))
 
     looks = [asyncio.ensure_future(look(*one)) for one in wanted]
     try:
@@ -67,7 +72,7 @@ def _units(hold: Hold) -> Iterator[tuple[str, str]]:
 async def _problem(words: list[str], folder: str, env: dict[str, str]) -> str:
     """What is wrong, or nothing."""
     try:
-        await run_program(words, folder, env=env, seconds=HEALTH_SECONDS)
+        await run_program(words, folder, env=env, seconds=HEALTH_SECONDS, threads=_THREADS, keep=_KEPT)
     except NotStartedError:
         raise
     except PollError as exc:

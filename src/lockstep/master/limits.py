@@ -51,7 +51,7 @@ HEALTH_SECONDS: Final = 60.0
 """How long a pool's `healthCheck` may take; a unit of which it takes longer is not fit."""
 
 HEALTH_AT_ONCE: Final = 8
-"""Units of one claim that are looked at at once."""
+"""Units that are looked at at once."""
 
 HOOK_PAUSE: Final = 0.05
 """Seconds between two rounds in which hooks of the configuration are asked again."""

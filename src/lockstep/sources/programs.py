@@ -7,10 +7,12 @@ who cancels `run_program` ends the program, and waits no longer than it takes to
 import asyncio
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
 
 from lockstep.config.secrets import mask
@@ -21,6 +23,9 @@ PROGRAM_SECONDS: Final = 600.0
 
 _SLICE: Final = 1.0
 """Seconds after which a program that was asked to end is killed, and a pipe that outlives its program is left."""
+
+_THREADS: Final = ThreadPoolExecutor(8, "programs")
+"""Those that wait for programs: pages and the store have others, so programs that hang keep nobody else waiting."""
 
 _OUTPUT_SHOWN: Final = 300
 """Characters of a program's error that are shown."""
@@ -37,29 +42,38 @@ async def run_program(
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
     seconds: float = PROGRAM_SECONDS,
+    threads: Executor = _THREADS,
+    keep: int | None = None,
 ) -> bytes:
-    """The standard output of a program.
+    """The standard output of a program, which one of these `threads` waits for.
 
-    Raises PollError if it cannot be started, fails, or takes more than `seconds`; what is in `hide` is not shown.
+    Of one whose output matters only to who reads why it failed, the last `keep` bytes are kept, and its name is shown
+    without its words. Raises PollError if it cannot be started, fails, or takes more than `seconds`; what is in `hide`
+    is not shown.
     """
-    program = _Program(words, folder, {"LC_ALL": "C.UTF-8", **(env or {})}, hide or {})
-    running = asyncio.ensure_future(asyncio.to_thread(program.run, stdin, seconds))
+    program = _Program(words, folder, {"LC_ALL": "C.UTF-8", **(env or {})}, hide or {}, keep)
+    job = threads.submit(program.run, stdin, seconds)
+    running = asyncio.wrap_future(job)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         program.end()
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()
+        if not job.cancel():  # it has begun
+            await asyncio.wait({running})
+            if not running.cancelled():
+                running.exception()
         raise
 
 
 class _Program:
     """One program and the thread that talks to it."""
 
-    def __init__(self, words: list[str], folder: str, env: Mapping[str, str], hide: Mapping[str, str]) -> None:
+    def __init__(
+        self, words: list[str], folder: str, env: Mapping[str, str], hide: Mapping[str, str], keep: int | None
+    ) -> None:
         self._words = words
-        self._what = " ".join(words[:2])
+        self._what = words[0] if keep is not None else " ".join(words[:2])
+        self._keep = keep
         self._folder = folder
         self._env = env
         self._hide = hide
@@ -76,7 +90,10 @@ class _Program:
     def run(self, stdin: str | None, seconds: float) -> bytes:
         """Start it, wait for its end, and return what it said."""
         process = self._start(stdin is not None)
-        out, err = self._talk(process, stdin.encode() if stdin is not None else None, seconds)
+        if self._keep is None:
+            out, err = self._talk(process, stdin.encode() if stdin is not None else None, seconds)
+        else:
+            out, err = self._tails(process, self._keep, seconds)
         if process.returncode:
             said = (err.strip() or out.strip()).decode("utf-8", "replace")
             said = mask(without_password(said), self._hide)
@@ -118,6 +135,49 @@ class _Program:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=_SLICE)
         raise PollError(f"{self._what} took more than {seconds:g} seconds and was ended")
+
+    def _tails(self, process: subprocess.Popen[bytes], keep: int, seconds: float) -> tuple[bytes, bytes]:
+        """The last so many bytes of its output and of its errors, whatever it says, up to its end."""
+        late = threading.Event()
+
+        def time_is_up() -> None:
+            late.set()
+            self._signal(signal.SIGKILL)
+
+        timer = threading.Timer(seconds, time_is_up)
+        timer.start()
+        try:
+            found = self._drain(process, keep, late)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_SLICE if self._unwanted or late.is_set() else None)
+        finally:
+            timer.cancel()
+        if process.poll() is None or late.is_set():
+            self._signal(signal.SIGKILL)
+            process.wait()
+            raise PollError(f"{self._what} took more than {seconds:g} seconds and was ended")
+        return found
+
+    def _drain(self, process: subprocess.Popen[bytes], keep: int, late: threading.Event) -> tuple[bytes, bytes]:
+        """Read until nobody holds the pipes, or nobody cares. Something left behind may hold them: no matter."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdout as out, process.stderr as err, selectors.DefaultSelector() as ready:
+            tails = {out.fileno(): bytearray(), err.fileno(): bytearray()}
+            for pipe in tails:
+                ready.register(pipe, selectors.EVENT_READ)
+            while ready.get_map() and not self._unwanted and not late.is_set():
+                ended = process.poll() is not None
+                found = ready.select(_SLICE)
+                for key, _ in found:
+                    data = os.read(key.fd, 1 << 16)
+                    tails[key.fd] += data
+                    del tails[key.fd][:-keep]
+                    if not data:
+                        ready.unregister(key.fd)
+                if ended and not found:
+                    break
+            return bytes(tails[out.fileno()]), bytes(tails[err.fileno()])
 
     def _signal(self, number: signal.Signals) -> None:
         """To the program and all that it started."""
