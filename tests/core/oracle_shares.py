@@ -84,6 +84,8 @@ class Weights:
 
     def standing_now(self, claim: Claim) -> tuple[bool, int, int]:
         """The same, counted anew."""
+        if claim.since < 0:
+            return False, 0, 0
         mine = self.oracle.eldest(claim.owner)
         over, turn = False, 0
         for rule in self.concerned(claim):
@@ -96,8 +98,8 @@ class Weights:
                     if top != mine and older and self.party(rule, top) == party:
                         units += count
             weights = dict(rule.weights)
-            share = Fraction(weights[party], sum(weights.values())) * sum(self.oracle.limit(key) for key in members)
-            over = over or not units < share
+            most = sum(self.oracle.limit(key) for key in members)
+            over = over or not (units < Fraction(weights[party], sum(weights.values())) * most or not most)
             turns = {each: max(self.latest[rule.name], self.turns[rule.name].get(each, 0)) for each in weights}
             turn = max(turn, sorted(set(turns.values())).index(turns[party]))
         return (over, 0, turn) if mine == claim.ticket else (False, int(over), turn)

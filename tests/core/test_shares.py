@@ -191,6 +191,36 @@ def test_units_of_a_pool_count_once_whatever_they_are_asked_for() -> None:
     assert farm.end(mine[0]) == [theirs]
 
 
+def test_L80_who_is_to_be_next_is_next_whatever_is_shared() -> None:
+    farm = Shared({DB: 2}, share(DB, apps=1, docs=1))
+    person = [farm.ask(units(1), retryable=False) for _ in range(2)]
+    assert farm.decide() == person
+    urgent = farm.ask(units(1), since=-1, retryable=False)
+    farm.want("docs", units(1))
+    assert farm.end(person[0]) == [urgent]
+
+
+def test_where_nothing_is_there_nobody_has_a_share() -> None:
+    """A worker is away: whoever could run there comes on another as if nothing were shared."""
+    farm = Shared({slot("a"): 0, slot("b"): 1}, share(workers=("a",), apps=1, docs=1), k=2)
+    now = farm.want("apps", on_workers("b"))
+    farm.decide()
+    old = farm.want("apps", on_workers("a", "b"), level=5)
+    farm.want("docs", on_workers("b"))
+    assert farm.end(now) == [old]
+
+
+def test_turns_do_not_grow_for_ever() -> None:
+    farm = Shared({DB: 1 << 40}, share(DB, apps=1, docs=1))
+    now = farm.want("apps", whole())
+    farm.decide()
+    for _ in range(100):
+        farm.want("apps", whole())
+        (now,) = farm.end(now)
+    ((_, turn),) = farm.allocator.queues.shares.memories()[0].turns
+    assert turn < 1 << 63, "what a database can take"
+
+
 def test_L60_a_restart_keeps_whose_turn_it_is() -> None:
     farm = Shared({DB: 1}, share(DB, apps=1, docs=1))
     now = farm.want("docs", whole())

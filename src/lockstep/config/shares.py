@@ -3,6 +3,7 @@
 Here is the user's object and its checks. Who comes before whom is decided in `core/alloc_shares.py`.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -85,11 +86,12 @@ class Shares:
                 mistake(f'Shares: no builder is of the project "{name}"', hint, self.place)
 
     def rule(self) -> ShareRule:
-        """What the core knows of it. Its name is what is shared: another list is another share."""
+        """What the core knows of it. Its name stands for what is shared: another list is another share."""
         locks: tuple[tuple[LockKind, str], ...] = tuple(dict.fromkeys((lock.kind, lock.name) for lock in self.locks))
         workers = tuple(dict.fromkeys(self.workers))
         told = [f"{kind} {name}" for kind, name in locks] + [f"slots of {name}" for name in workers]
-        return ShareRule(", ".join(sorted(told)), tuple(sorted(self.weights.items())), locks, workers)
+        name = hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()[:16]  # it is stored with each grant
+        return ShareRule(name, tuple(sorted(self.weights.items())), locks, workers)
 
 
 def check_shares(shares: Iterable[Shares], workers: Iterable[str], projects: Iterable[str]) -> None:

@@ -184,12 +184,11 @@ class PoolMemory(Struct, frozen=True):
 
 
 class ShareMemory(Struct, frozen=True):
-    """What is to be stored of a share with each grant of it: when each party's turn comes, and the latest that came
-    (`alloc_items.Share`)."""
+    """What is to be stored of a share with each grant of it: how much later than now each party's turn comes
+    (`alloc_items.Share`). Who is not in it comes now."""
 
     name: str
     turns: tuple[tuple[str, int], ...] = ()
-    at: int = 0
 
 
 class AllocatorSnapshot(Struct, frozen=True):

@@ -318,18 +318,17 @@ class Share:
     """Locks that parties have by weight: projects by name, and all others together as `*`.
 
     `used` says what builds have of it, by party: the ticket of the build for which all others of its family were begun,
-    and its units. `turns` are when each party's turn comes, `at` is the latest that came; `order` are the parties'
-    places by these, from 0.
+    and its units. `turns` are how much later than now each party's turn comes; `order` are the parties' places by that,
+    from 0.
     """
 
-    __slots__ = ("at", "members", "order", "rule", "total", "turns", "used", "weights")
+    __slots__ = ("members", "order", "rule", "total", "turns", "used", "weights")
 
     def __init__(self, rule: ShareRule, memory: ShareMemory) -> None:
         self.rule = rule
         self.weights = dict(rule.weights)
         self.total = sum(self.weights.values())
         self.turns = dict(memory.turns)
-        self.at = memory.at
         self.members: dict[Lock, None] = {}
         self.used: dict[str, list[tuple[int, int]]] = {}
         self.order: dict[str, int] = {}
@@ -340,8 +339,8 @@ class Share:
         return project if project in self.weights else "*"
 
     def is_below(self, party: str, units: int) -> bool:
-        """Whether with so many units a party has less than its share of all that there are."""
-        return units * self.total < self.weights[party] * self.capacity()
+        """Whether with so many units a party has less than its share of all that there are; where none are, it has."""
+        return not self.capacity() or units * self.total < self.weights[party] * self.capacity()
 
     def capacity(self) -> int:
         """How many units there are."""
@@ -349,15 +348,16 @@ class Share:
 
     def take_turn(self, party: str, units: int) -> None:
         """The party was granted so many units. Who was away comes as if it had been there until now."""
-        self.at = max(self.at, self.turns.get(party, 0))
-        self.turns[party] = self.at + units * TURN_OF_WEIGHT_1 // self.weights[party]
+        now = self.turns.get(party, 0)
+        self.turns = {each: turn - now for each, turn in self.turns.items() if turn > now}  # they grow for ever else
+        self.turns[party] = units * TURN_OF_WEIGHT_1 // self.weights[party]
 
     def settle_order(self) -> None:
         """Whose turn comes first, second and so on; some come at the same time."""
-        turns = {party: max(self.at, self.turns.get(party, 0)) for party in self.weights}
+        turns = {party: self.turns.get(party, 0) for party in self.weights}
         places = {turn: place for place, turn in enumerate(sorted(set(turns.values())))}
         self.order = {party: places[turn] for party, turn in turns.items()}
 
     def memory(self) -> ShareMemory:
         """Whose turn it is, as values. Who is none of its parties any more may be one again."""
-        return ShareMemory(self.rule.name, tuple(sorted(self.turns.items())), self.at)
+        return ShareMemory(self.rule.name, tuple(sorted(self.turns.items())))

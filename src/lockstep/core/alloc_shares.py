@@ -136,6 +136,8 @@ class Shares:
         already, or keeps somebody waiting who does, must get on: its project's share changes only its turn.
         """
         board = self.board
+        if c.since < 0:
+            return False, 0  # it is to be the next for sure (L80)
         mine = self.families.eldest(c.owner)
         begins = mine == c.ticket
         project = board.project_of.get(mine, "")

@@ -63,7 +63,7 @@ class SharesWatch:
             if rule.names(access.lock) and owner < ticket and self.party(rule, owner) == party:
                 units += access.count if access.mode == "counting" else max(1, limits.get(access.lock, 0))
         most = sum(limit for lock, limit in limits.items() if rule.names(lock))
-        return not units < Fraction(weights[party] * most, sum(weights.values()))
+        return most > 0 and not units < Fraction(weights[party] * most, sum(weights.values()))
 
     def granted(self, ticket: int, need: Need, others: Others, limits: dict[LockKey, int], had: Had) -> None:
         """A request that begins is granted; `others` that begin could be, too, and need what they need."""
