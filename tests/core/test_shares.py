@@ -1,4 +1,4 @@
-"""Locks that projects have by weight: nobody below its share waits behind somebody who has it, and nobody starves."""
+"""Locks that projects have by weight: who comes first, and what that does not change."""
 
 from collections import Counter
 
@@ -217,7 +217,7 @@ def test_turns_do_not_grow_for_ever() -> None:
     for _ in range(100):
         farm.want("apps", whole())
         (now,) = farm.end(now)
-    ((_, turn),) = farm.allocator.queues.shares.memories()[0].turns
+    ((_, turn),) = farm.allocator.reasons.shares.memories()[0].turns
     assert turn < 1 << 63, "what a database can take"
 
 

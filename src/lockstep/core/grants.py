@@ -94,7 +94,7 @@ def _granted(draft: Draft, grant: Granted) -> None:
 
 def _turns(draft: Draft, grant: Granted) -> tuple[ShareMemory, ...]:
     """Whose turn it is now at the shares in which the granted locks are."""
-    shares = draft.state.allocator.queues.shares
+    shares = draft.state.allocator.reasons.shares
     return shares.memories_of(access.lock for access in grant.alternative.accesses)
 
 
