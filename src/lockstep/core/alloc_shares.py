@@ -1,5 +1,5 @@
-"""Shares: locks that projects have by weight. What one leaves free others may borrow, and nobody who has less than its
-share waits behind somebody who has as much or more (lock-rules section 10, decision 0032).
+"""Shares: locks that projects have by weight. What one leaves free others may borrow, and who has less than its share
+comes before who has as much or more (lock-rules section 10; decision 0032 says where that falls short).
 
 Here is what each has, and what follows for the order of those who wait. Who is granted is decided elsewhere.
 """
