@@ -4,8 +4,10 @@ from collections import Counter
 
 import pytest
 
+from lockstep.core.alloc_facts import AllocatorSnapshot, PoolState
 from lockstep.core.alloc_items import Share
 from lockstep.core.alloc_shares import Shares
+from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import LockKey
 from lockstep.core.values import ShareRule, UnitSetup
 
@@ -219,6 +221,22 @@ def test_turns_do_not_grow_for_ever() -> None:
         (now,) = farm.end(now)
     ((_, turn),) = farm.allocator.reasons.shares.memories()[0].turns
     assert turn < 1 << 63, "what a database can take"
+
+
+def test_L60_all_units_of_a_pool_are_counted_after_a_restart_though_only_some_were_asked_for() -> None:
+    boards = LockKey("pool", "boards")
+    units_of = tuple(UnitSetup(f"u{n}", ("arm",)) for n in range(4))
+    snapshot = AllocatorSnapshot(
+        pools=(PoolState("boards", units=units_of, wear=(0,) * 4),), shares=(share(boards, apps=1, docs=1),)
+    )
+    farm = Shared({})
+    farm.allocator = Allocator.restore(snapshot)
+    arm = LockKey("pool", "boards", where="arm")
+    mine = [farm.want("apps", units(1, arm)) for _ in range(4)]
+    assert farm.decide() == mine
+    late = farm.want("apps", units(1, arm))
+    assert farm.decide() == []
+    assert farm.allocator.reasons.shares.full(late) == ("apps", 4, pytest.approx(4 / 3))
 
 
 def test_L60_a_restart_keeps_whose_turn_it_is() -> None:

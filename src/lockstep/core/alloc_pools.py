@@ -81,10 +81,14 @@ class Pool:
         """The view of this key; a new one if need be."""
         known = self.views.get(key)
         if known is None:
-            known = self.views[key] = Lock(key, 0, self.k)
-            known.pool = self
+            known = self._add_view(key)
             self.refresh()
         return known
+
+    def _add_view(self, key: LockKey) -> Lock:
+        view = self.views[key] = Lock(key, 0, self.k)
+        view.pool = self
+        return view
 
     def seen(self, key: LockKey) -> Lock:
         """The view of this key, for whoever only looks: nothing is counted for one that nobody has asked for."""
@@ -234,8 +238,9 @@ class Pool:
         pool.configure(state.units)
         pool.wear = list(state.wear)
         pool.absent, pool.sick = pool.bits(state.absent), pool.bits(state.sick)
+        pool._add_view(LockKey("pool", pool.name))  # it is there whatever is asked for: all units are counted by it
         for each in state.views:
-            pool.view(each.key).remember(each)
+            (pool.views.get(each.key) or pool._add_view(each.key)).remember(each)
         pool.refresh()
         return pool
 
