@@ -10,7 +10,7 @@ from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import Granted, PoolTwiceError, normalize
 from lockstep.core.alloc_families import Families
-from lockstep.core.alloc_pools import Pool
+from lockstep.core.alloc_pools import VIEWS_START, Pool
 from lockstep.core.nouns import Access, LockKey
 from lockstep.core.values import UnitSetup
 from lockstep.core.where import WhereError, parse
@@ -18,6 +18,7 @@ from lockstep.core.where import WhereError, parse
 from .compare import differs, drained, over_the_wire
 from .farm import Farm, need, on_workers, slot
 from .pooled import PooledWorld
+from .worlds import Event
 
 ARM = ("arm64",)
 BOARDS = (
@@ -218,6 +219,36 @@ def test_L60_a_restart_keeps_units_wear_and_quarantine() -> None:
     farm.has(some(1), "pi-2")
     farm.ask(some(1))
     assert farm.decide() == []
+
+
+def test_what_was_asked_for_once_is_forgotten_and_what_is_held_or_waited_for_is_not() -> None:
+    """People ask for units in words of their own: a grant would have to store what each of them remembers (L45)."""
+    farm = Boards()
+    farm.has(some(1, "nuc-1 or pi-9"), "nuc-1")
+    waits = farm.ask(some(1, "amd64 and not pi-1"))
+    for number in range(500):
+        farm.end(farm.get(some(1, f"arm64 and not x{number}")))
+    memory = farm.allocator.reasons.pool_memory("boards")
+    assert len(memory.views) <= VIEWS_START + 1
+    assert {"", "nuc-1 or pi-9", "amd64 and not pi-1"} <= {where for where, _ in memory.views}
+    farm.allocator = over_the_wire(farm.allocator)
+    assert farm.end(1) == [waits]
+
+
+class Steadfast(PooledWorld):
+    """Nobody who waits wants something else: only who then wants the old again can miss what a view remembered."""
+
+    def change_need(self) -> list[Event]:
+        return []
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_view_that_nobody_needs_is_forgotten_and_nobody_notices(
+    restart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alloc_pools, "VIEWS_START", 1)
+    for seed in range(60):
+        assert not differs(seed, restart=restart, kind=Steadfast)
 
 
 def test_alternatives_on_workers_and_units_are_taken_together() -> None:

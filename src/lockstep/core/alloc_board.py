@@ -20,7 +20,7 @@ class Board:
     when somebody was parked there; `moved` ones have other holds or bars, which may concern suspended reservations;
     `to_pin` became due; `to_weigh` are barriers whose reservations must be weighed again; `carried` lost their pin by
     an event and may keep it; `withheld` may be granted once the builds with `courses` have become `safer` (L51), and
-    are `doubted` if they may be so in vain;
+    are `doubted` if they may be so in vain; `crowded` pools were granted of, and have many views;
     `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave, `sentenced` ones will end.
     """
 
@@ -63,6 +63,7 @@ class Board:
         self.limits_moved: dict[Lock, None] = {}
         self.rated: dict[Lock, None] = {}
         self.leaving: dict[Lock, None] = {}
+        self.crowded: dict[Pool, None] = {}
         self.suspects: dict[int, None] = {}
         self.unbroken: dict[int, None] = {}
         self.sentenced: dict[int, None] = {}
@@ -73,7 +74,7 @@ class Board:
     def lock(self, key: LockKey) -> Lock:
         """The lock of this key. One that nobody declared has limit 0 and is there while it is needed.
 
-        A view of a pool stays.
+        A view of a pool stays until there are many (`Limits.forget_views`).
         """
         known = self.locks.get(key)
         if known is None and key.kind == "pool":

@@ -216,6 +216,8 @@ class Families:
             marks[view] = pool.fence if new else self._lent_fence_of(pool, owner, units)
             pool.put(hold, owner, units, marks[view])
             self.board.pool_moved(pool)
+            if len(pool.views) > pool.views_limit:
+                self.board.crowded[pool] = None
         return tuple(marks[lock] for lock, _ in accesses), {lock: taken[lock] for lock, _ in accesses}
 
     def _lent_fence_of(self, pool: Pool, owner: int, units: int) -> int:

@@ -78,6 +78,24 @@ class Limits:
         board.suspects.update(dict.fromkeys(board.claims_of))
         self.barriers.stir()
 
+    def forget_views(self, planned: Iterable[LockKey]) -> None:
+        """Let crowded pools forget views that nobody holds or waits for, and that are not `planned`.
+
+        They remember what a claim would have been overtaken by that began to wait before: only one whose `where` is
+        changed and changed back could miss it. It is done with a grant, because what a pool remembers is stored then.
+        """
+        board = self.board
+        board.sweep()
+        kept = {board.locks[key] for key in planned}
+        for pool in board.crowded:
+            held = (lock for hold in pool.held for lock, _ in board.hold_locks[hold])
+            waited_for = (view for view in pool.views.values() if view.shapes)
+            for view in pool.keep_views({*kept, *held, *waited_for}):
+                del board.locks[view.key]
+                for looked_at in (board.dirty, board.moved, board.limits_moved):
+                    looked_at.pop(view, None)
+        board.crowded.clear()
+
     # --- locks
 
     def _set_k(self, lock: Lock, k: int) -> None:

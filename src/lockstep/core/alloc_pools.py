@@ -20,6 +20,9 @@ Demand = tuple[int, int]
 
 NOTHING_GONE: Final[Set[int]] = frozenset()
 
+VIEWS_START: Final = 64
+"""A pool is cleared of views that nobody needs when it has more than this many, and then when they have doubled."""
+
 
 class Pool:
     """A pool as it is now.
@@ -42,6 +45,7 @@ class Pool:
         self.taken = 0
         self.held: dict[int, tuple[int, int, int]] = {}
         self.views: dict[LockKey, Lock] = {}
+        self.views_limit = VIEWS_START
 
     # --- units
 
@@ -93,6 +97,14 @@ class Pool:
     def seen(self, key: LockKey) -> Lock:
         """The view of this key, for whoever only looks: nothing is counted for one that nobody has asked for."""
         return self.views.get(key) or self._counted(Lock(key, 0, self.k))
+
+    def keep_views(self, needed: Set[Lock]) -> list[Lock]:
+        """Let go of views that are not needed, and return them. That of all units stays: they are counted by it."""
+        gone = [view for key, view in self.views.items() if key.where and view not in needed]
+        for view in gone:
+            del self.views[view.key]
+        self.views_limit = max(VIEWS_START, 2 * len(self.views))
+        return gone
 
     def refresh(self) -> None:
         """Count everything anew: units, their labels or their state have changed."""

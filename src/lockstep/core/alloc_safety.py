@@ -15,7 +15,7 @@ from lockstep.core.alloc_facts import Hold
 from lockstep.core.alloc_families import NOBODY
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_waits import Waits
-from lockstep.core.nouns import Access, Alternative, Need
+from lockstep.core.nouns import Access, Alternative, LockKey, Need
 from lockstep.core.values import BuilderSetup, Stage
 
 _SUPPOSED = -1
@@ -41,6 +41,14 @@ class Safety:
         self.plans: Mapping[str, BuilderSetup] = {}
         self.before: set[int] | None = None
         """Who is stuck as things are, once that was asked; to be forgotten with every change."""
+
+    def planned_views(self) -> Iterator[LockKey]:
+        """The views of pools that builds with a course may still claim."""
+        for plan in self.plans.values():
+            for need in (plan.planned, *(stage.need for stage in plan.stages if stage.need)):
+                for access in (access for each in need.alternatives for access in each.accesses):
+                    if access.lock.kind == "pool":
+                        yield access.lock
 
     def withholds(self, c: ClaimClass, index: int, picked: Mapping[Lock, int]) -> bool:
         """Whether the class's first claim must not have this alternative yet, though it fits (with these units).

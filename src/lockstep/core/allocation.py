@@ -203,11 +203,8 @@ class Allocator:
         for owner in [owner for owner, course in self.board.courses.items() if course[0] not in plans]:
             del self.board.courses[owner]
             self._sets_out(owner, "")
-        for plan in plans.values():
-            for need in (plan.planned, *(stage.need for stage in plan.stages if stage.need)):
-                for access in (access for each in need.alternatives for access in each.accesses):
-                    if access.lock.kind == "pool":
-                        self.board.lock(access.lock)
+        for key in self.safety.planned_views():
+            self.board.lock(key)
         self.board.safer = True
 
     def set_course(self, owner: int, builder: str, number: int, waited: bool = False) -> None:
@@ -284,8 +281,11 @@ class Allocator:
                     continue
             if self.search.grant_first(out) or (board.doubted and self.search.let_go(out)):
                 continue
-            if not board.leaving or not self.limits.clear_leaving():
-                return out
+            if board.leaving and self.limits.clear_leaving():
+                continue
+            if board.crowded:
+                self.limits.forget_views(self.safety.planned_views())
+            return out
 
     def full_pass(self) -> list[Decision]:
         """Look at everything from scratch; returns nothing if all is well (L31)."""
