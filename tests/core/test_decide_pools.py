@@ -198,10 +198,41 @@ def test_what_only_a_step_had_counts_with_its_build() -> None:
     for _ in range(2):
         buildid = hand.started("b", plan("with it"), plan("without"))
         hand.prepared(buildid, 1, some(1, "amd"))
+        hand.call(buildid, c.Keep("arguments", b""))
         hand.finished(buildid, 1)
         hand.prepared(buildid, 2)
         hand.finished(buildid, 2, Result.FAILURE)
     assert [told.unit for told in hand.all(f.UnitQuarantined)] == ["nuc"]
+
+
+NO_CHECK = "healthCheck of a pool: ping cannot be started"
+
+
+def test_a_check_that_cannot_be_started_is_no_units_fault() -> None:
+    whole = Hand(farm(some(1, "amd"), pool=TRIED))
+    whole.connect()
+    for _ in range(2):
+        buildid = whole.request(whole.force()).buildid
+        whole.put(e.BuildBroken(buildid=buildid, result=Result.EXCEPTION, reason=NO_CHECK))
+        assert whole.result(buildid) is Result.EXCEPTION
+    part = Hand(farm(pool=TRIED))
+    for _ in range(2):
+        buildid = part.started("b", plan("with it"))
+        part.prepared(buildid, 1, some(1, "amd"))
+        part.put(e.BuildBroken(buildid=buildid, result=Result.EXCEPTION, reason=NO_CHECK))
+        assert part.result(buildid) is Result.EXCEPTION
+    assert not whole.all(f.UnitTried)
+    assert not part.all(f.UnitTried)
+
+
+def test_a_unit_that_was_given_back_with_one_that_is_not_fit_is_not_blamed() -> None:
+    hand = Hand(farm(pool=TRIED))
+    buildid = hand.started("b", plan("with two"))
+    hand.prepared(buildid, 1, some(2, "arm"))
+    sick = ("boards", "pi-1", "no pulse")
+    hand.put(e.UnitsFailed(buildid=buildid, step=1, hold=hand.step(buildid, 1).hold, units=(sick,)))
+    assert hand.all(f.StepPutBack)
+    assert not hand.build(buildid).units
 
 
 def test_without_quarantineAfter_no_unit_is_blamed() -> None:

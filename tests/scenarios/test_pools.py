@@ -139,7 +139,7 @@ def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> N
         'look += \'[ -e "$0.fit" ] && exit 0; echo "$LOCKSTEP_UNIT_BOARDS at $1 has no pulse"; exit 3\'\n'
         "boards = util.ResourcePool('boards', {name: {'address': f'10.0.0.{n}'} for n, name in enumerate('abcd')},\n"
         "                           healthCheck=['sh', '-c', look, os.path.join(at, '%(unit)s'), '%(unit:address)s'])\n"
-        "wrong = util.ResourcePool('wrong', ['x'], healthCheck=[os.path.join(at, 'nowhere')])\n"
+        "wrong = util.ResourcePool('wrong', ['x'], 8, 1, healthCheck=[os.path.join(at, 'nowhere')])\n"
         "say = ['sh', '-c', 'echo $LOCKSTEP_UNIT_BOARDS']\n"
         "c['workers'] = workers('w1')\n"
         "c['builders'] = [\n"

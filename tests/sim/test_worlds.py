@@ -88,7 +88,7 @@ def test_what_the_worlds_reach() -> None:
     wanted = {
         "RingBroken", "BarrierRaised", "ClaimPinned", "RequestPutBack", "WorkerGivenUp", "CommandInterrupted",
         "StepsAdded", "NeedSet", "PrioritySet", "WorkerPaused", "LimitChanged", "CommandKnown", "ClaimDropped",
-        "UnitQuarantined", "QuarantineLifted", "UnitTried", "PoolChanged",
+        "UnitQuarantined", "QuarantineLifted", "UnitTried", "UnitsUsed", "PoolChanged",
         "BookingRenewed", "BookingExtended", "BookingLeaving", "BookingEnded", "HoldPassed", "HoldStolen",
     }  # fmt: skip
     for seed in range(200):

@@ -11,7 +11,6 @@ from lockstep.core import apply_bookings as bookings
 from lockstep.core import apply_builds as builds
 from lockstep.core import apply_pools as pools
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import together
 from lockstep.core.nouns import FENCED, worse
 from lockstep.core.records import Buildset, Request, Stamp, Worker
 from lockstep.core.state import State, slot_key
@@ -250,8 +249,6 @@ def claim_granted(state: State, fact: f.ClaimGranted, at: float) -> None:
         bookings.granted(state.bookings[subject], fact.hold, at)
         return
     build = state.builds[subject]
-    if fact.units:
-        build.units = together(build.units, fact.units)
     step = build.steps[number - 1]
     if kind == "call":
         step.calls[call].hold = fact.hold
@@ -332,6 +329,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.PoolChanged: pools.pool_changed,
     f.UnitQuarantined: pools.unit_quarantined,
     f.UnitTried: pools.unit_tried,
+    f.UnitsUsed: pools.units_used,
     f.QuarantineLifted: pools.quarantine_lifted,
     f.MemoryKept: memory_kept,
     f.ChangeAdded: change_added,

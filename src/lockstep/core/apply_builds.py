@@ -59,7 +59,6 @@ def build_started(state: State, fact: f.BuildStarted, at: float) -> None:
         hold=fact.hold,
         fences=fact.fences,
         started_at=at,
-        units=state.allocator.holds[fact.hold].units,
     )
     state.builds_on.setdefault(fact.worker, set()).add(fact.buildid)
 

@@ -1,6 +1,7 @@
 """What the facts about pools do to the state. See `apply.py`."""
 
 from lockstep.core import facts as f
+from lockstep.core.alloc_facts import together
 from lockstep.core.records import Quarantine
 from lockstep.core.state import State
 
@@ -23,6 +24,11 @@ def quarantine_lifted(state: State, fact: f.QuarantineLifted, _at: float) -> Non
     del state.quarantines[fact.pool, fact.unit]
     state.failed_with.pop((fact.pool, fact.unit), None)
     state.allocator.quarantine(fact.pool, fact.unit, False)
+
+
+def units_used(state: State, fact: f.UnitsUsed, _at: float) -> None:
+    build = state.builds[fact.buildid]
+    build.units = together(build.units, fact.units)
 
 
 def unit_tried(state: State, fact: f.UnitTried, _at: float) -> None:

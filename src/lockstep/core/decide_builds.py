@@ -25,6 +25,8 @@ def build_planned(draft: Draft, event: e.BuildPlanned) -> None:
         return
     plans = event.plans[:MAX_STEPS_PER_BUILD]
     draft.emit(f.BuildPlanKept(buildid=build.buildid, plans=plans, properties=event.properties))
+    if draft.state.allocator.board.pools:
+        decide_pools.used(draft, build, build.hold)
     go_on(draft, build)
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from lockstep.core import calls as c
-from lockstep.core import decide_builds, decide_groups, decide_requests
+from lockstep.core import decide_builds, decide_groups, decide_pools, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -47,6 +47,8 @@ def _start(draft: Draft, build: Build, step: Step, event: e.CallMade) -> None:
     command = ""
     if isinstance(call, c.RunCommand):
         command = f"{draft.state.installation}-{build.buildid}.{step.stepid}.{event.number}"
+    if not step.calls and step.hold and draft.state.allocator.board.pools:
+        decide_pools.used(draft, build, step.hold)
     draft.emit(
         f.CallStarted(
             buildid=build.buildid,

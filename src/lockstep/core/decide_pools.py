@@ -2,7 +2,7 @@
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import Granted, PoolMemory
+from lockstep.core.alloc_facts import Granted, PoolMemory, together
 from lockstep.core.answers import listed
 from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_BOOKING_TEXT, MAX_TRIES
@@ -39,8 +39,15 @@ def memories(draft: Draft, grant: Granted) -> tuple[PoolMemory, ...]:
     return tuple(reasons.pool_memory(name) for name, _ in grant.units)
 
 
+def used(draft: Draft, build: Build, hold: int) -> None:
+    """A build or one of its steps begins to do something with the units of this hold, if it has any."""
+    held = draft.state.allocator.holds.get(hold)
+    if held is not None and together(build.units, held.units) != build.units:
+        draft.emit(f.UnitsUsed(buildid=build.buildid, units=held.units))
+
+
 def tried(draft: Draft, build: Build, result: Result) -> None:
-    """A build that had units has ended: one that so many in a row failed with goes into quarantine.
+    """A build that used units has ended: one that so many in a row failed with goes into quarantine.
 
     A build that is put back or was cancelled says nothing of them.
     """

@@ -30,7 +30,7 @@ from lockstep.core.facts_claims import (
     RingBroken,
     StartsReturned,
 )
-from lockstep.core.facts_pools import PoolChanged, QuarantineLifted, StepPutBack, UnitQuarantined, UnitTried
+from lockstep.core.facts_pools import PoolChanged, QuarantineLifted, StepPutBack, UnitQuarantined, UnitsUsed, UnitTried
 from lockstep.core.nouns import Access, LockKey, Need, Result
 from lockstep.core.values import Change, Properties, Rank, Setup, SourceStamp, StepPlan, Submission
 
@@ -58,6 +58,7 @@ __all__ = [
     "StepPutBack",
     "UnitQuarantined",
     "UnitTried",
+    "UnitsUsed",
 ]  # those of other files; the rest is below
 
 # --- configuration, memory, changes
@@ -398,6 +399,7 @@ AnyFact = (
     | PoolChanged
     | UnitQuarantined
     | UnitTried
+    | UnitsUsed
     | QuarantineLifted
     | MemoryKept
     | ChangeAdded

@@ -3,6 +3,7 @@
 Values only. Which units a claim got is told with its grant.
 """
 
+from lockstep.core.alloc_facts import Units
 from lockstep.core.fact import Fact
 from lockstep.core.nouns import Access
 from lockstep.core.values import PoolSetup, UnitSetup
@@ -21,6 +22,13 @@ class PoolChanged(Fact, frozen=True):
     def setup(self) -> PoolSetup:
         """The pool as it is now."""
         return PoolSetup(self.name, self.units, self.max_overtakes, self.quarantine_after)
+
+
+class UnitsUsed(Fact, frozen=True):
+    """A build begins to do something with these units, so its end will speak of them."""
+
+    buildid: int
+    units: Units
 
 
 class UnitTried(Fact, frozen=True):

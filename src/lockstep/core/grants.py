@@ -89,6 +89,8 @@ def _granted(draft: Draft, grant: Granted) -> None:
     elif kind == "booking":
         decide_bookings.begun(draft, draft.state.bookings[subject])
     else:
+        if fact.units:
+            decide_pools.used(draft, draft.state.builds[subject], fact.hold)
         decide_builds.end_call(draft, subject, number, call, fences_of(fact))
 
 

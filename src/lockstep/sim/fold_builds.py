@@ -60,7 +60,6 @@ class BuildFold:
             hold=fact.hold,
             fences=fact.fences,
             started_at=at,
-            units=next(claim.units for claim in self.claims.values() if claim.hold == fact.hold),
         )
 
     def on_build_plan_kept(self, fact: f.BuildPlanKept, _at: float) -> None:
@@ -109,11 +108,13 @@ class BuildFold:
         step = self._step(fact.buildid, fact.number)
         step.state, step.hold, step.fences, step.locks_acquired_at = "waiting", 0, {}, 0.0
 
+    def on_units_used(self, fact: f.UnitsUsed, _at: float) -> None:
+        build = self.builds[fact.buildid]
+        build.units = together(build.units, fact.units)
+
     def step_granted(self, fact: f.ClaimGranted, at: float) -> None:
         """The claim was a step's, or a call's, or neither."""
         for build in self.builds.values():
-            if build.ticket == fact.owner and fact.units:
-                build.units = together(build.units, fact.units)
             for step in build.steps:
                 if step.ticket == fact.ticket and step.state == "waiting":
                     step.state, step.hold, step.locks_acquired_at = "running", fact.hold, at

@@ -49,6 +49,7 @@ class PoolWatch:
         self.had: dict[int, tuple[int, dict[str, Names]]] = {}
         self.views: set[LockKey] = set()
         self.owners: dict[int, int] = {}
+        self.calls: set[int] = set()
         self.tried: dict[int, set[tuple[str, str]]] = {}
         self.failures: dict[tuple[str, str], int] = {}
         self.due: set[tuple[str, str]] = set()
@@ -73,7 +74,13 @@ class PoolWatch:
                 self._tried(self.tried.pop(self.owners.pop(buildid), set()), result)
             case f.ClaimGranted(hold=hold, owner=owner) if fact.units:
                 self.had[hold] = (owner, {name: frozenset(names) for name, names in fact.units})
-                self.tried.setdefault(owner, set()).update((name, unit) for name, names in fact.units for unit in names)
+                if fact.ticket in self.calls:
+                    self._uses(owner)
+            case f.BuildPlanKept(buildid=buildid):
+                self._uses(self.owners[buildid])
+            case f.CallStarted(buildid=buildid, ticket=ticket):
+                self.calls.add(ticket)
+                self._uses(self.owners[buildid])
             case f.HoldEnded(hold=hold):
                 self.had.pop(hold, None)
             case f.LocksReturned(hold=hold) if hold in self.had:
@@ -85,6 +92,13 @@ class PoolWatch:
                 self.had[hold] = (owner, left)
             case f.HoldPassed(of_hold=old, hold=hold) if fact.units:
                 self._passed(fact, old, hold)
+
+    def _uses(self, owner: int) -> None:
+        """A build does something, so with what it has by now."""
+        had = [each for mine, each in self.had.values() if mine == owner]
+        if had:
+            found = ((name, unit) for each in had for name, names in each.items() for unit in names)
+            self.tried.setdefault(owner, set()).update(found)
 
     def _tried(self, units: set[tuple[str, str]], result: Result) -> None:
         """A build that had these has ended: how many in a row have failed with each."""

@@ -230,8 +230,6 @@ def claim_granted(p: Projection, fact: f.ClaimGranted, n: Envelope, _body: bytes
     if fact.ticket in p.bookings:
         bookings.granted(p, fact.ticket, fact.hold, n.at)
     wait = p.waits.pop(fact.ticket)
-    if fact.units and wait.buildid:
-        pools.had(p, fact, wait.buildid)
     if wait.step:
         builds.claim_of_step_granted(p, fact, n, (wait.buildid, wait.step, wait.call))
     if any(access.lock.kind in locks.KINDS for access in fact.alternative.accesses):
@@ -346,6 +344,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.PoolChanged: (pools.pool_changed, "name", "pool "),
     f.UnitQuarantined: (pools.unit_quarantined, "pool", "pool "),
     f.UnitTried: (pools.unit_tried, "pool", "pool "),
+    f.UnitsUsed: (pools.units_used, "buildid", "build "),
     f.QuarantineLifted: (pools.quarantine_lifted, "pool", "pool "),
     f.MemoryKept: (memory_kept, "owner", ""),
     f.ChangeAdded: (change_added, "", "change"),

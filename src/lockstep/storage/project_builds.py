@@ -14,8 +14,7 @@ Envelope = f.Numbered
 
 def build_started(p: Projection, fact: f.BuildStarted, n: Envelope, _body: bytes) -> None:
     held = p.holds.get(fact.hold)
-    units = held.units if held is not None else ()
-    p.builds[fact.buildid] = LiveBuild(fact.worker, units=units)
+    p.builds[fact.buildid] = LiveBuild(fact.worker)
     p.changes.insert(
         "builds",
         fact.buildid,
@@ -30,7 +29,6 @@ def build_started(p: Projection, fact: f.BuildStarted, n: Envelope, _body: bytes
             "fences": pack(fact.fences),
             "started_at": n.at,
             "state_string": "starting",
-            "units": pack(units) if units else None,
         },
     )
     row = {"state": "building", "buildid": fact.buildid, "claimed": True, "claimed_at": n.at}

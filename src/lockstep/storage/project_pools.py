@@ -30,11 +30,10 @@ def unit_tried(p: Projection, fact: f.UnitTried, _n: f.Numbered, _body: bytes) -
     p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), row)
 
 
-def had(p: Projection, fact: f.ClaimGranted, buildid: int) -> None:
-    """A step of a build has units."""
-    build = p.builds[buildid]
+def units_used(p: Projection, fact: f.UnitsUsed, _n: f.Numbered, _body: bytes) -> None:
+    build = p.builds[fact.buildid]
     build.units = together(build.units, fact.units)
-    p.changes.update("builds", buildid, {"units": pack(build.units)})
+    p.changes.update("builds", fact.buildid, {"units": pack(build.units)})
 
 
 def granted(p: Projection, fact: f.ClaimGranted) -> None:
