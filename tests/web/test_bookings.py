@@ -85,6 +85,16 @@ def test_reasons_and_names_have_limits(locks: Running) -> None:
     assert locks.one(f"bookings/{number}")["state"] == "held"
 
 
+def test_whoever_asks_when_the_locks_are_had_already_is_told_at_once(locks: Running) -> None:
+    """Granted between two questions: nobody may idle with a lock for the rest of the time that it would have waited."""
+    made = locks.call("bookings", "acquire", locks=["memory"], key=KEY, lease=60, wait=60)
+    path = f"bookings/{made['bookingid']}"
+    assert locks.call(path, "wait", key=KEY, wait=60)["state"] == "held"
+    assert locks.call(path, "wait", key=KEY, wait=60, state="waiting")["state"] == "held"
+    assert locks.call(path, "wait", key=KEY, wait=0.1, state="held")["state"] == "held"
+    assert "'state' is 'waiting', until" in locks.call(path, "wait", status=400, key=KEY, state="ended")
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

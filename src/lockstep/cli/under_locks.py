@@ -119,7 +119,8 @@ class Run:
             sent = boottime()
             try:
                 path = f"bookings/{self._number}"
-                self._client.call(path, "wait", timeout=wait + max(1.0, poll), key=self._key, wait=wait)
+                heard_by = wait + max(1.0, poll)
+                self._client.call(path, "wait", timeout=heard_by, key=self._key, wait=wait, state="held")
                 self._may_run_until(sent + self._lease)
                 wait = poll
             except CliError as exc:

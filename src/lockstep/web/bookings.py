@@ -121,16 +121,17 @@ async def acquire(door: Door, params: Params) -> Item:
     if not key and number(params, "lease"):
         key = secrets.token_urlsafe(24)
     ticket = await door.ask(e.BookingAsked(wish=_wish(door, params, key)))
-    waits = door.state.bookings[ticket].state == "waiting" if ticket in door.state.bookings else False
-    return {**await _wait(door, ticket, seconds if waits else 0.0), "key": key or None}
+    return {**await _wait(door, ticket, seconds), "key": key or None}
 
 
 async def wait(door: Door, ticket: int, params: Params) -> Item:
-    """Renew, and wait at most `wait` seconds for something to happen: that the locks are had, or must be given back."""
-    only(params, "key", "wait")
-    seconds = number(params, "wait")
+    """Renew, and wait at most `wait` seconds while the booking is as its sender knows it (`state`, else `waiting`)."""
+    only(params, "key", "wait", "state")
+    seconds, known = number(params, "wait"), text(params, "state") or "waiting"
+    if known not in ("waiting", "held"):
+        raise RefusedError("'state' is 'waiting', until the locks are had, or 'held', until they must be given back.")
     await door.ask(e.BookingRenewAsked(ticket=await _live(door, ticket), key=digest(text(params, "key"))))
-    return await _wait(door, ticket, seconds)
+    return await _wait(door, ticket, seconds, known)
 
 
 async def renew(door: Door, ticket: int, params: Params) -> Item:
@@ -151,8 +152,8 @@ async def _live(door: Door, ticket: int) -> int:
     raise RefusedError(f"Booking {ticket} has ended: {_ENDED.get(row['ending'], 'it ended')}{by}{why}.")
 
 
-async def _wait(door: Door, ticket: int, seconds: float) -> Item:
-    """Wait until a booking that waits is held, one that is held must leave, or so many seconds are over."""
+async def _wait(door: Door, ticket: int, seconds: float, known: str = "waiting") -> Item:
+    """Wait until a booking is no more in the state that is known of it, or so many seconds are over."""
     changed = asyncio.Event()
 
     def heard(facts: Sequence[f.Numbered]) -> None:
@@ -163,7 +164,7 @@ async def _wait(door: Door, ticket: int, seconds: float) -> Item:
     stop = door.listen(heard)
     try:
         booking = door.state.bookings.get(ticket)
-        if booking is not None and booking.state != "leaving" and seconds > 0:
+        if booking is not None and booking.state == known and seconds > 0:
             waits = {asyncio.ensure_future(event.wait()) for event in (changed, door.stopped)}
             await asyncio.wait(waits, timeout=min(seconds, MAX_WAIT), return_when=asyncio.FIRST_COMPLETED)
             for each in waits:
