@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,10 @@ from lockstep.web.forecasting import Place, Question, forecast
 from .serving import Running, running
 
 
-@pytest.fixture(scope="module")
-def ci(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+@pytest.fixture
+def ci(tmp_path: Path) -> Iterator[Running]:
     """A server on which `wanter` and `stepper` were built once, and `holder` never."""
-    with running(tmp_path_factory.mktemp("forecasts")) as server:
+    with running(tmp_path) as server:
         for name in ("wanter", "stepper"):
             server.built(server.force(name))
         yield server
@@ -61,6 +62,7 @@ def test_L70_forecasts_begin_when_builders_have_a_history(ci: Running) -> None:
 
 
 def test_L70_steps_are_foreseen_with_their_locks(ci: Running) -> None:
+    end(ci, *holding(ci))
     holder, wanter = holding(ci)
     step = ci.force("stepper")
     buildid = ci.until("BuildStarted", brid=step)["buildid"]
