@@ -91,6 +91,7 @@ def pictured(folder: Path, text: str) -> tuple[dict[str, list[str]], Any]:
     written(folder, text)
     done = lockstep("check", "--graph", "locks.svg", cwd=folder)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "locks.svg: who holds which lock while asking for another."
     root = ElementTree.parse(folder / "locks.svg").getroot()
     found: dict[str, list[str]] = {"all": [], "cycle": []}
     for group in root.iter(f"{SVG}g"):

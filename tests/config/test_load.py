@@ -82,8 +82,8 @@ def test_L21_L22_L23_one_claim_for_slot_directory_and_all_locks(load: Load) -> N
         "cpu on slow": 2,
         "disk on fast": 1,
         "disk on slow": 1,
-        "slot of worker fast": 3,
-        "slot of worker slow": UNLIMITED,
+        "worker fast": 3,
+        "worker slow": UNLIMITED,
         "build directory f1 on fast": 1,
         "build directory f1 on slow": 1,
     }

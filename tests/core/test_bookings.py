@@ -176,6 +176,7 @@ def test_wrong_use_of_a_booking_gets_one_sentence_and_changes_nothing() -> None:
         "Say why": e.StealAsked(lock=lock("db"), reason=" "),
         "Nobody holds lock 'free'": e.StealAsked(lock=lock("free"), reason="now"),
         "Hold 77 of lock 'db' is not current": e.StealAsked(lock=lock("db"), hold=77, reason="now"),
+        "Hold 77 of worker w1 is not current.": e.StealAsked(lock=slot_key("w1"), hold=77, reason="now"),
     }
     for text, event in said.items():
         assert text in reply(hand, event).error

@@ -158,7 +158,7 @@ def test_a_grandchild_may_find_that_its_uncle_has_borrowed_the_slot() -> None:
         builder("c", [], workers=["w"]),
         slots=1,
     )
-    assert {"g>u[slot of worker w] b", "g>p>c[b] slot of worker w"} < set(edges(setup))
+    assert {"g>u[worker w] b", "g>p>c[b] worker w"} < set(edges(setup))
 
 
 def test_builds_that_need_no_directory_may_be_there_twice_on_one_worker() -> None:
@@ -184,9 +184,7 @@ def test_slots_are_locks() -> None:
         builder("q", [], step(1, children=["d"]), workers=["v"]),
     )
     away = (builder("c", [], workers=["v"]), builder("d", [], workers=["w"]))
-    assert told(farm(*parents, *away, slots=1)) == [
-        "p>c[slot of worker w] slot of worker v, q>d[slot of worker v] slot of worker w"
-    ]
+    assert told(farm(*parents, *away, slots=1)) == ["p>c[worker w] worker v, q>d[worker v] worker w"]
     assert not told(farm(*parents, *away))
     assert not told(farm(*parents, builder("c", []), builder("d", []), slots=1))
 

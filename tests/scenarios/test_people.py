@@ -298,6 +298,11 @@ def test_somebody_keeps_a_worker_for_himself(stage: Stage) -> None:
     assert scene.cli("hold", "worker:w1").returncode == 0
     (brid,) = scene.force("idle")
     scene.until(lambda: "booking" in scene.why(brid)["sentence"], "the build to wait for the worker")
+    assert "worker w1" in scene.cli("locks", "worker:w1").stdout
+    (booking,) = scene.all("bookings")
+    assert booking["locks"][0]["lock"] == "worker w1"
+    waits = scene.cli("hold", "worker:w1", "--no-wait")
+    assert "the whole of worker w1, held by" in waits.stdout + waits.stderr, waits
     assert scene.cli("release", "1").returncode == 0
     scene.running("idle-1-go")
 

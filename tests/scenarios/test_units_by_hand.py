@@ -115,7 +115,7 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
         ("hold", "boards", "--count", "4"): (4, "Pool 'boards' has 3 units: 4 can never be had."),
         ("hold", "database", "--where", "arm"): (4, "'where' is for pools; 'database' is a lock."),
         ("release", "boards/pi-1"): (4, "Nobody has booked lock 'boards/pi-1'."),
-        ("steal", "boards/pi-1", "--reason", "now"): (4, "Nobody holds lock 'boards where pi-1'"),
+        ("steal", "boards/pi-1", "--reason", "now"): (4, "Nobody holds pool 'boards where pi-1'"),
         ("locks", "boards/pi-9"): (4, "Pool 'boards' has no unit 'pi-9'."),
         ("exec", "--lock", "boards", "--lock", "database", "--where", "arm", "--", "true"): (
             2,

@@ -43,7 +43,7 @@ def test_renderables_environment_and_fences(tmp_path: Path) -> None:
     build = FakeBuild(
         properties={"who": ("world", "test")},
         env={"A": Interpolate("%(prop:who)s-a"), "B": "builder"},
-        fences={"data base": 7, "cpu on bot-1": 9, "slot of worker bot-1": 3},
+        fences={"data base": 7, "cpu on bot-1": 9, "build directory cache": 3},
     )
     harness = Harness(tmp_path, build)
     step = ShellCommand(
@@ -52,7 +52,7 @@ def test_renderables_environment_and_fences(tmp_path: Path) -> None:
     )
     go(step, harness)
     assert harness.text(streams="o") == "world world-a world 7 9\n"
-    assert "LOCKSTEP_FENCE_SLOT" not in str(harness.commands[0].args["env"])
+    assert harness.commands[0].args["env"]["LOCKSTEP_FENCE_BUILD_DIRECTORY_CACHE"] == "3"
 
 
 def test_exit_codes_are_decoded(tmp_path: Path) -> None:

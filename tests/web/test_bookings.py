@@ -103,8 +103,8 @@ def test_whoever_asks_when_the_locks_are_had_already_is_told_at_once(locks: Runn
         ("cpu", ["cpu on away", "cpu on w1", "cpu on w2"]),
         ("cpu@w1", ["cpu on w1"]),
         ("cpu on w1", ["cpu on w1"]),
-        ("worker:w2", ["slot of worker w2"]),
-        ("slot of worker w2", ["slot of worker w2"]),
+        ("worker:w2", ["worker w2"]),
+        ("worker w2", ["worker w2"]),
         ("build directory talker on w1", ["build directory talker on w1"]),
     ],
 )

@@ -69,7 +69,7 @@ def test_wrong_questions_get_a_sentence(past: Running) -> None:
     assert past.get("locks/nothing/history", 404)["error"] == "There is no lock 'nothing'."
     assert past.get("locks/nothing/use", 404)["error"] == "There is no lock 'nothing'."
     assert "must be a number above 0" in past.get("lock_use", 400, seconds="a while")["error"]
-    assert "is that of the worker's builds" in past.get("locks/slot of worker w1/history", 400)["error"]
+    assert "is that of the worker's builds" in past.get("locks/worker w1/history", 400)["error"]
 
 
 def test_the_page_of_a_lock_shows_its_past(past: Running) -> None:
@@ -77,7 +77,7 @@ def test_the_page_of_a_lock_shows_its_past(past: Running) -> None:
     assert "What happened" in text
     assert "The last seven days" in text
     assert "step &#39;locked&#39; of stepper #1" in text
-    assert past.http.get("/locks/slot of worker w1").status_code in (200, 404)
+    assert past.http.get("/locks/worker w1").status_code in (200, 404)
 
 
 def test_L72_why_a_step_or_a_person_no_longer_waits_is_told(past: Running) -> None:

@@ -139,6 +139,14 @@ def test_a_locks_page_shows_who_holds_it_by_hand_and_ends_that(ci: Running) -> N
     assert not [each for each in ci.one("locks/memory")["holders"] if each["by"]["booking"]]
 
 
+def test_a_locks_page_says_when_its_queue_is_not_the_usual_one(ci: Running) -> None:
+    assert "in strict order" in ci.http.get("/locks/cpu@w1").text
+    assert "passed at most 3 times" in ci.http.get("/locks/disk").text
+    for other in ("database", "worker:w2"):
+        page = ci.http.get(f"/locks/{other}").text
+        assert ("in strict order" in page, "passed at most" in page) == (False, False), other
+
+
 def test_a_live_page_is_sent_again_when_it_changes_and_ends_with_its_build(ci: Running) -> None:
     ci.close_gate("talker")
     brid = ci.force("talker")

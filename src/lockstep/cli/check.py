@@ -47,6 +47,8 @@ def command(config: str, graph: str | None, as_json: bool) -> int:
     if as_json:
         click.echo(_as_json((), loaded.warnings, loaded.notes))
         return 0
+    if graph is not None:
+        click.echo(f"{graph}: who holds which lock while asking for another.")
     configs.print_mistakes("warning", loaded.warnings, "yellow")
     configs.print_mistakes("note", loaded.notes, "cyan")
     click.echo(f"{config}: no mistakes; {configs.contents(loaded)}.")

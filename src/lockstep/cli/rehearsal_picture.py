@@ -151,7 +151,7 @@ def _use(sheet: _Sheet, story: told.Told) -> None:
     for key in keys[:_MOST_ROWS]:
         used = [side.get(key) for side in sides]
         sheet.y += 8 + 16 * len(used)
-        sheet.parts.append(_name(told.thing(key), sheet.y - 8 * len(used) + 2))
+        sheet.parts.append(_name(str(key), sheet.y - 8 * len(used) + 2))
         for place, one in enumerate(used):
             if one is not None:
                 _used(sheet, one, 16 * (place - len(used)), _COLOURS[place])

@@ -85,13 +85,8 @@ def rows_of_use(story: Told) -> list[list[str]]:
     rows = []
     for key in keys:
         used = [side.get(key) for side in sides]
-        rows.append([thing(key), *(_beside([text(one) for one in used]) for text in (_units, share, _peak))])
+        rows.append([str(key), *(_beside([text(one) for one in used]) for text in (_units, share, _peak))])
     return rows
-
-
-def thing(key: LockKey) -> str:
-    """A lock, or a worker for its slots."""
-    return f"worker {key.worker}" if key.kind == "slot" else str(key)
 
 
 def _units(used: Used | None) -> str:
@@ -159,7 +154,7 @@ def _warnings(side: Side) -> list[str]:
 
 
 def _idle(used: Used) -> str:
-    what = thing(used.key)
+    what = str(used.key)
     if not used.peak:
         return f"{what} {'ran nothing' if used.key.kind == 'slot' else 'was never used'}."
     if used.idle == used.limit:

@@ -21,7 +21,7 @@ from lockstep.core.limits import (
     MAX_PRIORITY,
     MIN_LEASE,
 )
-from lockstep.core.nouns import Access, Alternative, LockKey, Result
+from lockstep.core.nouns import Access, Alternative, LockKey, Result, capital
 from lockstep.core.reasons import Reasons
 from lockstep.core.records import Booking, Build
 from lockstep.core.values import BookingEnding, BookingWish
@@ -116,7 +116,7 @@ def _impossible(draft: Draft, access: Access) -> str:
     else:
         return f"There is no lock '{key}'."
     if limit is not None and limit < access.count:
-        return f"Lock '{key}' has {limit} unit{'' if limit == 1 else 's'}: {access.count} can never be had."
+        return f"{capital(key.told)} has {limit} unit{'' if limit == 1 else 's'}: {access.count} can never be had."
     return ""
 
 
@@ -326,13 +326,13 @@ def _victims(draft: Draft, event: e.StealAsked) -> tuple[list[Hold], str]:
     if event.hold:
         holds = [hold for hold in holds if hold.id == event.hold]
         if not holds:
-            return [], f"Hold {event.hold} of lock '{event.lock}' is not current."
+            return [], f"Hold {event.hold} of {event.lock.told} is not current."
     if not holds:
-        return [], f"Nobody holds lock '{event.lock}': hold it as usual."
+        return [], f"Nobody holds {event.lock.told}: hold it as usual."
     if len(holds) > 1 and not event.everybody:
         reasons = Reasons(state, draft.at)
         names = listed([f"{reasons.party(hold.ticket).text} (hold {hold.id})" for hold in holds])
-        return [], f"Lock '{event.lock}' is held by {names}: say which hold, or all."
+        return [], f"{capital(event.lock.told)} is held by {names}: say which hold, or all."
     return holds, ""
 
 
@@ -340,14 +340,15 @@ def _rob(draft: Draft, hold: Hold, event: e.StealAsked) -> None:
     """End whoever has this hold, and say by whom and why."""
     state = draft.state
     lock = event.lock or hold.alternative.accesses[0].lock
+    told = f"{lock.told} was taken away"
     draft.emit(f.HoldStolen(hold=hold.id, ticket=hold.ticket, lock=lock, who=event.who, reason=event.reason))
     by = event.who or "somebody"
     if hold.ticket in state.bookings:
-        why = f"lock '{lock}' was taken away: {event.reason}"
+        why = f"{told}: {event.reason}"
         take_away(draft, state.bookings[hold.ticket], "stolen", by, why)
         return
     for build in [build for build in state.builds.values() if build.ticket == hold.owner]:
-        decide_builds.sentence_build(draft, build, f"Lock '{lock}' was taken away by {by}: {event.reason}")
+        decide_builds.sentence_build(draft, build, f"{capital(told)} by {by}: {event.reason}")
 
 
 # --- keeping after a failure

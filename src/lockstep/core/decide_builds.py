@@ -13,7 +13,7 @@ from lockstep.core.alloc_facts import AccessError, normalize
 from lockstep.core.calls import Acquire, Triggered
 from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_STEPS_PER_BUILD
-from lockstep.core.nouns import Access, Result, worse
+from lockstep.core.nouns import Access, Result, capital, worse
 from lockstep.core.records import Build, Step, Worker
 from lockstep.core.values import StepPlan
 
@@ -120,19 +120,19 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
             return problem
         if mine and not raises:
             return (
-                f"Lock '{access.lock}' is held by the build (locks= of builder '{build.builder}', its factory or "
-                f"its worker '{build.worker}') and claimed by its step: the step would wait for itself."
+                f"{capital(access.lock.told)} is held by the build (locks= of builder '{build.builder}', its factory "
+                f"or its worker '{build.worker}') and claimed by its step: the step would wait for itself."
             )
         if decide_groups.holds(draft.state, build, access.lock):
             return (
-                f"Lock '{access.lock}' is held by the LockedSteps that the step belongs to and claimed by the step: "
-                "it would wait for itself."
+                f"{capital(access.lock.told)} is held by the LockedSteps that the step belongs to and claimed by the "
+                "step: it would wait for itself."
             )
         own = [a for a in own_accesses(draft, build) if a.lock.whole == access.lock.whole]
         exclusive = any(a.mode == "exclusive" for a in (access, *own))
         units = access.count + sum(a.count for a in own)
         if own and (exclusive or units > allocator.reasons.limit(access.lock)):
-            return f"Lock '{access.lock}' is claimed by the step already: it would wait for itself."
+            return f"{capital(access.lock.told)} is claimed by the step already: it would wait for itself."
     return ""
 
 
@@ -140,13 +140,14 @@ def _may_not_raise(draft: Draft, build: Build, access: Access, mine: list[Access
     """Why a step may not raise a lock; or nothing. What may be raised must be known beforehand, to be safe (L51)."""
     if not any(held.mode == "counting" for held in mine):
         return (
-            f"Lock '{access.lock}' is to be raised by the step, but its build does not share it (access('counting'))."
+            f"{capital(access.lock.told)} is to be raised by the step, but its build does not share it "
+            "(access('counting'))."
         )
     builder = draft.state.builders.get(build.builder)
     if builder is None or not any(access in stage.on(build.worker) for stage in builder.stages):
         return (
-            f"Lock '{access.lock}' is to be raised by a step of which the configuration did not say so when it was "
-            "loaded: two builds could wait for each other. Write raises=True into locks= of a step of the factory."
+            f"{capital(access.lock.told)} is to be raised by a step of which the configuration did not say so when it "
+            "was loaded: two builds could wait for each other. Write raises=True into locks= of a step of the factory."
         )
     return ""
 

@@ -14,7 +14,7 @@ from lockstep.core import facts as f
 from lockstep.core.alloc_facts import AccessError, normalize
 from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_CALLS_PER_STEP, MAX_STEPS_PER_BUILD
-from lockstep.core.nouns import Access, Result
+from lockstep.core.nouns import Access, Result, capital
 from lockstep.core.records import Build, Step
 
 STOPPED = c.CommandResult(rc=-1, failure="the build is being stopped")
@@ -81,7 +81,8 @@ def _claimed(draft: Draft, build: Build, call: c.Acquire) -> tuple[tuple[Access,
     impatient = next((access for access in accesses if access.patience is not None), None)
     if impatient is not None:
         how = "waitTimeout= and skipIfBusy= are for what stands in locks="
-        return (), f"Lock '{impatient.lock}' is claimed by a running step, which waits as long as it takes: {how}."
+        told = capital(impatient.lock.told)
+        return (), f"{told} is claimed by a running step, which waits as long as it takes: {how}."
     return accesses, decide_builds.waits_for_itself(draft, build, accesses)
 
 

@@ -10,6 +10,7 @@ from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.draft import Draft
+from lockstep.core.nouns import capital
 from lockstep.core.records import Request
 from lockstep.core.values import LockSetup, Setup
 
@@ -91,7 +92,7 @@ def _held_and_gone(draft: Draft, setup: Setup) -> list[str]:
     for hold in draft.state.allocator.holds.values():
         for access in hold.alternative.accesses:
             if access.lock.kind in ("master", "worker") and access.lock not in kept:
-                gone.setdefault(f"Lock '{access.lock}'", []).append(hold.owner)
+                gone.setdefault(capital(access.lock.told), []).append(hold.owner)
         for pool, names in hold.units:
             for name in names:
                 if name not in units.get(pool, ()):

@@ -55,10 +55,27 @@ class LockKey(Struct, frozen=True, gc=False, cache_hash=True, array_like=True, o
         if self.where:
             return f"{self.name} where {self.where}"
         if self.kind == "slot":
-            return f"slot of worker {self.worker}"
+            return f"worker {self.worker}"
         if self.kind == "builddir":
             return f"build directory {self.name} on {self.worker}"
         return f"{self.name} on {self.worker}" if self.worker else self.name
+
+    @property
+    def told(self) -> str:
+        """The lock in a sentence: `lock 'database'`, `pool 'boards'`, `worker bot-1`."""
+        return told_lock(self.kind, str(self))
+
+
+def told_lock(kind: str, name: str) -> str:
+    """A lock in a sentence, by its kind and its name as people read it."""
+    if kind in ("slot", "builddir"):
+        return name  # it says already what it is
+    return f"{'pool' if kind == 'pool' else 'lock'} '{name}'"
+
+
+def capital(text: str) -> str:
+    """The text as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def variable(*parts: str) -> str:

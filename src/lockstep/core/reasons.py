@@ -28,7 +28,7 @@ from lockstep.core.answers import (
     times,
 )
 from lockstep.core.calls import Acquire, Sleep, StartBuilds
-from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey
+from lockstep.core.nouns import UNLIMITED, Access, Alternative, Claim, LockKey, told_lock
 from lockstep.core.parties import build_party, request_party, step_party
 from lockstep.core.records import Build, Request, Step
 from lockstep.core.state import ClaimRef, State
@@ -276,7 +276,7 @@ class Reasons:
 
     def _lacks(self, short: Shortage) -> str:
         """`lock 'db', held by tests #3 for 2 min`."""
-        what = f"{'pool' if short.kind == 'pool' else 'lock'} '{short.lock}'"
+        what = told_lock(short.kind, short.lock)
         if not short.exclusive and (short.units > 1 or short.limit > 1):
             what = f"{short.units} of {short.limit} units of {what}"
         elif short.exclusive and short.limit > 1:
@@ -481,8 +481,8 @@ class Reasons:
 def _too_few(short: Shortage) -> str:
     """What can never be had as the limits are."""
     if short.kind != "pool":
-        return f"{short.units} of lock '{short.lock}', whose limit is {short.limit}"
-    told = f"{short.units} of pool '{short.lock}', of which {short.limit} can be had"
+        return f"{short.units} of {told_lock(short.kind, short.lock)}, whose limit is {short.limit}"
+    told = f"{short.units} of {told_lock(short.kind, short.lock)}, of which {short.limit} can be had"
     return f"{told}; in quarantine: {listed(short.out)}" if short.out else told
 
 

@@ -7,7 +7,7 @@ it are theirs for the life of the step's process, and lost with it (HOUSE.md sec
 import ntpath
 import posixpath
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -18,8 +18,6 @@ from lockstep.core.calls import SetProperty
 from lockstep.core.nouns import LockKey, Result, fence_variables
 from lockstep.core.values import Change, SourceStamp, storable
 from lockstep.steps.context import BuildContext, StepContext
-
-_NOT_FENCED: Final = ("slot of worker ", "build directory ")
 
 
 class BuildProperties(Properties):
@@ -131,7 +129,7 @@ class Build:
         found: dict[str, str] = disarm(told_units.environment(self._told)) if self._told else {}
         suffix = f" on {self.workername}"
         fences = self.fences
-        mine = sorted((lock.endswith(suffix), lock) for lock in fences if not lock.startswith(_NOT_FENCED))
+        mine = sorted((lock.endswith(suffix), lock) for lock in fences)
         if mine:
             names = fence_variables((lock.removesuffix(suffix), lock) for _, lock in mine)
             found |= {name: str(fences[lock]) for name, (_, lock) in zip(names, mine, strict=True)}

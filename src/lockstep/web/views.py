@@ -11,6 +11,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from lockstep.core.answers import Expected, Why
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES
 from lockstep.core.reasons import Reasons
 from lockstep.core.records import Build, Request, Worker
 from lockstep.storage.filters import Filter
@@ -260,6 +261,7 @@ async def locks(door: Door, ids: Ids) -> View:
     if name is None:
         shown.sort(key=lambda lock: (not lock.waiting, not lock.holders, lock.name, lock.worker))
     more: dict[str, Any] = {"locks": shown, "one": name, "history": [], "use": []}
+    more["usual_overtakes"] = DEFAULT_MAX_OVERTAKES
     if name is not None and any(key.kind in OUTER for key in keys):
         more["history"] = await asyncio.to_thread(door.reads.lock_history, keys[0].name, SHOWN_HISTORY)
         more["use"] = await lock_history.uses(door, keys[0].name, lock_history.PERIOD)
