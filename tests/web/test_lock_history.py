@@ -1,6 +1,7 @@
 """What happened at locks, and how long was waited and held: over REST and on the command line's terms (L72)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -80,20 +81,20 @@ def test_the_page_of_a_lock_shows_its_past(past: Running) -> None:
     assert past.http.get("/locks/worker w1").status_code in (200, 404)
 
 
-def test_L72_why_a_step_or_a_person_no_longer_waits_is_told(past: Running) -> None:
-    past.close_gate("holder")
-    holder, stepper = past.force("holder"), past.force("stepper")
-    past.until("BuildStarted", brid=holder)
-    buildid = past.until("BuildStarted", brid=stepper)["buildid"]
-    past.until("StepStarted", buildid=buildid, name="locked")
-    past.call(f"builds/{buildid}", "stop", reason="no time", owner="ann")
-    wish = past.call("bookings", "acquire", locks=["database"], owner="bob")
-    past.call(f"bookings/{wish['bookingid']}", "release", owner="eve")
-    past.open_gate("holder")
-    for brid in (holder, stepper):
-        past.built(brid)
-    gone = [each for each in past.get("locks/database/history")["history"] if each["event"] == "left"][1:]
-    assert [(each["by"]["text"], each["detail"]) for each in gone] == [
-        ("step 'locked' of stepper #2", "no time (by ann)"),
-        (f"bob (booking {wish['bookingid']})", "cancelled by eve"),
-    ]
+def test_L72_why_a_step_or_a_person_no_longer_waits_is_told(tmp_path: Path) -> None:
+    with running(tmp_path) as ci:
+        holder, stepper = ci.force("holder"), ci.force("stepper")
+        ci.until("BuildStarted", brid=holder)
+        buildid = ci.until("BuildStarted", brid=stepper)["buildid"]
+        ci.until("StepStarted", buildid=buildid, name="locked")
+        ci.call(f"builds/{buildid}", "stop", reason="no time", owner="ann")
+        wish = ci.call("bookings", "acquire", locks=["database"], owner="bob")
+        ci.call(f"bookings/{wish['bookingid']}", "release", owner="eve")
+        ci.open_gate("holder")
+        for brid in (holder, stepper):
+            ci.built(brid)
+        gone = [each for each in ci.get("locks/database/history")["history"] if each["event"] == "left"]
+        assert [(each["by"]["text"], each["detail"]) for each in gone] == [
+            ("step 'locked' of stepper #1", "no time (by ann)"),
+            (f"bob (booking {wish['bookingid']})", "cancelled by eve"),
+        ]

@@ -16,7 +16,6 @@ from .serving import Running, running
 
 @pytest.fixture(scope="module")
 def busy(ci: Running) -> Running:
-    ci.built(ci.force("hello"))
     ci.built(ci.force("fails"))
     return ci
 

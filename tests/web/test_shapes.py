@@ -53,12 +53,6 @@ def table() -> dict[str, dict[str, tuple[str, bool, bool]]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def built(ci: Running) -> Running:
-    ci.built(ci.force("hello", branch="main"))
-    return ci
-
-
 PATHS = {
     "builder": "builders",
     "buildrequest": "buildrequests",
@@ -76,8 +70,8 @@ PATHS = {
 
 
 @pytest.mark.parametrize(("name", "path"), PATHS.items())
-def test_answers_have_the_fields_of_the_table(built: Running, name: str, path: str) -> None:
-    answer = built.get(path)
+def test_answers_have_the_fields_of_the_table(ci: Running, name: str, path: str) -> None:
+    answer = ci.get(path)
     kind = f"{name}s"
     assert set(answer) == {kind, "meta"}
     assert answer[kind]
@@ -110,11 +104,11 @@ def test_application_spec_says_the_same(ci: Running) -> None:
             assert (field["type_spec"]["type"] == "list") == many, (name, field)
 
 
-def test_our_own_resources_say_what_they_have(built: Running) -> None:
-    specs = {spec["type"]: spec["type_spec"]["fields"] for spec in built.get("application.spec")["specs"]}
-    for lock in built.get("locks")["locks"]:
+def test_our_own_resources_say_what_they_have(ci: Running) -> None:
+    specs = {spec["type"]: spec["type_spec"]["fields"] for spec in ci.get("application.spec")["specs"]}
+    for lock in ci.get("locks")["locks"]:
         assert set(lock) == {field["name"] for field in specs["lock"]}
-    why = built.one("builds/1/why")
+    why = ci.one("builds/1/why")
     assert set(why) == {field["name"] for field in specs["why"]}
 
 
@@ -154,8 +148,8 @@ NESTED = [
 
 
 @pytest.mark.parametrize(("path", "kind"), NESTED)
-def test_nested_paths(built: Running, path: str, kind: str) -> None:
-    assert kind in built.get(path)
+def test_nested_paths(ci: Running, path: str, kind: str) -> None:
+    assert kind in ci.get(path)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +172,8 @@ def test_nested_paths(built: Running, path: str, kind: str) -> None:
         "builds/1/nonsense",
     ],
 )
-def test_what_does_not_exist_is_said_in_a_sentence(built: Running, path: str) -> None:
-    assert set(built.get(path, 404)) == {"error"}
+def test_what_does_not_exist_is_said_in_a_sentence(ci: Running, path: str) -> None:
+    assert set(ci.get(path, 404)) == {"error"}
 
 
 def test_a_name_with_a_slash_is_one_part_of_a_path(ci: Running) -> None:
@@ -200,10 +194,10 @@ def test_slots_of_configured_workers_are_there_and_have_a_limit_only_where_one_i
     }
 
 
-def test_whoever_runs_a_scheduler_is_told_whole(built: Running) -> None:
-    (master,) = built.get("masters")["masters"]
+def test_whoever_runs_a_scheduler_is_told_whole(ci: Running) -> None:
+    (master,) = ci.get("masters")["masters"]
     for path in ("schedulers", "schedulers/1", "masters/1/schedulers"):
-        for scheduler in built.get(path)["schedulers"]:
+        for scheduler in ci.get(path)["schedulers"]:
             assert set(scheduler["master"]) == set(master)
             check("master", scheduler["master"])
 
