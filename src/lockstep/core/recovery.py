@@ -5,8 +5,6 @@ Pure, so that the simulation proves the code that serves. Recovery is finished b
 
 from collections.abc import Iterator
 
-from msgspec.structs import replace
-
 from lockstep.core import decide_bookings, decide_rates, decide_waits, grants
 from lockstep.core import effects as x
 from lockstep.core import facts as f
@@ -204,9 +202,9 @@ def _holds(state: State, saved: Saved) -> list[Hold]:
     holds = []
     for claim in saved.claims:
         if claim.hold and claim.alternative is not None:
-            level = _level(state, claim.ticket)
-            hold = Hold(claim.hold, claim.ticket, claim.owner, 0, claim.alternative, claim.fences, level)
-            holds.append(replace(hold, units=claim.units))
+            level, retryable = _level(state, claim.ticket), state.claims[claim.ticket][0] != "booking"
+            fixed = (claim.hold, claim.ticket, claim.owner, 0, claim.alternative, claim.fences)
+            holds.append(Hold(*fixed, level, retryable, claim.units))
     return holds
 
 

@@ -67,12 +67,12 @@ def allocated(state: State) -> dict[str, Any]:
         memory = {level: sorted(tickets) for level, tickets in lock.memory if tickets}
         locks[lock.key] = (lock.limit, lock.max_overtakes, lock.removed, lock.fence, lock.left, memory)
     claims = {
-        c.ticket: (c.need, c.owner, c.level, c.since or c.ticket, c.parent, c.put_back, c.newest)
+        c.ticket: (c.need, c.owner, c.level, c.since or c.ticket, c.parent, c.put_back, c.newest, c.retryable)
         for c in snapshot.waiting
     }
     return {
         "locks": locks,
-        "holds": {h.id: (h.ticket, h.owner, h.alternative, h.fences, h.units) for h in snapshot.holds},
+        "holds": {h.id: (h.ticket, h.owner, h.alternative, h.fences, h.units, h.retryable) for h in snapshot.holds},
         "waiting": claims,
         "pins": dict(snapshot.pins),
         "parents": dict(snapshot.parents),
