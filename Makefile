@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# Every other test waits most of its time for real programs: half as many more than processors keep those busy.
+TESTERS ?= $(shell $(BIN)/python -c "import os; n = os.cpu_count() or 2; print(n + (n + 1) // 2)")
 
 .PHONY: help demo test soak lint types bench clean
 
@@ -20,7 +22,7 @@ demo: $(VENV)/.ready-demo
 	@$(BIN)/lockstep demo $(ARGS)
 
 test: $(VENV)/.ready-test lint types
-	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n $(TESTERS) --dist loadfile $(ARGS)
 
 soak: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m soak $(ARGS)
