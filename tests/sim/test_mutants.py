@@ -26,7 +26,7 @@ WORLDS_OF = {
     "units_forgotten_after_restart": 70,
     "quarantine_forgotten_after_restart": 121,
     "unit_is_free_with_another": 19,
-    "step_without_fit_units_never_waits_again": 597,
+    "step_without_fit_units_never_waits_again": 1056,
     "group_ends_with_its_first_step": 74,
     "group_never_ends": 302,
     "group_forgotten_after_restart": 356,
