@@ -151,3 +151,48 @@ def processes_with(word: str) -> list[str]:
         if word in line:
             found.append(line)
     return found
+
+
+def test_a_step_one_part_of_which_fails_ends_with_all_of_them(stage: Stage) -> None:
+    """Of what it does at the same time one fails: its commands, its children and its waits end, and so do its locks."""
+    scene = stage(
+        """
+        import asyncio
+
+        from buildbot.process.buildstep import ShellMixin
+
+        class Parts(ShellMixin, steps.Trigger):
+            async def fails(self):
+                await self.command('breaks')
+                raise RuntimeError('this part fails')
+
+            async def goes_on(self):
+                while True:
+                    await self.command('never')
+
+            async def command(self, name):
+                text = f'echo $$ > {here}/gates/{name}.runs; until [ -e {here}/gates/{name} ]; do sleep 0.02; done'
+                made = await self.makeRemoteShellCommand(command=['sh', '-c', text], stdioLogName=name)
+                await self.runCommand(made)
+
+            async def run(self):
+                await asyncio.gather(super().run(), self.fails(), self.goes_on(), self.sleep(3600))
+                return util.SUCCESS
+
+        db = util.MasterLock('db')
+        c['workers'] = workers('w1')
+        parts = Parts(name='parts', schedulerNames=['child'], waitForFinish=True)
+        c['builders'] = [build('parts', parts, locks=[db.access('exclusive')]), build('child', gate('child')),
+                         build('next', sh('s'), locks=[db.access('exclusive')])]
+        c['schedulers'] = [schedulers.Triggerable('child', ['child'])]
+        """,
+        "w1",
+    )
+    first, follower = *scene.force("parts"), *scene.force("next")
+    for name in ("breaks", "never", "child-1-child"):
+        scene.running(name)
+    scene.open("breaks")
+    assert scene.ended(first, follower) == [Result.EXCEPTION, OK]
+    assert [fact.result for fact in scene.facts.of("BuildEnded", buildid=2)] == [Result.CANCELLED]
+    scene.until(lambda: not scene.runs("never"), "the end of the command")
+    check_lock(scene.facts, "db", 1)

@@ -57,6 +57,7 @@ class StepRun:
         self._patience: asyncio.TimerHandle | None = None
         self._on_interrupt: list[Callable[[str], Awaitable[None]]] = []
         self._stop_reason: str | None = None
+        self._code_ended = False
         self._refused: set[type[BaseException]] = set()
         self._logs: set[int] = set() if replay_only else set(record.logs)
         self._tapes = tapes
@@ -86,6 +87,7 @@ class StepRun:
             if self._stop_reason is None:
                 raise
             outcome = StepOutcome(result=Result.CANCELLED, summary=self._stop_reason)
+        self._code_ended = True
         left = self._journal.left(self._next)
         if left is not None:
             self._differs(left.number, left.fingerprint, "nothing")
@@ -126,7 +128,9 @@ class StepRun:
     # --- calls
 
     def _begin(self, call: c.Call) -> tuple[int, CallRecord | None]:
-        """Number a call, and find its record if this is a replay."""
+        """Number a call, and find its record if this is a replay. What the step's code left behind makes none."""
+        if self._code_ended:
+            raise asyncio.CancelledError("its step has ended")
         number = self._next
         self._next += 1
         mark = fingerprint(call)
