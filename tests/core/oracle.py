@@ -237,9 +237,10 @@ class Oracle:
         if key.kind == "pool":
             return len(self.units.usable(key))
         other = {"master": "worker", "worker": "master"}.get(key.kind)
-        elders = (each for each in self.removed if (each.kind, each.name) == (other, key.name))
-        alive = any(self.limits[elder] or any(True for _ in self.users(elder)) for elder in elders)
-        return 0 if key not in self.removed and alive else self.limits.get(key, 0)
+        others = [each for each in self.limits if (each.kind, each.name) == (other, key.name)]
+        held = {each for each in others if any(True for _ in self.users(each))}
+        elders = {each for each in others if each in self.removed and (each in held or self.limits[each])}
+        return 0 if (held if key in self.removed else elders) else self.limits.get(key, 0)
 
     def users(self, key: LockKey) -> Iterator[tuple[int, Access]]:
         for hold in self.holds.values():

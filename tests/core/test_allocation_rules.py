@@ -187,6 +187,25 @@ def test_L6_a_name_that_changes_its_kind_waits_for_holders_also_of_a_lock_that_w
     assert farm.end(first) == [second], "who waits for what admits nobody keeps nobody waiting"
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_who_waits_for_the_new_kind_when_the_old_one_is_back_waits_for_its_holders(restart: bool) -> None:
+    farm = Farm({DB: 1})
+    first = farm.get(units(1))
+    new = LockKey("worker", "db", "w")
+    farm.allocator.set_lock(new, 1)
+    farm.allocator.forget_lock(DB)
+    second = farm.ask(units(1, new))
+    farm.decide()
+    farm.allocator.set_lock(DB, 1)
+    farm.allocator.forget_lock(new)
+    third = farm.ask(units(1))
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == []
+    assert farm.end(first) == [second]
+    assert farm.end(second) == [third]
+
+
 def test_L6_a_name_that_gets_its_old_kind_back_beside_the_new_one_is_two_locks() -> None:
     farm = Farm({DB: 1})
     farm.get(units(1))

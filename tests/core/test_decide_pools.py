@@ -100,6 +100,22 @@ def test_L6_a_pool_that_is_removed_is_told() -> None:
     assert hand.state.pools == {}
 
 
+def test_L6_a_lock_that_a_reload_makes_a_pool_is_free_first_and_why_says_so() -> None:
+    hand = Hand(setup(builder("b", use("boards")), limits={"boards": 1}))
+    first = hand.started()
+    hand.put(e.Configured(setup=farm(some(1, "amd"))))
+    hand.put(e.BookingAsked(wish=BookingWish(accesses=(some(1, "amd"),), who="ann")))
+    assert units(hand) == [()]
+    why = Reasons(hand.state, hand.now).claim(max(hand.state.bookings))
+    assert why.sentence == (
+        "Cannot start as the limits are: it needs 1 of pool 'boards', and what had that name before the reload is not "
+        "free yet (the master lock, which b #1 has)."
+    )
+    hand.prepared(first)
+    hand.finished(first)
+    assert units(hand) == [("nuc",)]
+
+
 def test_a_step_gives_units_back_by_the_name_of_their_pool_whatever_it_said_of_them() -> None:
     hand = Hand(msgspec.structs.replace(setup(builder("b"), limits={"db": 1}), pools=(BOARDS,)))
     buildid = hand.started("b", plan())

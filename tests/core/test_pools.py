@@ -16,7 +16,7 @@ from lockstep.core.values import UnitSetup
 from lockstep.core.where import WhereError, parse
 
 from .compare import differs, drained, over_the_wire
-from .farm import Farm, need, on_workers, slot
+from .farm import Farm, need, on_workers, slot, units
 from .pooled import PooledWorld
 from .worlds import Event
 
@@ -175,6 +175,66 @@ def test_L6_a_unit_that_is_removed_is_given_to_nobody_and_a_new_one_at_once() ->
 
 
 # --- lending (L53)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_a_lock_that_becomes_a_pool_admits_nobody_until_the_lock_is_free(restart: bool) -> None:
+    lock = LockKey("master", "boards")
+    farm = Farm({lock: 2})
+    first, old = farm.get(units(2, lock)), farm.ask(units(1, lock))
+    farm.decide()
+    farm.allocator.set_pool("boards", BOARDS)
+    farm.allocator.forget_lock(lock)
+    new = farm.ask(some(2))
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == []
+    assert farm.end(first) == [old]
+    assert farm.end(old) == [new]
+    assert lock not in farm.allocator.board.locks
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_a_pool_that_becomes_a_lock_is_in_the_way_until_it_is_free(restart: bool) -> None:
+    lock = LockKey("master", "boards")
+    farm = Boards()
+    first, old = farm.get(some(1, "pi-2")), farm.ask(some(1, "pi-2"))
+    farm.allocator.quarantine("boards", "pi-2", True)
+    farm.decide()
+    farm.allocator.set_lock(lock, 1)
+    farm.allocator.forget_pool("boards")
+    new = farm.ask(units(1, lock))
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == []
+    farm.allocator.quarantine("boards", "pi-2", False)
+    assert farm.end(first) == [old]
+    assert farm.end(old) == [new]
+    late = farm.ask(some(1))
+    assert farm.decide() == [], "who wants something of the pool once more waits for the lock"
+    again = farm.ask(units(1, lock))
+    assert farm.end(new) == [late]
+    assert farm.end(late) == [again]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_a_pool_that_is_back_is_not_had_twice(restart: bool) -> None:
+    """Somebody has a unit, the pool became a lock for a while, and somebody waits for that."""
+    lock = LockKey("master", "boards")
+    farm = Boards()
+    first = farm.get(some(1))
+    farm.allocator.set_lock(lock, 1)
+    farm.allocator.forget_pool("boards")
+    second = farm.ask(units(1, lock))
+    farm.decide()
+    farm.allocator.set_pool("boards", BOARDS, 8)
+    farm.allocator.forget_lock(lock)
+    third = farm.ask(some(1))
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == []
+    assert farm.end(first) == [second]
+    assert farm.end(second) == [third]
 
 
 def test_L53_a_child_gets_its_parents_unit_first_and_with_its_fence() -> None:

@@ -162,7 +162,8 @@ class LockState(Struct, frozen=True):
 
 class PoolState(Struct, frozen=True):
     """A pool in a snapshot. `units` are all that ever were, `absent` those that are none any more, `sick` those in
-    quarantine; `wear` says how often each was handed over. `views` are its views, as locks."""
+    quarantine; `wear` says how often each was handed over. `views` are its views, as locks. `removed`: no configuration
+    names it any more."""
 
     name: str
     max_overtakes: int = DEFAULT_MAX_OVERTAKES
@@ -172,6 +173,7 @@ class PoolState(Struct, frozen=True):
     sick: tuple[str, ...] = ()
     wear: tuple[int, ...] = ()
     views: tuple[LockState, ...] = ()
+    removed: bool = False
 
 
 class PoolMemory(Struct, frozen=True):

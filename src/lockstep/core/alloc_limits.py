@@ -11,10 +11,10 @@ from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import UNRATED
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_pools import Pool
-from lockstep.core.nouns import LockKey
+from lockstep.core.nouns import LockKey, Need
 from lockstep.core.values import UnitSetup
 
-_OTHER_KIND: Final = {"master": "worker", "worker": "master"}
+_KINDS: Final = ("master", "worker", "pool")
 """Kinds of locks that a reload may make of each other under one name (L6)."""
 
 
@@ -35,7 +35,7 @@ class Limits:
         lock.wanted = min(limit, WHOLE - 1)
         if lock in board.leaving:
             del board.leaving[lock]
-            self.enforce_namesakes(lock)
+            self.enforce_namesakes(key.name)
         if lock.k != max_overtakes:
             self._set_k(lock, max_overtakes)
         self._enforce(lock)
@@ -46,20 +46,41 @@ class Limits:
         if lock is not None:
             lock.removed = True
             self.board.leaving[lock] = None
-            self.enforce_namesakes(lock)
+            self.enforce_namesakes(key.name)
 
     # --- pools
 
     def set_pool(self, name: str, units: Iterable[UnitSetup], max_overtakes: int) -> None:
         """A pool is new, or has other units, labels or another K. Who has a unit that is removed keeps it (L6)."""
         pool = self.board.pool(name)
-        self.board.lock(LockKey("pool", name))
+        whole = self.board.lock(LockKey("pool", name))
+        whole.removed = False
         pool.configure(units)
+        self.board.leaving.pop(whole, None)
+        self.enforce_namesakes(name)
         if pool.k != max_overtakes:
             pool.k = max_overtakes
             for view in pool.views.values():
                 self._set_k(view, max_overtakes)
         self._units_changed(pool)
+
+    def forget_pool(self, name: str) -> None:
+        """A reload removed the pool: it stays for who has or wants something of it, and then gets out of the way (L6).
+
+        To be said again when somebody wants something of a pool that has gone.
+        """
+        whole = self.board.lock(LockKey("pool", name))
+        whole.removed = True
+        self.board.leaving[whole] = None
+        self.enforce_namesakes(name)
+
+    def bring_back(self, need: Need) -> None:
+        """Somebody wants this: of a removed pool, what has got its name meanwhile has to wait again (L6)."""
+        if not self.board.shapes[need].pooled:
+            return
+        for name in {a.lock.name for each in need.alternatives for a in each.accesses if a.lock.kind == "pool"}:
+            if self.board.locks[LockKey("pool", name)].removed:
+                self.forget_pool(name)
 
     def quarantine(self, name: str, unit: str, out: bool) -> None:
         """Nobody gets this unit from now on, or it may be had again. Who has it keeps it."""
@@ -124,9 +145,12 @@ class Limits:
                 self._enforce(lock)
 
     def _enforce(self, lock: Lock) -> None:
-        """Put the declared limit in force; while a removed lock of the same name lives, it is 0 (L6)."""
+        """Put the declared limit in force; while what had the name before is in the way, it is 0 (L6)."""
         board = self.board
-        capacity = 0 if self._has_elder(lock) else lock.wanted
+        if lock.pool is not None:
+            self._enforce_pool(lock.pool)
+            return
+        capacity = 0 if self.in_the_way(lock) else lock.wanted
         limit = capacity if lock.left > 0 else 0
         if limit != lock.limit:
             if limit > lock.limit:
@@ -143,36 +167,75 @@ class Limits:
             board.safer = True
             self.barriers.stir()
 
-    def enforce_namesakes(self, lock: Lock) -> None:
-        """A removed lock stays, or has gone: those that have its name and the other kind wait for it, or begin (L6)."""
-        if lock.key.kind in _OTHER_KIND:
-            for other in [each for each in self.board.locks.values() if each.key.name == lock.key.name]:
-                self._enforce(other)
+    def _enforce_pool(self, pool: Pool) -> None:
+        """The same for a pool: meanwhile nobody gets any of its units."""
+        closed = self.in_the_way(self.board.locks[LockKey("pool", pool.name)]) is not None
+        if closed is not pool.closed:
+            pool.closed = closed
+            pool.refresh()
+            self._units_changed(pool)
 
-    def _has_elder(self, lock: Lock) -> bool:
-        other = _OTHER_KIND.get(lock.key.kind)
-        return not lock.removed and any(
-            elder.key.kind == other and elder.key.name == lock.key.name and (elder.wanted or elder.holds)
-            for elder in self.board.leaving
-        )
+    def enforce_namesakes(self, name: str) -> None:
+        """Something of this name was removed, has gone, or is had by others: whoever waits for that begins (L6)."""
+        for lock in [each for each in self.board.locks.values() if each.key.name == name and each.key.kind in _KINDS]:
+            self._enforce(lock)
+
+    def moved(self, accesses: Iterable[tuple[Lock, int]]) -> None:
+        """These are held, or not held any more, while removed locks are still there."""
+        for name in {lock.key.name for lock, _ in accesses} & {lock.key.name for lock in self.board.leaving}:
+            self.enforce_namesakes(name)
+
+    def in_the_way(self, lock: Lock) -> Lock | None:
+        """What has the name of this lock and another kind: a removed one that may be had, or is had.
+
+        If it is removed itself, only one that is had: of two that have waiters, one is served after the other.
+        """
+        if lock.key.kind not in _KINDS:
+            return None
+        others = self.board.locks.values() if lock.removed else self.board.leaving
+        namesakes = (o for o in others if o.key.name == lock.key.name and o.key.kind in _KINDS)
+        for other in (each for each in namesakes if each.key.kind != lock.key.kind):
+            if _is_held(other) or not (lock.removed or _has_nothing(other)):
+                return other
+        return None
 
     def clear_leaving(self) -> bool:
-        """Removed locks that nobody holds or waits for are gone; their namesakes of the other kind may begin (L6)."""
+        """Removed locks that nobody holds or waits for are gone; those of their name and other kinds may begin (L6)."""
         board = self.board
-        gone = [lock for lock in board.leaving if not lock.holds and not board.lock_classes(lock)]
+        gone = [lock for lock in board.leaving if not _is_held(lock) and not self._is_waited_for(lock)]
         if not gone:
             return False
         board.sweep()
         for lock in gone:
-            del board.leaving[lock], board.locks[lock.key]
-            board.dirty.pop(lock, None)
-            board.moved.pop(lock, None)
-            board.limits_moved.pop(lock, None)
-            board.rated.pop(lock, None)
-            if lock.share is not None:
-                lock.share.members.pop(lock, None)
-                self.barriers.stir()
-            if lock.fence:
-                board.gone[lock.key] = lock.state()
-            self.enforce_namesakes(lock)
+            del board.leaving[lock]
+            if lock.pool is None:
+                self._drop(lock)
+            self.enforce_namesakes(lock.key.name)
         return True
+
+    def _is_waited_for(self, lock: Lock) -> bool:
+        views = (lock,) if lock.pool is None else lock.pool.views.values()
+        return any(self.board.lock_classes(view) for view in views)
+
+    def _drop(self, lock: Lock) -> None:
+        """A removed lock is no more. What it knows of its grants is kept for one that comes back."""
+        board = self.board
+        del board.locks[lock.key]
+        board.dirty.pop(lock, None)
+        board.moved.pop(lock, None)
+        board.limits_moved.pop(lock, None)
+        board.rated.pop(lock, None)
+        if lock.share is not None:
+            lock.share.members.pop(lock, None)
+            self.barriers.stir()
+        if lock.fence:
+            board.gone[lock.key] = lock.state()
+
+
+def _is_held(lock: Lock) -> bool:
+    return bool(lock.holds if lock.pool is None else lock.pool.held)
+
+
+def _has_nothing(lock: Lock) -> bool:
+    """Whether nobody could be granted anything of it, whatever has its name."""
+    return not (lock.wanted if lock.pool is None else lock.pool.in_service())

@@ -28,7 +28,7 @@ def give_back(allocator: Allocator, hold: int, keys: AbstractSet[LockKey]) -> No
     board.hold_locks[hold] = tuple(pair for pair in board.hold_locks[hold] if pair[0].key not in keys)
     for lock, _ in given:
         board.dirty[lock] = None
-        if lock.removed and not lock.holds:
-            allocator.limits.enforce_namesakes(lock)
+    if board.leaving:
+        allocator.limits.moved(given)
     board.safer = True
     allocator.barriers.stir()

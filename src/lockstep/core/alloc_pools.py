@@ -28,6 +28,7 @@ class Pool:
     """A pool as it is now.
 
     `absent` are units that a reload removed, `sick` those in quarantine: nobody gets them, but who has them keeps them.
+    While it is `closed` nobody gets any: a lock had its name before, and is not free yet (L6).
     `held` is owner, units and fence of each hold, `taken` all units that are held. A unit may be held twice: by a build
     and by one that it lent it to (L53). `wear` counts how often each was handed over, loans aside.
     """
@@ -41,6 +42,7 @@ class Pool:
         self.wear: list[int] = []
         self.absent = 0
         self.sick = 0
+        self.closed = False
         self.usable = 0
         self.taken = 0
         self.held: dict[int, tuple[int, int, int]] = {}
@@ -70,6 +72,10 @@ class Pool:
         self.sick ^= bit
         self.refresh()
         return True
+
+    def in_service(self) -> int:
+        """The units that there are, but for those in quarantine."""
+        return ((1 << len(self.names)) - 1) & ~self.absent & ~self.sick
 
     def bits(self, names: Iterable[str]) -> int:
         """Units by name, as bits; those that never were are none."""
@@ -108,7 +114,7 @@ class Pool:
 
     def refresh(self) -> None:
         """Count everything anew: units, their labels or their state have changed."""
-        self.usable = ((1 << len(self.names)) - 1) & ~self.absent & ~self.sick
+        self.usable = 0 if self.closed else self.in_service()
         for view in self.views.values():
             self._counted(view)
 
@@ -239,7 +245,8 @@ class Pool:
         )
         views = tuple(view.state() for view in self.views.values())
         absent, sick = self.names_of(self.absent), self.names_of(self.sick)
-        return PoolState(self.name, self.k, self.fence, units, absent, sick, tuple(self.wear), views)
+        removed = self.views[LockKey("pool", self.name)].removed
+        return PoolState(self.name, self.k, self.fence, units, absent, sick, tuple(self.wear), views, removed)
 
     @classmethod
     def from_state(cls, state: PoolState) -> "Pool":
@@ -250,7 +257,8 @@ class Pool:
         pool.configure(state.units)
         pool.wear = list(state.wear)
         pool.absent, pool.sick = pool.bits(state.absent), pool.bits(state.sick)
-        pool._add_view(LockKey("pool", pool.name))  # it is there whatever is asked for: all units are counted by it
+        whole = pool._add_view(LockKey("pool", pool.name))  # it is there whatever is asked for: all are counted by it
+        whole.removed = state.removed
         for each in state.views:
             (pool.views.get(each.key) or pool._add_view(each.key)).remember(each)
         pool.refresh()

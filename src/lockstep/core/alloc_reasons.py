@@ -10,6 +10,7 @@ from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, PoolMemory, Reservation
 from lockstep.core.alloc_items import WHOLE, Lock
+from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.alloc_shares import Shares
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
@@ -18,9 +19,10 @@ from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
 class Reasons:
     """Questions that may be asked after a decision."""
 
-    def __init__(self, board: Board, barriers: Barriers, safety: Safety, shares: Shares) -> None:
+    def __init__(self, board: Board, barriers: Barriers, safety: Safety, shares: Shares, limits: Limits) -> None:
         self.board = board
         self.shares = shares
+        self.limits = limits
         self.barriers = barriers
         self.safety = safety
 
@@ -59,6 +61,12 @@ class Reasons:
         """The limit in force: 0 for a lock that is not there."""
         lock = self._seen(key)
         return lock.capacity if lock else 0
+
+    def in_the_way(self, key: LockKey) -> LockKey | None:
+        """What had the name of this lock or pool before, as another kind, and must be free first (L6)."""
+        lock = self.board.locks.get(key.whole)
+        other = self.limits.in_the_way(lock) if lock is not None and self.board.leaving else None
+        return other.key if other is not None else None
 
     def max_overtakes(self, key: LockKey) -> int:
         """How often a claim may be overtaken at the lock: its K (L42)."""

@@ -282,6 +282,8 @@ class Search:
             self.queues.offer_family(claim.owner)
         if board.rated:
             self.limits.started(anew)
+        if board.leaving:
+            self.limits.moved(board.hold_locks[hold])
         if board.shares:
             self.queues.shares.granted(claim.owner, anew)
         self.barriers.stir()

@@ -4,6 +4,7 @@ from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Hold, ShareMemory
 from lockstep.core.alloc_items import WHOLE
 from lockstep.core.alloc_pools import Pool
+from lockstep.core.nouns import LockKey
 from lockstep.core.values import BuilderSetup
 
 
@@ -52,6 +53,10 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
             board.leaving[lock] = None
     for hold in snapshot.holds:
         _hold_again(board, hold)
+    for name, known in board.pools.items():
+        whole = board.lock(LockKey("pool", name))
+        if whole.removed and known.held:
+            board.leaving[whole] = None
 
 
 def _hold_again(board: Board, hold: Hold) -> None:

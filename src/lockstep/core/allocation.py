@@ -41,7 +41,7 @@ class Allocator:
         self.queues = Queues(self.board, self.barriers)
         self.safety = Safety(self.board, self.waits)
         self.search = Search(self.board, self.limits, self.queues, self.safety)
-        self.reasons = Reasons(self.board, self.barriers, self.safety, self.queues.shares)
+        self.reasons = Reasons(self.board, self.barriers, self.safety, self.queues.shares, self.limits)
         self.holds: dict[int, Hold] = self.board.holds
         self.waiting: dict[int, Claim] = self.board.waiting
 
@@ -58,6 +58,10 @@ class Allocator:
     def set_pool(self, name: str, units: Iterable[UnitSetup], max_overtakes: int = DEFAULT_MAX_OVERTAKES) -> None:
         """A pool is new, or has other units or labels. Nobody loses a unit that it has (L6)."""
         self.limits.set_pool(name, units, max_overtakes)
+
+    def forget_pool(self, name: str) -> None:
+        """A reload removed the pool: it stays until its last hold and waiter have ended (L6)."""
+        self.limits.forget_pool(name)
 
     def quarantine(self, pool: str, unit: str, out: bool) -> None:
         """Nobody gets this unit from now on, or it may be had again."""
@@ -99,6 +103,8 @@ class Allocator:
             self._is_reprieved(claim.owner)
         self.board.clock = max(self.board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
+        if self.board.pools:
+            self.limits.bring_back(claim.need)
         if claim.plan:
             self.set_course(claim.owner, claim.plan, 0)
 
@@ -107,6 +113,8 @@ class Allocator:
         claim = self.waiting.get(ticket)
         if claim is not None and (claim.need, claim.newest) != (need, newest):
             self.queues.requeue(claim, changed(claim, need=need, newest=newest))
+            if self.board.pools:
+                self.limits.bring_back(need)
 
     def set_level(self, ticket: int, level: int) -> None:
         """A waiting claim's priority changed (L44)."""
@@ -138,8 +146,8 @@ class Allocator:
         del board.holds[hold], board.hold_locks[hold]
         for lock, _ in accesses:
             board.dirty[lock] = None
-            if lock.removed and not lock.holds:
-                self.limits.enforce_namesakes(lock)
+        if board.leaving:
+            self.limits.moved(accesses)
         holds = board.holds_of[held.owner]
         del holds[hold]
         if not holds:
@@ -340,8 +348,7 @@ class Allocator:
         allocator.board.project_of.update(snapshot.projects)
         allocator.barriers.stir()
         allocator.set_plans({plan.name: plan for plan in snapshot.plans})
-        for lock in allocator.board.leaving:
-            allocator.limits.enforce_namesakes(lock)
+        allocator.limits.moved((lock, 0) for lock in tuple(allocator.board.leaving))
         for claim in snapshot.waiting:
             allocator.submit(claim)
         for ticket, index in snapshot.pins:

@@ -105,6 +105,8 @@ class Shortage(Struct, kw_only=True, frozen=True):
     starts_at: float | None = None
     where: str = ""
     """Which units of a pool would do."""
+    before: str = ""
+    """What had the name before a reload, as another kind, and who has it: that must be free first (L6)."""
     out: tuple[str, ...] = ()
     """Of those, the ones in quarantine, each with the reason."""
 

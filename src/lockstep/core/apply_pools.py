@@ -10,6 +10,7 @@ def pool_changed(state: State, fact: f.PoolChanged, _at: float) -> None:
     """A pool that is removed stays for whoever still claims it (L6)."""
     if fact.removed:
         del state.pools[fact.name]
+        state.allocator.forget_pool(fact.name)
     else:
         state.pools[fact.name] = fact.setup
         state.allocator.set_pool(fact.name, fact.units, fact.max_overtakes)

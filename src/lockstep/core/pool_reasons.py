@@ -1,7 +1,9 @@
 """What is said of pools and their units: who has each, which are in quarantine and why. See `reasons.py`."""
 
-from lockstep.core.answers import Unit
-from lockstep.core.nouns import LockKey
+from collections.abc import Callable, Iterable
+
+from lockstep.core.answers import Holder, Shortage, Unit, listed
+from lockstep.core.nouns import LockKey, told_lock
 from lockstep.core.state import State
 from lockstep.core.values import PoolSetup, UnitSetup
 from lockstep.core.where import parse
@@ -49,3 +51,24 @@ def out(state: State, key: LockKey) -> tuple[str, ...]:
     units = setup.units if sick and setup is not None else ()
     names = [unit.name for unit in units if unit.name in sick and where.admits({unit.name, *unit.labels})]
     return tuple(f"{name} ({sick[name]})" if sick[name] else name for name in names)
+
+
+def before(state: State, key: LockKey, holders: Callable[[LockKey], Iterable[Holder]]) -> str:
+    """What had the name of a lock or pool before a reload and is in its way (L6), and who has it; empty if nothing."""
+    other = state.allocator.reasons.in_the_way(key)
+    if other is None:
+        return ""
+    names = [holder.by.text for holder in holders(other.whole)]
+    kind = "pool" if other.kind == "pool" else f"{other.kind} lock"
+    return f"the {kind}" + (f", which {listed(names)} has" if names else ", for which others wait")
+
+
+def too_few(short: Shortage) -> str:
+    """What can never be had as the limits are."""
+    if short.before:
+        told = f"{short.units} of {told_lock(short.kind, short.name)}"
+        return f"{told}, and what had that name before the reload is not free yet ({short.before})"
+    if short.kind != "pool":
+        return f"{short.units} of {told_lock(short.kind, short.lock)}, whose limit is {short.limit}"
+    told = f"{short.units} of {told_lock(short.kind, short.lock)}, of which {short.limit} can be had"
+    return f"{told}; in quarantine: {listed(short.out)}" if short.out else told

@@ -368,6 +368,7 @@ class Reasons:
             starts_at=self.state.lock_rules.next_at(key) if obstacle.kind == "rate" else None,
             where=key.where,
             out=pool_reasons.out(self.state, key),
+            before=pool_reasons.before(self.state, key, self.holders) if obstacle.kind == "limit" else "",
         )
 
     # --- workers
@@ -383,7 +384,7 @@ class Reasons:
             sentence = f"Cannot start now: worker '{slots[0]}' {self._away(slots[0]) or 'takes no builds'}."
             return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         if impossible or all(_is_lock(o.lock) for o in refused):
-            told = [_too_few(each) for each in shortages if each.kind != "slot"]
+            told = [pool_reasons.too_few(each) for each in shortages if each.kind != "slot"]
             sentence = f"Cannot start as the limits are: it needs {listed(told, 'more')}."
             return Why(kind="never", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         reasons = self._workers(claim, by_index)
@@ -476,14 +477,6 @@ class Reasons:
         names = listed(told) if told else "builds"
         sentence = f"Waits for what it triggered: {names}."
         return Why(kind="builds", sentence=sentence, since=step.locks_acquired_at or step.started_at)
-
-
-def _too_few(short: Shortage) -> str:
-    """What can never be had as the limits are."""
-    if short.kind != "pool":
-        return f"{short.units} of {told_lock(short.kind, short.lock)}, whose limit is {short.limit}"
-    told = f"{short.units} of {told_lock(short.kind, short.lock)}, of which {short.limit} can be had"
-    return f"{told}; in quarantine: {listed(short.out)}" if short.out else told
 
 
 def _is_lock(key: LockKey) -> bool:

@@ -175,6 +175,7 @@ def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:
             sick=sick,
             wear=tuple(memory.wear.get(unit.name, 0) for unit in units),
             views=tuple(LockState(key, 0, setup.max_overtakes, memory=past) for key, past in views),
+            removed=row.removed,
         )
         found.append(state)
     return tuple(found)
