@@ -2,6 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import select
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -34,6 +38,33 @@ def test_programs_that_hang_keep_nobody_else_waiting(tmp_path: Path) -> None:
                 await asyncio.wait_for(one, 30)
 
     asyncio.run(main())
+
+
+def ended(pipe: int) -> bool:
+    """Whether whoever holds the other end of a pipe ends."""
+    return bool(select.select([pipe], [], [], 30)[0]) and os.read(pipe, 1) == b""
+
+
+def test_what_a_check_leaves_behind_is_ended_with_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alive")
+    pipe = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
+    for output in ("", ">&- 2>&-"):
+        words = ["sh", "-c", f"exec 3>alive; sleep 600 {output} & echo begun"]
+        assert asyncio.run(run_program(words, str(tmp_path), keep=20)) == b"begun\n"
+        assert ended(pipe)
+
+
+def test_a_check_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alive")
+    code = "import asyncio, sys; from lockstep.sources.programs import run_program; "
+    code += "asyncio.run(run_program(['sh', '-c', 'exec 3>alive; sleep 600 & echo >&3; wait'], sys.argv[1], keep=20))"
+    with (
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as server,
+        open(tmp_path / "alive", "rb", buffering=0) as pipe,
+    ):
+        assert pipe.read(1) == b"\n"
+        server.kill()
+        assert ended(pipe.fileno())
 
 
 def test_a_program_that_says_no_more_and_stays_is_ended(tmp_path: Path) -> None:

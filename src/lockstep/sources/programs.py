@@ -17,6 +17,7 @@ from typing import Final
 
 from lockstep.config.secrets import mask
 from lockstep.sources.base import PollError, without_password
+from lockstep.sources.guardian import Guardian
 
 PROGRAM_SECONDS: Final = 600.0
 """How long one program may run."""
@@ -26,6 +27,8 @@ _SLICE: Final = 1.0
 
 _THREADS: Final = ThreadPoolExecutor(8, "programs")
 """Those that wait for programs: pages and the store have others, so programs that hang keep nobody else waiting."""
+
+_GUARDIAN: Final = Guardian()
 
 _OUTPUT_SHOWN: Final = 300
 """Characters of a program's error that are shown."""
@@ -47,9 +50,9 @@ async def run_program(
 ) -> bytes:
     """The standard output of a program, which one of these `threads` waits for.
 
-    Of one whose output matters only to who reads why it failed, the last `keep` bytes are kept, and its name is shown
-    without its words. Raises PollError if it cannot be started, fails, or takes more than `seconds`; what is in `hide`
-    is not shown.
+    Of a check, whose output matters only to who reads why it failed, the last `keep` bytes are kept, and its name is
+    shown without its words; what it leaves behind is ended with it, and it with this process. Raises PollError if it
+    cannot be started, fails, or takes more than `seconds`; what is in `hide` is not shown.
     """
     program = _Program(words, folder, {"LC_ALL": "C.UTF-8", **(env or {})}, hide or {}, keep)
     job = threads.submit(program.run, stdin, seconds)
@@ -89,11 +92,18 @@ class _Program:
 
     def run(self, stdin: str | None, seconds: float) -> bytes:
         """Start it, wait for its end, and return what it said."""
-        process = self._start(stdin is not None)
         if self._keep is None:
+            process = self._start(stdin is not None)
             out, err = self._talk(process, stdin.encode() if stdin is not None else None, seconds)
         else:
-            out, err = self._tails(process, self._keep, seconds)
+            _GUARDIAN.ready()
+            process = self._start(stdin is not None)
+            _GUARDIAN.watch(process.pid)
+            try:
+                out, err = self._tails(process, self._keep, seconds)
+            finally:
+                self._signal(signal.SIGKILL)
+                _GUARDIAN.forget(process.pid)
         if process.returncode:
             said = (err.strip() or out.strip()).decode("utf-8", "replace")
             said = mask(without_password(said), self._hide)
@@ -159,7 +169,7 @@ class _Program:
         return found
 
     def _drain(self, process: subprocess.Popen[bytes], keep: int, late: threading.Event) -> tuple[bytes, bytes]:
-        """Read until nobody holds the pipes, or nobody cares. Something left behind may hold them: no matter."""
+        """Read until nobody holds the pipes, or nobody cares. What was left behind and killed may hold them."""
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout as out, process.stderr as err, selectors.DefaultSelector() as ready:
@@ -168,6 +178,8 @@ class _Program:
                 ready.register(pipe, selectors.EVENT_READ)
             while ready.get_map() and not self._unwanted and not late.is_set():
                 ended = process.poll() is not None
+                if ended:
+                    self._signal(signal.SIGKILL)
                 found = ready.select(_SLICE)
                 for key, _ in found:
                     data = os.read(key.fd, 1 << 16)
