@@ -1,9 +1,13 @@
 """Units that are not fit: into quarantine before anything is done with them, and their claim waits for others."""
 
+from msgspec.structs import replace
+
+from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, LockKey, Patience, Result
+from lockstep.core.reasons import Reasons
 from lockstep.core.values import PoolSetup, Setup, UnitSetup
 
 from .driving import Hand, builder, plan, setup
@@ -86,6 +90,27 @@ def test_a_step_whose_unit_is_not_fit_waits_again_with_its_ticket_and_gets_anoth
     hand.finished(buildid)
     assert hand.result(buildid) is Result.SUCCESS
     assert units(hand) == []
+
+
+def test_why_says_which_units_are_looked_at_and_for_how_long() -> None:
+    checked = replace(farm(some(2)), pools=(replace(BOARDS, checked=True),))
+    hand = Hand(checked)
+    hand.connect()
+    buildid = hand.request(hand.force()).buildid
+    hand.now += 5
+
+    def why() -> str:
+        return Reasons(hand.state, hand.now).build(hand.build(buildid)).sentence
+
+    assert why() == "Looks at boards/pi-1 and boards/pi-2 first (healthCheck), for 5 s."
+    hand.planned(buildid, plan("flash"))
+    assert why() == "Its next step is being prepared."
+    hand = Hand(replace(farm(), pools=(replace(BOARDS, checked=True),)))
+    buildid = hand.started("b", plan("flash"))
+    hand.prepared(buildid, 1, some())
+    assert why() == "Looks at boards/pi-1 first (healthCheck), for 0 s."
+    hand.call(buildid, c.Keep("arguments", b""))
+    assert why().startswith("Runs step 'step 1' for ")
 
 
 def test_a_step_that_has_done_something_keeps_its_units() -> None:

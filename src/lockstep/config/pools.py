@@ -75,8 +75,9 @@ class ResourcePool(Lockable):
             mistake(f"{self.told}: a pool cannot have {key}=", _OF_LOCKS[key], self.place)
         check_keywords(what, unknown, _KEYWORDS, (), self.place)
         after = limit_of(quarantineAfter, f"{self.told}: quarantineAfter", self.place, MAX_TRIES)
-        self.setup = PoolSetup(self.name, self._units(units), self.maxOvertakes, after)
-        self.healthCheck = health_check(healthCheck, self.setup.units, self.told, self.place)
+        known = self._units(units)
+        self.healthCheck = health_check(healthCheck, known, self.told, self.place)
+        self.setup = PoolSetup(self.name, known, self.maxOvertakes, after, self.healthCheck is not None)
         self._wheres: set[str] = set()
         announce(self)
 

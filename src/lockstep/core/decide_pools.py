@@ -30,6 +30,7 @@ def _changed(pool: PoolSetup, removed: bool = False) -> f.PoolChanged:
         max_overtakes=pool.max_overtakes,
         removed=removed,
         quarantine_after=pool.quarantine_after,
+        checked=pool.checked,
     )
 
 

@@ -17,11 +17,12 @@ class PoolChanged(Fact, frozen=True):
     max_overtakes: int
     removed: bool = False
     quarantine_after: int = 0
+    checked: bool = False
 
     @property
     def setup(self) -> PoolSetup:
         """The pool as it is now."""
-        return PoolSetup(self.name, self.units, self.max_overtakes, self.quarantine_after)
+        return PoolSetup(self.name, self.units, self.max_overtakes, self.quarantine_after, self.checked)
 
 
 class UnitsUsed(Fact, frozen=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from lockstep.core.answers import Holder, Shortage, Unit, listed
+from lockstep.core.answers import Holder, Shortage, Unit, Why, listed, span
 from lockstep.core.nouns import LockKey, told_lock
 from lockstep.core.state import State
 from lockstep.core.values import PoolSetup, UnitSetup
@@ -40,6 +40,27 @@ def _unit(
         failed=state.failed_with.get((pool, unit.name), ()),
         removed=removed,
     )
+
+
+def looked_at(state: State, hold: int) -> list[tuple[str, str]]:
+    """The units of a hold that are looked at before anything is done with them: pool and name.
+
+    What was lent was looked at by the lender.
+    """
+    held = state.allocator.holds.get(hold)
+    checked = [(n, units) for n, units in held.units if n in state.pools and state.pools[n].checked] if held else []
+    if not checked:
+        return []
+    others = [other.units for other in state.allocator.holds.values() if other.id != hold]
+    had = {(name, unit) for each in others for name, units in each for unit in units}
+    return [(name, unit) for name, units in checked for unit in units if (name, unit) not in had]
+
+
+def looking(state: State, hold: int, since: float, now: float) -> Why | None:
+    """What whoever has this hold and has not begun with it is doing: its units are looked at, if they are to be."""
+    names = [f"{pool}/{unit}" for pool, unit in looked_at(state, hold)]
+    sentence = f"Looks at {listed(names)} first (healthCheck), for {span(now - since)}."
+    return Why(kind="preparing", sentence=sentence, since=since) if names else None
 
 
 def out(state: State, key: LockKey) -> tuple[str, ...]:

@@ -450,10 +450,16 @@ class Reasons:
             return Why(kind="worker", sentence=sentence, since=build.started_at, ticket=build.ticket)
         step = self.state.step(build.buildid, build.current)
         if step is None or step.state in ("planned", "ended"):
+            looks = not build.steps and build.state == "starting"
+            if looks and (why := pool_reasons.looking(self.state, build.hold, build.started_at, self.now)):
+                return why
             sentence = "The build is ending." if build.state == "stopping" else "Its next step is being prepared."
             return Why(kind="preparing", sentence=sentence, since=build.started_at, ticket=build.ticket)
         if step.state == "waiting":
             return self.claim(step.ticket)
+        looks = bool(step.ticket) and not step.calls
+        if looks and (why := pool_reasons.looking(self.state, step.hold, step.locks_acquired_at, self.now)):
+            return why
         return self._running_step(build, step)
 
     def _running_step(self, build: Build, step: Step) -> Why:

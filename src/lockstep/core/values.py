@@ -154,12 +154,14 @@ class PoolSetup(Struct, frozen=True):
     """A pool as configured: its units, and how often a waiter may be overtaken there (L42).
 
     A unit goes into quarantine after `quarantine_after` builds in a row that had it and failed; 0: never by itself.
+    `checked`: the server looks at a unit before anything is done with it.
     """
 
     name: str
     units: tuple[UnitSetup, ...]
     max_overtakes: int = DEFAULT_MAX_OVERTAKES
     quarantine_after: int = 0
+    checked: bool = False
 
     def words(self) -> set[str]:
         """All that a `where` may name: labels, and names of units."""

@@ -4,13 +4,13 @@ What follows from it the core says (`decide_health.py`).
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from lockstep.config.health import HealthCheck
 from lockstep.core import told_units
-from lockstep.core.alloc_facts import Hold
+from lockstep.core.pool_reasons import looked_at
 from lockstep.core.values import UnitSetup
 from lockstep.master.limits import HEALTH_AT_ONCE, HEALTH_SECONDS
 from lockstep.sources.base import PollError
@@ -51,22 +51,14 @@ async def unfit(house: "House", wanted: Sequence[Look]) -> tuple[tuple[str, str,
 
 
 def to_look_at(house: "House", hold: int) -> list[Look]:
-    """The units of a hold that are to be looked at. What was lent was looked at by the lender."""
-    state = house.loop.state
-    others = [other for other in state.allocator.holds.values() if other.id != hold]
-    had = {each for other in others for each in _units(other)}
+    """The units of a hold that are to be looked at, and how."""
     found = []
-    for name, unit in _units(state.allocator.holds[hold]) if hold in state.allocator.holds else ():
+    for name, unit in looked_at(house.loop.state, hold):
         pool = house.config.table.pools.get(name)
         setup = next((each for each in pool.setup.units if each.name == unit), None) if pool is not None else None
-        if pool is not None and pool.healthCheck is not None and setup is not None and (name, unit) not in had:
+        if pool is not None and pool.healthCheck is not None and setup is not None:
             found.append((name, setup, pool.healthCheck))
     return found
-
-
-def _units(hold: Hold) -> Iterator[tuple[str, str]]:
-    """The units of a hold, one by one: pool and name."""
-    return ((name, unit) for name, units in hold.units for unit in units)
 
 
 async def _problem(words: list[str], folder: str, env: dict[str, str]) -> str:
