@@ -6,6 +6,7 @@ from lockstep.core.alloc_facts import Granted
 from lockstep.core.allocation import Allocator
 from lockstep.core.forecast import OWN_WORKER, Course, Future, Going, Phase, first_claims, grants_in, likely
 from lockstep.core.nouns import Access, Alternative, Claim, LockKey, Need
+from lockstep.core.values import UnitSetup
 
 DB = LockKey("master", "db")
 DISK = LockKey("worker", "disk", "w")
@@ -82,6 +83,21 @@ def test_a_lock_of_the_own_worker_is_that_of_the_worker_that_it_got() -> None:
     for steps, expected in ((own, 60.0), (elsewhere, 30.0)):
         going = (Going(1, holds[1], "w", steps), Going(2, holds[2], "w", steps))
         assert grants_in(allocator.snapshot(), Future(going, {3: course(1)}), DAY, 1000) == {3: expected}
+
+
+def test_a_step_to_come_wants_such_units_as_its_like_had_though_nobody_asks_for_them_now() -> None:
+    """Build 1 will want an arm board; build 2 has the only one, by its name, and the other board is free."""
+    allocator = builds(1, 2, slots=2)
+    allocator.set_pool("boards", (UnitSetup("pi", ("arm",)), UnitSetup("nuc")))
+    holds = start(allocator)
+    pi = LockKey("pool", "boards", where="pi")
+    allocator.submit(Claim(3, Need((Alternative("", (Access(pi),)),)), 2, level=1 << 60, since=3))
+    holds |= start(allocator)
+    allocator.submit(Claim(4, Need((Alternative("w", (Access(SLOT, "counting", 2),)),)), 4))
+    for where, both_ended in (("arm", 45.0), ("", 30.0)):
+        steps = (Phase(0), Phase(15, (Access(LockKey("pool", "boards", where=where)),)))
+        going = (Going(1, holds[1], "w", steps), Going(2, holds[2], "w", (Phase(30),), phase_holds=(holds[3],)))
+        assert grants_in(allocator.snapshot(), Future(going, {4: course(1)}), DAY, 1000) == {4: both_ended}, where
 
 
 @pytest.mark.parametrize("steps", [None, ()])

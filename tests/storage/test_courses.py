@@ -4,8 +4,18 @@ from pathlib import Path
 
 from lockstep.core import events as e
 from lockstep.core.forecast import OWN_WORKER, Phase
-from lockstep.core.nouns import Access, LockKey, Result
-from lockstep.core.values import RequestWish, StepPlan, Submission
+from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
+from lockstep.core.state import slot_key
+from lockstep.core.values import (
+    BuilderSetup,
+    PoolSetup,
+    RequestWish,
+    Setup,
+    StepPlan,
+    Submission,
+    UnitSetup,
+    WorkerSetup,
+)
 from lockstep.storage.batch import Batch
 from lockstep.storage.queries import Queries
 from lockstep.storage.store import Store
@@ -39,6 +49,26 @@ class Clock(Farm):
         self.at += 20
         batches.append(self.happen(e.StepFinished(buildid=buildid, number=2, result=result)))
         store.append(batches)
+
+
+def test_L70_of_a_pool_they_say_which_units_were_wanted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/state.sqlite"
+    store = Store.open(url)
+    farm = Clock(0)
+    arm = LockKey("pool", "boards", where="arm")
+    boards = PoolSetup(name="boards", units=(UnitSetup("pi", ("arm",)), UnitSetup("nuc")))
+    need = Need((Alternative("w0", (Access(slot_key("w0")),)),))
+    builder = BuilderSetup(name="b0", workers=("w0",), need=need)
+    ready = Setup(workers=(WorkerSetup(name="w0"),), builders=(builder,), pools=(boards,))
+    store.append([farm.happen(e.Configured(setup=ready)), farm.happen(e.WorkerConnected(worker="w0"))])
+    batches = [farm.happen(e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),))))]
+    batches.append(farm.happen(e.BuildPlanned(buildid=1, plans=(StepPlan(name="flash"),), properties={})))
+    batches.append(farm.happen(e.StepPrepared(buildid=1, number=1, name="flash", accesses=(Access(arm),))))
+    store.append([*batches, farm.happen(e.StepFinished(buildid=1, number=1, result=Result.SUCCESS))])
+    reads = Queries(url)
+    (course,) = reads.courses(1, {1: "w0"}, 10)
+    assert course[0].accesses == (Access(arm),)
+    reads.close()
 
 
 def test_L70_courses_are_steps_without_waits_and_with_their_locks(tmp_path: Path) -> None:

@@ -191,8 +191,7 @@ class _Run:
 
     def _claim(self, build: _Build, accesses: Sequence[Access]) -> None:
         """A phase claims its locks, as a step does. Of locks that are not there it claims nothing."""
-        locks = self._allocator.board.locks
-        there = tuple(each for each in (on_worker(access, build.worker) for access in accesses) if each.lock in locks)
+        there = tuple(each for each in (on_worker(access, build.worker) for access in accesses) if self._is(each.lock))
         if not there:
             self._run_phase(build)
             return
@@ -200,6 +199,11 @@ class _Run:
         need = Need((Alternative("", normalize(there)),))
         self._claims[self._clock] = build
         self._allocator.submit(Claim(self._clock, need, build.owner, level=STEP_LEVEL, since=self._clock))
+
+    def _is(self, key: LockKey) -> bool:
+        """Whether there is such a lock, or such a pool, whichever of its units are meant."""
+        board = self._allocator.board
+        return key in board.locks or (key.kind == "pool" and key.name in board.pools)
 
     def _give_up(self, owner: int) -> None:
         """A ring ended a build: what it holds is free. That it comes back is not foreseen."""

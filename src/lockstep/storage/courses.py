@@ -20,7 +20,7 @@ _BUILDS = (
 )
 _STEPS = "SELECT buildid, number, started_at, locks_acquired_at, complete_at FROM steps WHERE buildid IN"
 _LOCKS = (
-    "SELECT buildid, step, kind, name, worker, units, exclusive FROM lock_events "
+    "SELECT buildid, step, kind, name, worker, labels, units, exclusive FROM lock_events "
     "WHERE event = 'granted' AND call = 0 AND step > 0 AND buildid IN"
 )
 
@@ -51,10 +51,10 @@ def courses(reader: Reader, builderid: int, workers: Mapping[int, str], most: in
 def step_locks(reader: Reader, on: Mapping[int, str]) -> dict[tuple[int, int], list[Access]]:
     """What steps of these builds claimed (build id to its worker), by build id and number of the step."""
     locks: dict[tuple[int, int], list[Access]] = defaultdict(list)
-    for buildid, step, kind, name, worker, units, exclusive in reader.rows_in(_LOCKS, list(on)):
+    for buildid, step, kind, name, worker, labels, units, exclusive in reader.rows_in(_LOCKS, list(on)):
         own = OWN_WORKER if worker and worker == on[buildid] else worker
         mode: Any = "exclusive" if exclusive else "counting"
-        locks[buildid, step].append(Access(LockKey(kind, name, own), mode, units))
+        locks[buildid, step].append(Access(LockKey(kind, name, own, labels or ""), mode, units))
     return locks
 
 

@@ -32,7 +32,8 @@ def _who(one: LiveWait | LiveHold) -> dict[str, int]:
 
 
 def _wanted(access: Access) -> dict[str, Any]:
-    return {"units": access.count, "exclusive": access.mode == "exclusive"}
+    wanted = {"units": access.count, "exclusive": access.mode == "exclusive"}
+    return wanted | {"labels": clean(access.lock.where)} if access.lock.where else wanted
 
 
 def _units(held: LiveHold, access: Access) -> dict[str, Any]:

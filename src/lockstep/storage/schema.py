@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 9
+SCHEMA: Final = 10
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -410,10 +410,11 @@ lock_events = Table(
     _int("step"),
     _int("call"),
     _text("detail"),
+    _text("labels", None),
     Index("lock_events_lock", "name", "number"),
     Index("lock_events_time", "name", "event", "at"),
     Index("lock_events_steps", "buildid", **_where("step > 0")),
     sqlite_with_rowid=False,
 )
 """What happened at each lock, for its history: `number` is the fact's. `seconds` are those waited until then, or
-(released) held; `size` is a new limit."""
+(released) held; `size` is a new limit. `labels` says which units of a pool were wanted; null: any."""
