@@ -7,6 +7,7 @@ from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, Alternative, LockKey, Result
+from lockstep.core.pool_reasons import pools_of
 from lockstep.core.reasons import Reasons
 from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
 
@@ -50,6 +51,21 @@ def test_a_person_takes_a_unit_out_and_gives_it_back() -> None:
     assert not hand.request(brid).buildid
     assert hand.state.quarantines["boards", "nuc"].reason == "it smells"
     assert asked(hand, "nuc", lift=True) == ""
+    assert units(hand) == [("nuc",)]
+
+
+def test_a_unit_or_pool_that_is_gone_is_seen_and_lifted_while_it_is_in_quarantine() -> None:
+    hand = Hand(farm(some(1, "amd")))
+    asked(hand, "nuc", who="ann", reason="it smells")
+    key = LockKey("pool", "boards")
+    for left in (farm(pool=PoolSetup("boards", BOARDS.units[:2])), setup(builder("b"))):
+        hand.put(e.Configured(setup=left))
+        (seen,) = [unit for unit in Reasons(hand.state, hand.now).lock(key).units if unit.removed]
+        assert (seen.name, seen.quarantine, pools_of(hand.state)) == ("nuc", "it smells", {"boards"})
+    assert asked(hand, "", lift=True) == ""
+    assert pools_of(hand.state) == set()
+    hand.put(e.Configured(setup=farm(some(1, "amd"))))
+    hand.started()
     assert units(hand) == [("nuc",)]
 
 
@@ -278,7 +294,10 @@ def test_a_page_tells_of_each_unit_who_has_it_and_of_a_pool_that_is_gone_what_is
     hand.put(e.Configured(setup=setup(builder("b"))))
     gone = Reasons(hand.state, hand.now).lock(key)
     assert gone.removed
-    assert [(unit.name, unit.removed, unit.holds) for unit in gone.units] == [("nuc", True, (held.hold,))]
+    assert [(unit.name, unit.removed, unit.holds) for unit in gone.units] == [
+        ("nuc", True, (held.hold,)),
+        ("pi-1", True, ()),
+    ]
 
 
 def test_who_waits_is_told_which_units_are_held_and_which_are_in_quarantine() -> None:

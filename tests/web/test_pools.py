@@ -86,6 +86,15 @@ def test_a_quarantine_is_kept_told_and_lifted(pool: Running) -> None:
     assert {"quarantined", "back in use", "granted"} <= set(events)
 
 
+def test_all_units_of_a_pool_are_lifted_at_once(pool: Running) -> None:
+    for name in ("pi-2", "nuc"):
+        pool.call(f"locks/boards%2F{name}", "quarantine", owner="ann", reason="the switch is broken")
+    assert pool.call("locks/boards", "lift", owner="bob") == {"units": ["nuc", "pi-2"]}
+    assert not [unit for unit in pool.one("locks/boards")["units"] if unit["quarantine"]]
+    assert pool.call("locks/boards", "lift", status=400) == "No unit of pool 'boards' is in quarantine."
+    assert "There is no pool 'phones'" in pool.call("locks/phones", "lift", status=404)
+
+
 @pytest.mark.parametrize(
     ("path", "method", "given", "status", "said"),
     [

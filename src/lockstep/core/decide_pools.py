@@ -78,26 +78,36 @@ def _failures(builds: tuple[str, ...]) -> str:
 
 def quarantine_asked(draft: Draft, event: e.QuarantineAsked) -> None:
     """A person takes a unit out of use, or lets it be had again."""
+    if event.lift:
+        _lift(draft, event)
+        return
     state = draft.state
-    pool = state.pools.get(event.pool)
-    if pool is None or event.unit not in [unit.name for unit in pool.units]:
-        draft.reply(event.token, error=_unknown(draft, event))
-        return
-    if max(len(event.who), len(event.reason)) > MAX_BOOKING_TEXT:
-        draft.reply(event.token, error=f"Who and why may have at most {MAX_BOOKING_TEXT} characters each.")
-        return
     known = state.quarantines.get((event.pool, event.unit))
-    told = f"Unit '{event.unit}' of pool '{event.pool}'"
-    if event.lift and known is None:
-        draft.reply(event.token, error=f"{told} is not in quarantine.")
-    elif event.lift:
-        draft.emit(f.QuarantineLifted(pool=event.pool, unit=event.unit, who=event.who))
-        draft.reply(event.token)
+    if wrong := _unknown(draft, event):
+        draft.reply(event.token, error=wrong)
+    elif max(len(event.who), len(event.reason)) > MAX_BOOKING_TEXT:
+        draft.reply(event.token, error=f"Who and why may have at most {MAX_BOOKING_TEXT} characters each.")
     elif known is not None:
-        draft.reply(event.token, error=f"{told} is in quarantine already: {known.reason or 'no reason was given'}.")
+        told = f"Unit '{event.unit}' of pool '{event.pool}' is in quarantine already"
+        draft.reply(event.token, error=f"{told}: {known.reason or 'no reason was given'}.")
     else:
         draft.emit(f.UnitQuarantined(pool=event.pool, unit=event.unit, who=event.who, reason=event.reason))
         draft.reply(event.token)
+
+
+def _lift(draft: Draft, event: e.QuarantineAsked) -> None:
+    """Units that no configuration names any more are in quarantine, too, and what is repaired need not be back yet."""
+    sick = sorted(unit for pool, unit in draft.state.quarantines if pool == event.pool)
+    units = [unit for unit in sick if event.unit in ("", unit)]
+    for unit in units:
+        draft.emit(f.QuarantineLifted(pool=event.pool, unit=unit, who=event.who[:MAX_BOOKING_TEXT]))
+    if units:
+        draft.reply(event.token, units)
+    elif wrong := _unknown(draft, event):
+        draft.reply(event.token, error=wrong)
+    else:
+        told = f"Unit '{event.unit}' of pool '{event.pool}'" if event.unit else f"No unit of pool '{event.pool}'"
+        draft.reply(event.token, error=f"{told} is {'not ' if event.unit else ''}in quarantine.")
 
 
 def impossible(state: State, access: Access) -> str:
@@ -126,8 +136,11 @@ def impossible(state: State, access: Access) -> str:
 
 
 def _unknown(draft: Draft, event: e.QuarantineAsked) -> str:
+    """That there is no such pool, or no such unit in it, if one is named; empty if there is."""
     pools = draft.state.pools
     if event.pool not in pools:
         return f"There is no pool '{event.pool}'. There are: {', '.join(sorted(pools)) or 'none'}."
-    units = ", ".join(unit.name for unit in pools[event.pool].units) or "none"
-    return f"Pool '{event.pool}' has no unit '{event.unit}'. It has: {units}."
+    names = [unit.name for unit in pools[event.pool].units]
+    if event.unit in names or (event.lift and not event.unit):
+        return ""
+    return f"Pool '{event.pool}' has no unit '{event.unit}'. It has: {', '.join(names) or 'none'}."

@@ -131,7 +131,7 @@ class BookingReleaseAsked(Event, frozen=True):
 
 
 class QuarantineAsked(Event, frozen=True):
-    """Somebody takes a unit of a pool out of use, or (`lift`) lets it be had again."""
+    """Somebody takes a unit of a pool out of use, or (`lift`) lets it be had again; without a unit, all of the pool."""
 
     pool: str
     unit: str

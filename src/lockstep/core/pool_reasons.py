@@ -9,8 +9,16 @@ from lockstep.core.values import PoolSetup, UnitSetup
 from lockstep.core.where import parse
 
 
+def pools_of(state: State) -> set[str]:
+    """The pools that there are: also those that no configuration names any more, while somebody has a unit of one, or
+    one of its units is in quarantine."""
+    had = {name for name, pool in state.allocator.board.pools.items() if pool.held}
+    return {*state.pools, *had, *(name for name, _ in state.quarantines)}
+
+
 def units_of(state: State, key: LockKey) -> tuple[Unit, ...]:
-    """The units of a pool that are meant, as configured; then those that are none any more and that somebody has."""
+    """The units of a pool that are meant, as configured; then those that are none any more, and that somebody has or
+    that are in quarantine."""
     reasons = state.allocator.reasons
     pool = state.pools.get(key.name, PoolSetup(key.name, ()))
     had: dict[str, list[int]] = {}
@@ -20,7 +28,8 @@ def units_of(state: State, key: LockKey) -> tuple[Unit, ...]:
     where, worn = parse(key.where), reasons.worn(key.name)
     here = [unit for unit in pool.units if where.admits({unit.name, *unit.labels})]
     known = {unit.name for unit in pool.units}
-    gone = [UnitSetup(name) for name in sorted(had) if name not in known]
+    sick = {unit for name, unit in state.quarantines if name == key.name and where.admits({unit})}
+    gone = [UnitSetup(name) for name in sorted({*had, *sick} - known)]
     return tuple(_unit(state, key.name, unit, worn, had, unit.name not in known) for unit in (*here, *gone))
 
 

@@ -25,7 +25,7 @@ from lockstep.core.values import BookingWish
 from lockstep.web.asking import Answer, Asked, Item, MissingError
 from lockstep.web.door import Door
 from lockstep.web.limits import MAX_WAIT, MIN_KEY
-from lockstep.web.names import OUTER, called, lock_key, unit_of
+from lockstep.web.names import OUTER, called, lock_key, pool_of, unit_of
 from lockstep.web.params import flag, number, only, text, whole
 
 Params = Mapping[str, Any]
@@ -255,14 +255,22 @@ async def steal_lock(door: Door, name: str, params: Params) -> Item:
 # --- units of pools
 
 
-async def quarantine(door: Door, name: str, params: Params, *, lift: bool) -> None:
-    """Take a unit of a pool out of use, or let it be had again."""
+async def quarantine(door: Door, name: str, params: Params) -> None:
+    """Take a unit of a pool out of use."""
     only(params, "owner", "reason")
     pool, unit = unit_of(door.state, name)
     who, reason = text(params, "owner"), text(params, "reason")
-    if not lift and not reason.strip():
+    if not reason.strip():
         raise RefusedError("Say why: whoever misses the unit is told.")
-    await door.ask(e.QuarantineAsked(pool=pool, unit=unit, lift=lift, who=who or "somebody", reason=reason))
+    await door.ask(e.QuarantineAsked(pool=pool, unit=unit, who=who or "somebody", reason=reason))
+
+
+async def lift(door: Door, name: str, params: Params) -> dict[str, Any]:
+    """Let a unit be had again, or all units of a pool that are in quarantine."""
+    only(params, "owner")
+    pool, unit = pool_of(door.state, name)
+    who = text(params, "owner") or "somebody"
+    return {"units": await door.ask(e.QuarantineAsked(pool=pool, unit=unit, lift=True, who=who))}
 
 
 # --- fences (L62)

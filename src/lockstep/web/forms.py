@@ -98,13 +98,14 @@ async def _end_booking(door: Door, ids: Mapping[str, str], form: Form) -> str:
     return ""
 
 
-def _quarantine(*, lift: bool) -> Act:
-    async def act(door: Door, ids: Mapping[str, str], form: Form) -> str:
-        name = f"{ids['pool']}/{ids['unit']}"
-        await bookings.quarantine(door, name, _texts(form, "reason"), lift=lift)
-        return ""
+async def _quarantine(door: Door, ids: Mapping[str, str], form: Form) -> str:
+    await bookings.quarantine(door, f"{ids['pool']}/{ids['unit']}", _texts(form, "reason"))
+    return ""
 
-    return act
+
+async def _lift(door: Door, ids: Mapping[str, str], form: Form) -> str:
+    await bookings.lift(door, f"{ids['pool']}/{ids['unit']}", _texts(form))
+    return ""
 
 
 def _pause(*, paused: bool) -> Act:
@@ -150,8 +151,8 @@ FORMS: Final[dict[str, Act]] = {
     "/builds/{build:str}/stop": _stop,
     "/builds/{build:str}/rebuild": _rebuild,
     "/bookings/{booking:str}/end": _end_booking,
-    "/locks/{pool:str}/{unit:str}/quarantine": _quarantine(lift=False),
-    "/locks/{pool:str}/{unit:str}/lift": _quarantine(lift=True),
+    "/locks/{pool:str}/{unit:str}/quarantine": _quarantine,
+    "/locks/{pool:str}/{unit:str}/lift": _lift,
     "/workers/{worker:str}/pause": _pause(paused=True),
     "/workers/{worker:str}/unpause": _pause(paused=False),
     "/workers/{worker:str}/dead": _dead,

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from lockstep.core.errors import RefusedError
 from lockstep.core.nouns import FENCED, LockKey
+from lockstep.core.pool_reasons import pools_of, units_of
 from lockstep.core.state import State, slot_key
 from lockstep.core.where import WhereError, parse
 from lockstep.web.asking import MissingError
@@ -23,8 +24,7 @@ def known(state: State, *, inner: bool = False) -> list[LockKey]:
     A pool is one, whichever of its units are meant.
     """
     keys = {*state.locks, *(key for key in state.allocator.board.locks if key.kind != "pool")}
-    keys |= {LockKey("pool", name) for name in state.pools}
-    keys |= {LockKey("pool", name) for name, pool in state.allocator.board.pools.items() if pool.held}
+    keys |= {LockKey("pool", name) for name in pools_of(state)}
     if inner:
         keys |= {slot_key(name) for name in state.workers}
     return sorted(key for key in keys if inner or key.kind in OUTER)
@@ -67,7 +67,7 @@ def _units(state: State, text: str) -> LockKey | None:
         except WhereError as exc:
             raise RefusedError(f"'{where}' cannot be read: {exc}.") from exc
     name, slash, unit = text.partition("/")
-    if not slash or name not in state.pools:
+    if not slash or name not in pools_of(state):
         return None
     pool, unit = unit_of(state, text)
     return LockKey("pool", pool, where=unit)
@@ -80,14 +80,19 @@ def unit_of(state: State, text: str) -> tuple[str, str]:
         MissingError: there is no such pool, or it has no such unit.
         RefusedError: it names no unit.
     """
-    pool, slash, unit = text.removeprefix("lock:").partition("/")
-    if not slash or not unit:
+    pool, unit = pool_of(state, text)
+    if not unit:
         raise RefusedError(f"'{text}' names no unit: write POOL/UNIT.")
-    if pool not in state.pools:
-        there = ", ".join(sorted(state.pools)) or "none"
-        raise MissingError(f"There is no pool '{pool}'. There are: {there}.")
-    names = [each.name for each in state.pools[pool].units]
-    if unit not in names:
+    return pool, unit
+
+
+def pool_of(state: State, text: str) -> tuple[str, str]:
+    """The same where a pool alone may be meant: then the unit is empty."""
+    pool, _, unit = text.removeprefix("lock:").partition("/")
+    if pool not in (pools := pools_of(state)):
+        raise MissingError(f"There is no pool '{pool}'. There are: {', '.join(sorted(pools)) or 'none'}.")
+    names = [each.name for each in units_of(state, LockKey("pool", pool))]
+    if unit and unit not in names:
         near = get_close_matches(unit, names, n=1, cutoff=0.5)
         known = f"Did you mean '{pool}/{near[0]}'?" if near else f"It has: {', '.join(names)}."
         raise MissingError(f"Pool '{pool}' has no unit '{unit}'. {known}")

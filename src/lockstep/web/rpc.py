@@ -100,11 +100,12 @@ async def _steal(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
     return await bookings.steal_lock(door, ids["lock"], params)
 
 
-def _quarantine(*, lift: bool) -> Method:
-    async def act(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
-        return await bookings.quarantine(door, ids["lock"], params, lift=lift)
+async def _quarantine(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
+    return await bookings.quarantine(door, ids["lock"], params)
 
-    return act
+
+async def _lift(door: Door, ids: Ids, params: Mapping[str, Any]) -> Any:
+    return await bookings.lift(door, ids["lock"], params)
 
 
 async def _reload(door: Door, _ids: Ids, params: Mapping[str, Any]) -> Any:
@@ -143,8 +144,8 @@ METHODS: Final[dict[str, dict[str, Method]]] = {
     },
     "locks/{lock:str}": {
         "steal": _steal,
-        "quarantine": _quarantine(lift=False),
-        "lift": _quarantine(lift=True),
+        "quarantine": _quarantine,
+        "lift": _lift,
     },
     "control": {"reload": _reload},
 }
