@@ -178,8 +178,8 @@ class Oracle:
             for lock in self.units.seen(access.lock.name, dict(units)[access.lock.name]) if pool else [access.lock]:
                 self.grants.setdefault(lock, []).append((fact, claim.since or claim.ticket))
         for name, (_, anew) in picked.items():
-            for unit in anew:
-                self.units.wear[name, unit] = self.units.wear.get((name, unit), 0) + 1
+            if anew:
+                self.units.wear_out(name, anew)
         more = claim.level, claim.retryable, units
         self.holds[self.next_hold] = Hold(self.next_hold, claim.ticket, claim.owner, index, alternative, fences, *more)
         self.next_hold += 1

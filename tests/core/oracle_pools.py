@@ -83,7 +83,7 @@ class Units:
     ) -> tuple[list[str], list[str]] | None:
         """What is lent and what is taken anew; None if nothing does that leaves to barriers what they could have."""
         key = access.lock
-        found = sorted(self.open_to(key, kin, among), key=lambda unit: (self.wear.get((key.name, unit), 0), unit))
+        found = sorted(self.open_to(key, kin, among), key=lambda unit: (self.worn(key.name, unit), unit))
         wanted = len(self.usable(key)) if access.mode == "exclusive" else access.count
         taken = {unit for _, names in self.had(LockKey("pool", key.name)) for unit in names}
         lent = [unit for unit in found if unit in taken][:wanted]
@@ -92,6 +92,19 @@ class Units:
             if self.most(bars, free - set(anew)) == self.most(bars, free):
                 return lent, list(anew)
         return None
+
+    def worn(self, pool: str, unit: str) -> int:
+        """How worn a unit is; one that is new is so as the least worn of the others with its labels, or of all."""
+        labels = self.labels[pool]
+        known = {each for each in labels if (pool, each) in self.wear}
+        alike = {each for each in known if labels[each] - {each} == labels[unit] - {unit}} or known
+        fit = {each for each in alike if (pool, each) not in self.sick} or alike
+        return self.wear.get((pool, unit), min((self.wear[pool, each] for each in fit), default=0))
+
+    def wear_out(self, pool: str, units: list[str]) -> None:
+        self.wear |= {(pool, unit): self.worn(pool, unit) for unit in self.labels[pool]}
+        for unit in units:
+            self.wear[pool, unit] += 1
 
     def most(self, bars: list[Access], free: Names) -> int:
         """How many of these free units barriers could have together."""

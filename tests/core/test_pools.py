@@ -82,6 +82,25 @@ def test_units_wear_evenly() -> None:
     assert used == ["pi-1", "pi-2", "pi-3"] * 2
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_unit_that_is_new_begins_as_worn_as_the_least_worn_of_the_others(restart: bool) -> None:
+    farm = Boards()
+    for _ in range(20):
+        farm.end(farm.get(some(1, "arm64")))
+    farm.allocator.set_pool("boards", (*BOARDS, UnitSetup("pi-0", ARM)), 8)
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    used = []
+    for _ in range(6):
+        ticket = farm.get(some(1, "arm64"))
+        used.append(farm.units(ticket)[0])
+        farm.end(ticket)
+        if restart:
+            farm.allocator = over_the_wire(farm.allocator)
+    assert used == ["pi-0", "pi-3", "pi-0", "pi-1", "pi-2", "pi-3"]
+    assert farm.allocator.reasons.worn("boards")["pi-0"] == 2, "so often was it handed over"
+
+
 def test_L2_exclusive_takes_every_unit_that_where_admits_once_nobody_has_any() -> None:
     farm = Boards()
     one = farm.has(some(1, "pi-2"), "pi-2")

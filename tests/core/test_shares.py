@@ -227,7 +227,8 @@ def test_L60_all_units_of_a_pool_are_counted_after_a_restart_though_only_some_we
     boards = LockKey("pool", "boards")
     units_of = tuple(UnitSetup(f"u{n}", ("arm",)) for n in range(4))
     snapshot = AllocatorSnapshot(
-        pools=(PoolState("boards", units=units_of, wear=(0,) * 4),), shares=(share(boards, apps=1, docs=1),)
+        pools=(PoolState("boards", units=units_of, wear=(0,) * 4, start=(0,) * 4),),
+        shares=(share(boards, apps=1, docs=1),),
     )
     farm = Shared({})
     farm.allocator = Allocator.restore(snapshot)

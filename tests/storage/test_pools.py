@@ -58,6 +58,8 @@ class People:
         assert (one.fence, one.sick, one.absent) == (other.fence, other.sick, other.absent)
         wear = [dict(zip((u.name for u in each.units), each.wear, strict=True)) for each in (one, other)]
         assert wear[0] == wear[1]
+        start = [dict(zip((u.name for u in each.units), each.start, strict=True)) for each in (one, other)]
+        assert (start[0], set(one.fresh)) == (start[1], set(other.fresh))
         assert {v.key: v.memory for v in one.views if v.memory} == {v.key: v.memory for v in other.views if v.memory}
 
     def units(self) -> list[tuple[str, ...]]:

@@ -162,7 +162,8 @@ class LockState(Struct, frozen=True):
 
 class PoolState(Struct, frozen=True):
     """A pool in a snapshot. `units` are all that ever were, `absent` those that are none any more, `sick` those in
-    quarantine; `wear` says how often each was handed over. `views` are its views, as locks. `removed`: no configuration
+    quarantine; `wear` says how often each was handed over, `start` how worn it is thought to have been before, but for
+    `fresh` ones. `views` are its views, as locks. `removed`: no configuration
     names it any more."""
 
     name: str
@@ -172,17 +173,21 @@ class PoolState(Struct, frozen=True):
     absent: tuple[str, ...] = ()
     sick: tuple[str, ...] = ()
     wear: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
+    fresh: tuple[str, ...] = ()
     views: tuple[LockState, ...] = ()
     removed: bool = False
 
 
 class PoolMemory(Struct, frozen=True):
-    """What is to be stored of a pool with each grant of it: how often each unit was handed over, and what each view
-    remembers of its grants (L45), by its `where`."""
+    """What is to be stored of a pool with each grant of it: how often each unit was handed over, how worn it was
+    thought to be when it was new (`start`; 0 if it is not there), and what each view remembers of its grants (L45), by its
+    `where`."""
 
     name: str
     wear: dict[str, int]
     views: tuple[tuple[str, Memory], ...] = ()
+    start: dict[str, int] = {}
 
 
 class ShareMemory(Struct, frozen=True):

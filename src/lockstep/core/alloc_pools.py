@@ -30,7 +30,8 @@ class Pool:
     `absent` are units that a reload removed, `sick` those in quarantine: nobody gets them, but who has them keeps them.
     While it is `closed` nobody gets any: a lock had its name before, and is not free yet (L6).
     `held` is owner, units and fence of each hold, `taken` all units that are held. A unit may be held twice: by a build
-    and by one that it lent it to (L53). `wear` counts how often each was handed over, loans aside.
+    and by one that it lent it to (L53). `wear` counts how often each was handed over, loans aside; `start` is how worn
+    the others were when it was new. `fresh` ones are new still: nothing was handed over since they came.
     """
 
     def __init__(self, name: str) -> None:
@@ -40,6 +41,8 @@ class Pool:
         self.names: list[str] = []
         self.labels: list[frozenset[str]] = []
         self.wear: list[int] = []
+        self.start: list[int] = []
+        self.fresh = 0
         self.absent = 0
         self.sick = 0
         self.closed = False
@@ -59,6 +62,8 @@ class Pool:
                 self.names.append(unit.name)
                 self.labels.append(frozenset())
                 self.wear.append(0)
+                self.start.append(0)
+                self.fresh |= 1 << len(self.names) - 1
             at = self.names.index(unit.name)
             self.labels[at] = frozenset((*unit.labels, unit.name))
             self.absent &= ~(1 << at)
@@ -171,7 +176,11 @@ class Pool:
         self.put(new, owner, units, fence)
 
     def wear_out(self, units: int) -> None:
-        """These units were handed over."""
+        """These units were handed over. What is new in the pool begins then."""
+        if new := self.fresh & ~self.absent:
+            for at, worn in [(at, self._like_others(at)) for at in _each(new)]:
+                self.start[at] = worn
+            self.fresh &= ~new
         for at in _each(units):
             self.wear[at] += 1
 
@@ -233,7 +242,23 @@ class Pool:
 
     def _least_worn(self, units: int) -> list[int]:
         """These units one by one, the least worn first, then by name."""
-        return [1 << at for at in sorted(_each(units), key=lambda at: (self.wear[at], self.names[at]))]
+
+        def worn(at: int) -> tuple[int, str]:
+            new = self.fresh >> at & 1
+            return self._like_others(at) if new else self.start[at] + self.wear[at], self.names[at]
+
+        return [1 << at for at in sorted(_each(units), key=worn)]
+
+    def _like_others(self, at: int) -> int:
+        """How worn a new unit is thought to be, lest it get all grants: as the least worn of those with its labels.
+
+        If there are none, of all; one in quarantine counts only if there are no others.
+        """
+        known = list(_each(~self.fresh & ~self.absent & (1 << len(self.names)) - 1))
+        mine = self.labels[at] - {self.names[at]}
+        alike = [each for each in known if self.labels[each] - {self.names[each]} == mine] or known
+        fit = [each for each in alike if not self.sick >> each & 1] or alike
+        return min((self.start[each] + self.wear[each] for each in fit), default=0)
 
     # --- as values
 
@@ -245,8 +270,19 @@ class Pool:
         )
         views = tuple(view.state() for view in self.views.values())
         absent, sick = self.names_of(self.absent), self.names_of(self.sick)
-        removed = self.views[LockKey("pool", self.name)].removed
-        return PoolState(self.name, self.k, self.fence, units, absent, sick, tuple(self.wear), views, removed)
+        return PoolState(
+            self.name,
+            self.k,
+            self.fence,
+            units,
+            absent,
+            sick,
+            wear=tuple(self.wear),
+            start=tuple(self.start),
+            fresh=self.names_of(self.fresh),
+            views=views,
+            removed=self.views[LockKey("pool", self.name)].removed,
+        )
 
     @classmethod
     def from_state(cls, state: PoolState) -> "Pool":
@@ -255,7 +291,7 @@ class Pool:
         pool.k = state.max_overtakes
         pool.fence = state.fence
         pool.configure(state.units)
-        pool.wear = list(state.wear)
+        pool.wear, pool.start, pool.fresh = list(state.wear), list(state.start), pool.bits(state.fresh)
         pool.absent, pool.sick = pool.bits(state.absent), pool.bits(state.sick)
         whole = pool._add_view(LockKey("pool", pool.name))  # it is there whatever is asked for: all are counted by it
         whole.removed = state.removed

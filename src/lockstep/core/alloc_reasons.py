@@ -35,7 +35,9 @@ class Reasons:
         """The same of a pool. Views that remember nothing yet are named, too: from now on they do."""
         pool = self.board.pools[name]
         views = tuple((key.where, view.memory()) for key, view in pool.views.items())
-        return PoolMemory(name, dict(zip(pool.names, pool.wear, strict=True)), views)
+        known = [at for at in range(len(pool.names)) if not pool.fresh >> at & 1]
+        start = {pool.names[at]: pool.start[at] for at in known if pool.start[at]}
+        return PoolMemory(name, {pool.names[at]: pool.wear[at] for at in known}, views, start)
 
     def _seen(self, key: LockKey) -> Lock | None:
         """The lock, if there is one; of a pool any view."""

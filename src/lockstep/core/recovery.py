@@ -174,6 +174,8 @@ def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:
             absent=absent,
             sick=sick,
             wear=tuple(memory.wear.get(unit.name, 0) for unit in units),
+            start=tuple(memory.start.get(unit.name, 0) for unit in units),
+            fresh=tuple(unit.name for unit in units if unit.name not in memory.wear),
             views=tuple(LockState(key, 0, setup.max_overtakes, memory=past) for key, past in views),
             removed=row.removed,
         )

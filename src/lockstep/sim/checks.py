@@ -98,7 +98,9 @@ def _pool(pool: PoolState) -> tuple[Any, ...]:
     What a view remembers matters to whoever waits there ("passed"): where nobody does, it may be forgotten with it.
     """
     wear = {unit.name: worn for unit, worn in zip(pool.units, pool.wear, strict=True) if worn}
-    return pool.max_overtakes, pool.fence, set(pool.absent) & {*wear, *pool.sick}, set(pool.sick), wear
+    start = {unit.name: worn for unit, worn in zip(pool.units, pool.start, strict=True) if worn}
+    fresh = set(pool.fresh) - set(pool.absent)
+    return pool.max_overtakes, pool.fence, set(pool.absent) & {*wear, *pool.sick}, set(pool.sick), wear, start, fresh
 
 
 def _same_lock(one: Any, other: Any) -> bool:
