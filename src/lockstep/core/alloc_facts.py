@@ -181,8 +181,8 @@ class PoolState(Struct, frozen=True):
 
 class PoolMemory(Struct, frozen=True):
     """What is to be stored of a pool with each grant of it: how often each unit was handed over, how worn it was
-    thought to be when it was new (`start`; 0 if it is not there), and what each view remembers of its grants (L45), by its
-    `where`."""
+    thought to be when it was new (`start`; 0 if it is not there), and what each view remembers of its grants (L45), by
+    its `where`."""
 
     name: str
     wear: dict[str, int]
