@@ -5,6 +5,8 @@ See `decide.py`. Calls of steps are in `decide_calls.py`.
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from lockstep.core import decide_bookings, decide_groups, decide_pools, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
@@ -24,6 +26,13 @@ def build_planned(draft: Draft, event: e.BuildPlanned) -> None:
     if build is None or build.steps or build.state not in ("starting", "stopping"):
         return
     plans = event.plans[:MAX_STEPS_PER_BUILD]
+    builder = draft.state.builders.get(build.builder)
+    for stage in builder.stages if builder is not None else ():
+        raised = tuple(access for access in stage.on(build.worker) if access.raises)
+        if raised and stage.number <= len(plans):  # kept: a reload may take that out of the factory meanwhile
+            plan = plans[stage.number - 1]
+            plan = replace(plan, raises=(*plan.raises, *raised))
+            plans = (*plans[: stage.number - 1], plan, *plans[stage.number :])
     draft.emit(f.BuildPlanKept(buildid=build.buildid, plans=plans, properties=event.properties))
     if draft.state.allocator.board.pools:
         decide_pools.used(draft, build, build.hold)
@@ -116,7 +125,7 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
     for access in accesses:
         mine = [held for held in (hold.alternative.accesses if hold else ()) if held.lock.whole == access.lock.whole]
         raises = access.raises and access.lock.kind != "pool"
-        if raises and (problem := _may_not_raise(draft, build, access, mine)):
+        if raises and (problem := _may_not_raise(build, access, mine)):
             return problem
         if mine and not raises:
             return (
@@ -136,18 +145,17 @@ def waits_for_itself(draft: Draft, build: Build, accesses: tuple[Access, ...]) -
     return ""
 
 
-def _may_not_raise(draft: Draft, build: Build, access: Access, mine: list[Access]) -> str:
+def _may_not_raise(build: Build, access: Access, mine: list[Access]) -> str:
     """Why a step may not raise a lock; or nothing. What may be raised must be known beforehand, to be safe (L51)."""
     if not any(held.mode == "counting" for held in mine):
         return (
             f"{capital(access.lock.told)} is to be raised by the step, but its build does not share it "
             "(access('counting'))."
         )
-    builder = draft.state.builders.get(build.builder)
-    if builder is None or not any(access in stage.on(build.worker) for stage in builder.stages):
+    if not any(access in step.plan.raises for step in build.steps):
         return (
-            f"{capital(access.lock.told)} is to be raised by a step of which the configuration did not say so when it "
-            "was loaded: two builds could wait for each other. Write raises=True into locks= of a step of the factory."
+            f"{capital(access.lock.told)} is to be raised by a step of which the configuration did not say so when its "
+            "build began: two builds could wait for each other. Write raises=True into locks= of a step of the factory."
         )
     return ""
 

@@ -119,7 +119,8 @@ class StepPlan(Struct, frozen=True, kw_only=True):
     """What the core must know of a step to put builds together: its name and its flags (BUILDBOT.md section 1).
 
     `replayable` is False for a step that does input and output of its own (HOUSE.md section 2.6). Steps of one `group`
-    (not 0) have locks in common, which are held from the first of them that runs to the last (`LockedSteps`).
+    (not 0) have locks in common, which are held from the first of them that runs to the last (`LockedSteps`). `raises`
+    is what the configuration with which its build began says that the step takes for itself of what the build shares.
     """
 
     name: str
@@ -132,6 +133,7 @@ class StepPlan(Struct, frozen=True, kw_only=True):
     replayable: bool = True
     step_class: str = ""
     group: int = 0
+    raises: tuple[Access, ...] = ()
 
 
 class LockSetup(Struct, frozen=True):

@@ -237,9 +237,10 @@ class BuildStep:
 
     def plan(self) -> StepPlan:
         """What the core must know of this step to put builds together."""
+        flags: dict[str, Any] = {flag: bool(getattr(self, flag)) for flag in _FLAGS}
         return StepPlan(
             name=self.name if isinstance(self.name, str) else type(self).__name__,
-            **{flag: bool(getattr(self, flag)) for flag in _FLAGS},
+            **flags,
             replayable=self.replayable,
             step_class=f"{type(self).__module__}.{type(self).__qualname__}",
             group=self.locked_group,
