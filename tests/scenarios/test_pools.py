@@ -136,7 +136,8 @@ def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> N
         "at = os.path.join(here, 'looks')\n"
         "os.makedirs(at, exist_ok=True)\n"
         'look = \'touch "$0.seen"; until [ -e "$0.fit" ] || [ -e "$0.ill" ]; do sleep 0.02; done; \'\n'
-        'look += \'[ -e "$0.fit" ] && exit 0; echo "$LOCKSTEP_UNIT_BOARDS at $1 has no pulse"; exit 3\'\n'
+        'look += \'[ -e "$0.fit" ] && exit 0; '
+        'printf "$LOCKSTEP_UNIT_BOARDS at $1\\\\n has no \\\\033[31mpulse"; exit 3\'\n'
         "boards = util.ResourcePool('boards', {name: {'address': f'10.0.0.{n}'} for n, name in enumerate('abcd')},\n"
         "                           healthCheck=['sh', '-c', look, os.path.join(at, '%(unit)s'), '%(unit:address)s'])\n"
         "wrong = util.ResourcePool('wrong', ['x'], 8, 1, healthCheck=[os.path.join(at, 'nowhere')])\n"
@@ -165,7 +166,7 @@ def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> N
     assert told(scene, 2, "say", "whole") == ["b"]
     (ill,) = scene.facts.of("UnitQuarantined")
     assert (ill.unit, ill.who) == ("a", "")
-    assert ill.reason == "health check: sh failed with exit code 3: a at 10.0.0.0 has no pulse"
+    assert ill.reason == "health check: sh failed with exit code 3: a at 10.0.0.0 has no \\x1b[31mpulse"
     first, second = scene.facts.of("BuildStarted", builder="whole")
     assert first.ticket == second.ticket
     assert not scene.facts.of("StepStarted", buildid=first.buildid)

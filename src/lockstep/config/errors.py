@@ -280,7 +280,10 @@ def plain(value: Any, what: str, place: Place | None = None) -> bool:
     if isinstance(value, list | tuple):
         return all(plain(v, what, place) for v in value)
     if isinstance(value, Mapping):
-        return all(isinstance(k, str) and plain(v, what, place) for k, v in value.items())
+        if odd := [key for key in value if not isinstance(key, str)]:
+            mistake(f"{what} must have texts as keys, not {odd[0]!r}", place=place)
+            return False
+        return all(plain(v, what, place) for v in value.values())
     mistake(f"{what} must be a number, a text, a list or a dictionary of them, not {type(value).__name__}", place=place)
     return False
 

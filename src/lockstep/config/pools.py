@@ -180,6 +180,9 @@ class ResourcePool(Lockable):
                 self._wrong(f'what is known of unit "{name}" cannot have the key {key!r}', hint)
             elif hasattr(value, "getRenderingFor"):
                 self._wrong(f'"{key}" of unit "{name}" cannot be rendered: {value!r}', _NO_SECRETS)
+            elif isinstance(value, str) and "\0" in value:
+                hint = "builds are told it in their environment, which cannot have that"
+                self._wrong(f'"{key}" of unit "{name}" has a NUL in it: {value!r}', hint)
             elif is_plain(value, f'{self.told}: "{key}" of unit "{name}"', self.place):
                 told[key] = value
         if (size := len(msgspec.json.encode(told))) > MAX_UNIT_DATA:
@@ -192,6 +195,8 @@ class ResourcePool(Lockable):
         """Whether a `where` could name this; reports what it cannot."""
         if isinstance(word, str) and word in JOINING:
             self._wrong(f"{word!r} is no {what}: it joins the words of a where=")
+        elif word in (".", ".."):
+            self._wrong(f"{word!r} is no {what}: in addresses of pages it means something else", "choose another name")
         elif not isinstance(word, str) or not WORD.fullmatch(word) or len(word) > MAX_LOCK_NAME or "/" in word:
             hint = f"write letters, digits and any of _ . : + -, {MAX_LOCK_NAME} at most"
             self._wrong(f"{word!r} is no {what}", hint)

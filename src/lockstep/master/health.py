@@ -68,5 +68,10 @@ async def _problem(words: list[str], folder: str, env: dict[str, str]) -> str:
     except NotStartedError:
         raise
     except PollError as exc:
-        return f"health check: {exc}"
+        return _readable(f"health check: {exc}")
     return ""
+
+
+def _readable(text: str) -> str:
+    """What a program said as one line, for logs and terminals: with what is no character to be seen in words."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
