@@ -188,6 +188,16 @@ def test_no_page_is_wider_than_a_phone(ci: Running, chromium: Browser, path: str
     context.close()
 
 
+@pytest.mark.parametrize("width", [360, 1200])
+def test_a_long_reason_makes_no_page_wider(ci: Running, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    ci.call("locks/boards%2Fpi-1", "quarantine", owner="ann", reason="health check: " + "x" * 300)
+    for path in ("/locks", "/locks/boards"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    ci.call("locks/boards", "lift", owner="ann")
+
+
 def test_what_a_phone_shows_is_not_broken_letter_by_letter(ci: Running, page: Page) -> None:
     ci.built(ci.force("hello"))
     ci.until("BuildStarted", brid=ci.force("holder"))
