@@ -127,3 +127,26 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
         done = scene.cli(*words)
         assert (done.returncode, text in done.stderr) == (code, True), (words, done)
     assert scene.facts.last == before
+
+
+def test_a_pool_that_is_gone_is_seen_and_given_back_while_somebody_has_it_or_it_is_in_quarantine(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    assert scene.cli("hold", "boards/pi-2", "--for", "1h").returncode == 0
+    assert scene.cli("quarantine", "boards/nuc", "--reason", "it smells").returncode == 0
+    scene.configure("c['workers'] = workers('w1')\nc['builders'] = [build('one', sh('say', 'true'))]\n")
+    assert scene.cli("reload").returncode == 0
+    for restart in (False, True):
+        if restart:
+            scene.kill()
+            scene.start()
+        shown = scene.cli("locks", "boards").stdout
+        assert "pi-2: held by ann (booking 1), used once, no unit any more" in shown
+        assert "nuc: nobody has it, used 0 times, no unit any more, in quarantine since" in shown
+        assert "held by ann" in scene.cli("locks", "boards/pi-2").stdout
+        assert "boards" in scene.cli("locks").stdout
+        extended = scene.cli("extend", "boards/pi-2", "--for", "1h")
+        assert extended.returncode == 0, extended.stderr
+    assert scene.cli("release", "boards/pi-2").stdout == "Booking 1 is released.\n"
+    lifted = scene.cli("quarantine", "--lift", "boards")
+    assert lifted.stdout == "Unit 'nuc' of pool 'boards' is in use again.\n", lifted.stderr
+    assert "There is no lock 'boards'." in scene.cli("locks", "boards").stderr
