@@ -16,7 +16,7 @@ help:
 	@echo "make bench   the measurements"
 	@echo "make lint types    the linters alone"
 	@echo "make clean   remove the environment and all caches"
-	@echo "PYTHON=python3.12 chooses the Python, VENV=folder the environment's place."
+	@echo "PYTHON=python3.12 chooses the Python, VENV=folder the environment's place, TESTERS=4 how many test at once."
 
 demo: $(VENV)/.ready-demo
 	@$(BIN)/lockstep demo $(ARGS)
