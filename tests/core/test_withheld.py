@@ -1,8 +1,11 @@
 """L51: where builds nest locks in a cycle, a grant that could lead to a deadlock is withheld."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
+from lockstep.core.alloc_ends import Ends
 from lockstep.core.alloc_facts import Sentenced
 from lockstep.core.alloc_part import give_back
 from lockstep.core.alloc_safety import Safety
@@ -317,13 +320,21 @@ def test_L51_units_of_pools_are_claimed_without_a_ring_too() -> None:
         assert run(seed, PlannedPoolWorld) == (0, set()), f"seed {seed}"
 
 
-def forgets_remaining_claims(self: Safety, *_: object) -> bool:
+def forgets_remaining_claims(self: Ends, *_: object) -> bool:
     return True
 
 
 @pytest.mark.parametrize("method", ["_all_fit", "_children_fit", "_some_fits"])
 def test_L51_a_check_that_forgets_remaining_claims_is_caught(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Safety, method, forgets_remaining_claims)
+    monkeypatch.setattr(Ends, method, forgets_remaining_claims)
+    assert any(differs(seed, kind=PlannedWorld) for seed in range(500))
+
+
+@pytest.mark.parametrize(("method", "nobody"), [("_note", set), ("_freed_by", dict)])
+def test_L51_that_a_build_is_not_looked_at_for_others_ends_is_caught(
+    method: str, nobody: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ends, method, lambda self, owner: nobody())
     assert any(differs(seed, kind=PlannedWorld) for seed in range(500))
 
 

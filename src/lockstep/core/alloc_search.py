@@ -48,8 +48,8 @@ class Search:
     def let_go(self, out: list[Decision]) -> bool:
         """Nobody else can be granted anything: grant the first claim that is withheld in vain (L51); false if none."""
         board = self.board
-        doubtful = sorted((c.rank, c) for c in board.withheld) if not self.safety.everybody_can_end() else []
-        for _, c in doubtful:
+        doubtful = sorted((c.rank, c) for c in board.withheld)
+        for _, c in () if not doubtful or self.safety.everybody_can_end() else doubtful:
             fitting = (index for index in sorted(c.open) if self._fits_now(c, index))
             index = next(fitting, -1)
             if index >= 0 and self.safety.in_vain(c.owner):

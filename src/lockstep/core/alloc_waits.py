@@ -38,33 +38,34 @@ class Waits:
 
     def _closure(self, start: int) -> set[int]:
         seen: set[int] = set()
-        stack = [start]
-        while stack:
-            for owner in self.edges(stack.pop()):
-                if owner not in seen:
-                    seen.add(owner)
-                    stack.append(owner)
+        left = {start}
+        while left:
+            found = self.edges(left.pop()) - seen
+            seen |= found
+            left |= found
+            for known in found & self._reached.keys():
+                seen |= self._reached[known]
+                left -= self._reached[known] | {known}
         return seen
 
-    def edges(self, owner: int) -> Iterator[int]:
+    def edges(self, owner: int) -> set[int]:
         """Everybody whom this owner waits for."""
         board = self.board
-        for ticket in board.claims_of.get(owner, ()):
+        found = set(self.child_edges(owner))
+        tickets = board.claims_of.get(owner, ())
+        for ticket in tickets:
             c = board.class_of[ticket]
             barrier = c.pin >= 0 and c.ticket == ticket
             for accesses in [c.pinned] if barrier else c.alts:
                 for lock, units, _ in accesses:
-                    yield from self.held_edges(owner, lock, units)
-                    yield from self.barrier_edges(c, c.place if barrier else c.plain, lock)
-            yield from self.course_edges(owner)
-        yield from self.child_edges(owner)
+                    found.update(self.held_edges(owner, lock, units))
+                    found.update(self.barrier_edges(c, c.place if barrier else c.plain, lock))
+        return found | self.course_edges(owner) if tickets else found
 
-    def course_edges(self, owner: int) -> Iterator[int]:
+    def course_edges(self, owner: int) -> Set[int]:
         """A waits for B if a grant to A may be withheld because of B (L51)."""
-        if owner in self.board.courses:
-            for other in self.board.courses:
-                if other != owner and other in self.board.holds_of:
-                    yield other
+        board = self.board
+        return (board.courses.keys() & board.holds_of.keys()) - {owner} if owner in board.courses else NOBODY
 
     def held_edges(self, owner: int, lock: Lock, units: int) -> Iterator[int]:
         """A waits for B if A lacks units that B holds, and does not lend to A (L53)."""

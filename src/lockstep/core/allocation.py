@@ -2,9 +2,10 @@
 
 It is pure: events go in by methods, `decide()` looks until nothing moves and returns what it decided. This file has
 the events. The other files: `alloc_search.py` who is looked at next and granted (L40, ALLOCATION.md section 3),
-`alloc_safety.py` which grants are withheld, `alloc_barriers.py` what fits and who reserves, `alloc_families.py` what
-parents lend, `alloc_limits.py` limits in force, `alloc_waits.py` who waits for whom, `alloc_queues.py` the classes'
-queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people, `alloc_facts.py` the values that go out.
+`alloc_safety.py` and `alloc_ends.py` which grants are withheld, `alloc_barriers.py` what fits and who reserves,
+`alloc_families.py` what parents lend, `alloc_limits.py` limits in force, `alloc_waits.py` who waits for whom,
+`alloc_queues.py` the classes' queues, `alloc_board.py` the data, `alloc_reasons.py` answers for people,
+`alloc_facts.py` the values that go out.
 
 Tickets come from the caller, out of one growing counter of the installation; so do `since` values: a fresh number from
 the same counter when a request is put back, the ticket itself (or 0) otherwise. The clock is the greatest number seen.
