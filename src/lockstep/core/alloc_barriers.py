@@ -255,7 +255,7 @@ class Barriers:
                 continue
             taken = 0
             for lock, units, _ in accesses:
-                taken += not self.has_room(c, lock, units)
+                taken += not (self.has_room(c, lock, units) if c.special else lock.has_room(units))
             if (best < 0 or (pins, taken) < least) and self.may_reserve(c, index):
                 best, least = index, (pins, taken)
         return best

@@ -318,7 +318,8 @@ class Board:
                     lock.park(c, index, units, self.stamp)
                 elif index >= 0:
                     c.open.add(index)
-        self.join(c)
+        if c.crowd is not None:
+            self.join(c)
 
     def join(self, c: ClaimClass) -> None:
         """Wait with the crowd for slots, unless a lock that all alternatives share refuses the class anyway."""
@@ -346,21 +347,15 @@ class Board:
 
     def take(self, hold: int, accesses: tuple[tuple[Lock, int], ...]) -> tuple[int, ...]:
         """Put the hold of one who has no family to its locks. Returns a fence for each."""
+        fences = []
         for lock, units in accesses:
             lock.used += units
             lock.holds[hold] = units
             lock.fence += 1
+            fences.append(lock.fence)
             if lock.hanging:
                 self.moved[lock] = None
-        return tuple([lock.fence for lock, _ in accesses])
-
-    def put_down(self, hold: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
-        """Take the hold of one who has no family off its locks."""
-        for lock, units in accesses:
-            del lock.holds[hold]
-            lock.used -= units
-            if lock.hanging:
-                self.moved[lock] = None
+        return tuple(fences)
 
     def add_owner(self, claim: Claim) -> None:
         """Note that this owner waits."""

@@ -228,14 +228,17 @@ class Families:
     def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
         """Take a hold off its locks; what its owner's children have of them goes on being taken."""
         board = self.board
-        pools = [lock.pool for lock, _ in accesses if lock.pool is not None]
-        for pool in pools:
-            pool.drop(hold)
-            board.pool_moved(pool)
-        if pools:
+        if board.pools:
+            for pool in [lock.pool for lock, _ in accesses if lock.pool is not None]:
+                pool.drop(hold)
+                board.pool_moved(pool)
             accesses = tuple(pair for pair in accesses if pair[0].pool is None)
         if owner not in board.parent_of and owner not in board.children_of:
-            board.put_down(hold, accesses)
+            for lock, units in accesses:
+                del lock.holds[hold]
+                lock.used -= units
+                if lock.hanging:
+                    board.moved[lock] = None
             return
         top = self.eldest(owner)
         for lock, _ in accesses:

@@ -306,9 +306,11 @@ def names_of(picked: Mapping[Lock, int]) -> Units:
     return tuple((view.key.name, view.pool.names_of(units)) for view, units in picked.items() if view.pool is not None)
 
 
-def touched(picked: Mapping[Lock, int]) -> list[Lock]:
-    """All views of the same pools that what was picked is in."""
-    return [each for view, units in picked.items() if view.pool is not None for each in view.pool.touched(units)]
+def touched(accesses: Iterable[tuple[Lock, int]], picked: Mapping[Lock, int]) -> tuple[tuple[Lock, int], ...]:
+    """The accesses, but of pools all views that something is in that was picked."""
+    views = ((view.pool.touched(units), units) for view, units in picked.items() if view.pool is not None)
+    plain = tuple(pair for pair in accesses if pair[0].pool is None)
+    return plain + tuple((view, units) for found, units in views for view in found)
 
 
 def most(demands: Sequence[Demand], free: int) -> int:

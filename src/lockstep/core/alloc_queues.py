@@ -123,24 +123,28 @@ class Queues:
     def _lead(self, c: ClaimClass, ticket: int) -> None:
         """A class has another first claim. What is closed stays closed, unless this claim is an earlier one."""
         claim = self.board.waiting[ticket]
+        board = self.board
+        owner = eldest = claim.owner
         since = FOREVER if c.newest else claim.since or ticket
         earlier = since < c.since
         c.ticket = ticket
         c.since = since
-        c.owner = claim.owner
-        owner = claim.owner
-        child = owner in self.board.parent_of and not claim.put_back  # else it could close the same ring again
+        c.owner = owner
+        if owner in board.parent_of and not claim.put_back:  # else it could close the same ring again
+            eldest = self.barriers.families.eldest(owner)
         if c.shape.shares:
             self.shares.place(c)
-        c.place = c.above * ABOVE + place_of(self.barriers.families.eldest(owner) if child else owner, ticket)
+        c.place = place_of(eldest, ticket)
+        if c.above:
+            c.place += ABOVE
         rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank
-        self.board.set_rank(c, rank)
+        board.set_rank(c, rank)
         if c.taken or earlier:
             self.barriers.watch(c, earlier)
-        self.board.wake(c)
+        board.wake(c)
         if better:
-            self.board.reopen(c)
+            board.reopen(c)
         elif c.open:
-            self.board.offer(c)
+            board.offer(c)

@@ -14,7 +14,7 @@ from typing import Final
 from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
-from lockstep.core.alloc_facts import Decision, Granted, Hold
+from lockstep.core.alloc_facts import Decision, Granted, Hold, Units
 from lockstep.core.alloc_items import ABOVE, CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_pools import names_of, touched
@@ -157,7 +157,8 @@ class Search:
         c.stamps[index] = 0
         if index >= 0:
             c.open.add(index)
-            self.open_beside(c, lock)
+            if c.shape.shared:
+                self.open_beside(c, lock)
         else:
             self.board.join(c)
 
@@ -239,51 +240,47 @@ class Search:
     def _grant(self, c: ClaimClass, index: int, out: list[Decision]) -> None:
         """The first claim of the class gets this alternative: all of it, in this moment (L10, L13)."""
         board = self.board
+        barriers, families = self.barriers, self.barriers.families
         ticket, level, barrier = c.ticket, c.level, c.pin >= 0
-        accesses = c.alts[index]
-        picked = self.barriers.pick(c, index) if c.shape.pooled else NO_UNITS
         claim = board.waiting[ticket]
-        since = claim.since or ticket
+        owner, since, alternative = claim.owner, claim.since or ticket, claim.need.alternatives[index]
+        accesses = counted = c.shape.alternatives[index]
         hold = board.next_hold
-        board.next_hold += 1
-        board.hold_locks[hold] = c.shape.alternatives[index]
-        board.holds_of.setdefault(claim.owner, {})[hold] = None
+        board.next_hold = hold + 1
+        board.hold_locks[hold] = accesses
+        board.holds_of.setdefault(owner, {})[hold] = None
         lent: tuple[LockKey, ...] = ()
-        alternative = claim.need.alternatives[index]
-        related = claim.owner in board.parent_of or claim.owner in board.children_of
-        if related:
-            board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, ())
-        if picked:
-            marks, anew = self.barriers.families.take_units(hold, claim.owner, c.shape.alternatives[index], picked)
+        units: Units = ()
+        anew = NO_UNITS
+        if c.shape.pooled or owner in board.parent_of or owner in board.children_of:
+            picked = barriers.pick(c, index)
+            board.holds[hold] = Hold(hold, ticket, owner, index, alternative, ())
+            marks, anew = families.take_units(hold, owner, accesses, picked)
             lent = tuple(lock.key for lock, taken in anew.items() if not taken)
-        elif related:
-            marks, anew = self.barriers.families.take(hold, claim.owner, c.shape.alternatives[index])
-            lent = tuple(lock.key for lock, taken in anew.items() if not taken)
+            units = names_of(picked)
+            counted = touched(accesses, picked)
+            for lock, _ in counted:
+                lock.lane(level)
         else:
-            marks, anew = board.take(hold, c.shape.alternatives[index]), {}
+            marks = board.take(hold, accesses)
             if barrier or board.rated or board.shares:
-                anew = dict(c.shape.alternatives[index])
+                anew = dict(accesses)
         if barrier:
-            self.barriers.drop_pin(c, anew)
-        units = names_of(picked) if picked else ()
-        board.holds[hold] = Hold(hold, ticket, claim.owner, index, alternative, marks, level, claim.retryable, units)
-        now = board.clock, lent, units
-        out.append(Granted(ticket, hold, index, alternative, marks, claim.owner, level, barrier, *now))
+            barriers.drop_pin(c, anew)
+        board.holds[hold] = Hold(hold, ticket, owner, index, alternative, marks, level, claim.retryable, units)
+        out.append(Granted(ticket, hold, index, alternative, marks, owner, level, barrier, board.clock, lent, units))
         self.queues.dequeue(claim)
-        for lock, _, _ in accesses:
-            if lock.pool is None:
-                self.barriers.count(lock, ticket, since, level, barrier)
-        for view in touched(picked) if picked else ():
-            view.lane(level)
-            self.barriers.count(view, ticket, since, level, barrier)
-        if claim.owner in board.claims_of or claim.owner in board.children_of:
-            board.suspects[claim.owner] = None
-        if claim.owner in board.children_of:
-            self.queues.offer_family(claim.owner)
+        for lock, _ in counted:
+            barriers.count(lock, ticket, since, level, barrier)
+        if owner in board.children_of:
+            board.suspects[owner] = None
+            self.queues.offer_family(owner)
+        elif owner in board.claims_of:
+            board.suspects[owner] = None
         if board.rated:
             self.limits.started(anew)
         if board.leaving:
             self.limits.moved(board.hold_locks[hold])
         if board.shares:
-            self.queues.shares.granted(claim.owner, anew)
-        self.barriers.stir()
+            self.queues.shares.granted(owner, anew)
+        barriers.stir()

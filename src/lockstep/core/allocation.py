@@ -96,13 +96,14 @@ class Allocator:
 
     def submit(self, claim: Claim) -> None:
         """A claim begins to wait. It is not normalized twice: see `normalize` (L12)."""
+        board = self.board
         if claim.ticket in self.waiting:
             raise ValueError(f"ticket {claim.ticket} waits already")
         if claim.parent:
             self._add_parent(claim.owner, claim.parent)
-        if self.board.sentenced:
+        if board.sentenced:
             self._is_reprieved(claim.owner)
-        self.board.clock = max(self.board.clock, claim.ticket, claim.since)
+        board.clock = max(board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
         if self.board.pools:
             self.limits.bring_back(claim.need)
@@ -153,12 +154,13 @@ class Allocator:
         del holds[hold]
         if not holds:
             del board.holds_of[held.owner]
-        self.board.safer = True
+        board.safer = True
         if held.ticket == held.owner:
             if held.owner in board.parent_of:
                 self._drop_parent(held.owner)
-            for child in tuple(board.children_of.get(held.owner, ())):
-                self.forget_parent(child)
+            if held.owner in board.children_of:
+                for child in tuple(board.children_of[held.owner]):
+                    self.forget_parent(child)
             board.courses.pop(held.owner, None)
             board.project_of.pop(held.owner, None)
             board.sentenced.pop(held.owner, None)
