@@ -37,10 +37,11 @@ class Barriers:
 
     def refusal(self, c: ClaimClass, lock: Lock, units: int) -> int:
         """Whether the access fits for the class's first claim, or what refuses it: holds, or only reservations."""
-        if lock.pool is not None:
-            return self.refusal_of_units(c, lock, lock.pool, units)
-        if c.special and self.families.has_some(c.owner, lock, units):
-            return self.refusal_of_loan(c, lock, units)
+        if not c.plainly:
+            if lock.pool is not None:
+                return self.refusal_of_units(c, lock, lock.pool, units)
+            if c.special and self.families.has_some(c.owner, lock, units):
+                return self.refusal_of_loan(c, lock, units)
         used = lock.used
         if units < WHOLE:
             if used + units > lock.limit:

@@ -82,7 +82,8 @@ class ClaimClass:
     Where it is foreseen what builds may still claim (L51), they are of one builder, too: its `plan`. Where projects
     have shares of a lock of theirs, they are of one `project`: `above` if that has its share; `turn` is when it comes.
 
-    One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class.
+    One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class. Who waits `plainly` is
+    refused by nothing but units that are held or reserved: it has no kin, and names no pool.
 
     `base` is where the ranks of its level begin, `plain` the rank of the first claim as if it were no barrier. `level`
     is its priority; overtaking is counted in the lanes of `counted_level`, which for a child that a build waits for is
@@ -123,6 +124,7 @@ class ClaimClass:
         "pinned",
         "place",
         "plain",
+        "plainly",
         "plan",
         "project",
         "queue",
@@ -153,6 +155,7 @@ class ClaimClass:
         self.special = special
         self.newest = newest
         self.alone = special or newest
+        self.plainly = not (special or shape.pooled)
         self.queue: list[int] = []
         self.live = 0
         self.ticket = self.since = self.owner = self.place = self.rank = self.plain = 0

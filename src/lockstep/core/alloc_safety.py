@@ -27,8 +27,6 @@ class Safety:
         self.waits = waits
         self.families = waits.families
         self.plans: Mapping[str, BuilderSetup] = {}
-        self.before: set[int] | None = None
-        """Who is stuck as things are, once that was asked; to be forgotten with every change."""
 
     def planned_views(self) -> Iterator[LockKey]:
         """The views of pools that builds with a course may still claim."""
@@ -64,20 +62,13 @@ class Safety:
         self._unsuppose(c, index)
         if ends or c.owner not in self.board.holds_of or self._ends(gone).can_end(c.owner):
             return not ends
-        before = self._ends(gone).stuck() if gone else self.stuck()
-        return not self._stuck_with(c, index, gone, picked) <= before
+        return not self._stuck_with(c, index, gone, picked) <= self._ends(gone).stuck()
 
     def _stuck_with(self, c: ClaimClass, index: int, gone: Set[int], picked: Mapping[Lock, int]) -> set[int]:
         self._suppose(c, index, picked)
         after = self._ends(gone).stuck()
         self._unsuppose(c, index)
         return after
-
-    def stuck(self) -> set[int]:
-        """The builds that could not be brought to their end one after another, in this decision."""
-        if self.before is None:
-            self.before = self._ends().stuck()
-        return self.before
 
     # --- who is withheld in vain
 
@@ -91,7 +82,7 @@ class Safety:
         for owner in board.claims_of:
             if owner in board.holds_of and (owner not in board.courses or self._wants_more(owner)):
                 return False
-        return all(parent in board.courses for parent in board.children_of) and not self.stuck()
+        return all(parent in board.courses for parent in board.children_of) and not self._ends().stuck()
 
     def _wants_more(self, owner: int) -> bool:
         """Whether it waits for a lock, or a pool, of which it has some."""

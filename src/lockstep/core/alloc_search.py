@@ -39,7 +39,6 @@ class Search:
     def grant_first(self, out: list[Decision]) -> bool:
         """Grant the first claim that may be granted; false if there is none."""
         self.settle(out)
-        self.safety.before = None
         while (c := self.best()) is not None:
             if self.look(c, out):
                 return True

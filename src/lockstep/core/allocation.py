@@ -143,27 +143,27 @@ class Allocator:
         held = board.holds.get(hold)
         if held is None:
             return
-        accesses = board.hold_locks[hold]
-        self.families.give_back(hold, held.owner, accesses)
+        owner, accesses = held.owner, board.hold_locks[hold]
+        self.families.give_back(hold, owner, accesses)
         del board.holds[hold], board.hold_locks[hold]
         for lock, _ in accesses:
             board.dirty[lock] = None
         if board.leaving:
             self.limits.moved(accesses)
-        holds = board.holds_of[held.owner]
+        holds = board.holds_of[owner]
         del holds[hold]
         if not holds:
-            del board.holds_of[held.owner]
+            del board.holds_of[owner]
         board.safer = True
-        if held.ticket == held.owner:
-            if held.owner in board.parent_of:
-                self._drop_parent(held.owner)
-            if held.owner in board.children_of:
-                for child in tuple(board.children_of[held.owner]):
+        if held.ticket == owner:
+            if owner in board.parent_of:
+                self._drop_parent(owner)
+            if owner in board.children_of:
+                for child in tuple(board.children_of[owner]):
                     self.forget_parent(child)
-            board.courses.pop(held.owner, None)
-            board.project_of.pop(held.owner, None)
-            board.sentenced.pop(held.owner, None)
+            board.courses.pop(owner, None)
+            board.project_of.pop(owner, None)
+            board.sentenced.pop(owner, None)
         self.barriers.stir()
 
     def pass_on(self, hold: int, claim: Claim, new: int, fences: tuple[int, ...]) -> None:
