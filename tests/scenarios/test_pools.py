@@ -133,8 +133,7 @@ def test_steps_are_told_their_own_units_and_their_groups(stage: Stage) -> None:
 
 def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> None:
     scene = stage(
-        "at = os.path.join(here, 'looks')\n"
-        "os.makedirs(at, exist_ok=True)\n"
+        "at = os.path.join(here, 'looks')\nos.makedirs(at, exist_ok=True)\n"
         'look = \'touch "$0.seen"; until [ -e "$0.fit" ] || [ -e "$0.ill" ]; do sleep 0.02; done; \'\n'
         'look += \'[ -e "$0.fit" ] && exit 0; '
         'printf "$LOCKSTEP_UNIT_BOARDS at $1\\\\n has no \\\\033[31mpulse"; exit 3\'\n'
