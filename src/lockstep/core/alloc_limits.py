@@ -76,8 +76,6 @@ class Limits:
 
     def bring_back(self, need: Need) -> None:
         """Somebody wants this: of a removed pool, what has got its name meanwhile has to wait again (L6)."""
-        if not self.board.shapes[need].pooled:
-            return
         for name in {a.lock.name for each in need.alternatives for a in each.accesses if a.lock.kind == "pool"}:
             if self.board.locks[LockKey("pool", name)].removed:
                 self.forget_pool(name)

@@ -105,7 +105,7 @@ class Allocator:
             self._is_reprieved(claim.owner)
         board.clock = max(board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
-        if self.board.pools:
+        if self.board.class_of[claim.ticket].shape.pooled:
             self.limits.bring_back(claim.need)
         if claim.plan:
             self.set_course(claim.owner, claim.plan, 0)
@@ -115,7 +115,7 @@ class Allocator:
         claim = self.waiting.get(ticket)
         if claim is not None and (claim.need, claim.newest) != (need, newest):
             self.queues.requeue(claim, changed(claim, need=need, newest=newest))
-            if self.board.pools:
+            if self.board.class_of[ticket].shape.pooled:
                 self.limits.bring_back(need)
 
     def set_level(self, ticket: int, level: int) -> None:
