@@ -4,6 +4,7 @@ Written from LOCKS.md, beside the quick one and not after it: it shares only the
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -142,21 +143,30 @@ class Oracle:
     def decide(self) -> list[Decision]:
         out: list[Decision] = []
         while True:
-            self.weights.standings.clear()
+            self.weights.known_over.clear()
             self.settle_pins(out)
             if not (self.sentence(out) or self.grant_first(out) or self.let_go(out) or self.drop_locks()):
                 return out
 
     def grant_first(self, out: list[Decision]) -> bool:
         bars = self.reserved()
-        for claim in sorted(self.heads(), key=self.rank):
-            for index, alternative in enumerate(claim.need.alternatives):
-                fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
-                picked = self.pick(claim, alternative, bars) if fits else {}
-                if fits and not self.foresight.withheld(claim, alternative, None, picked):
-                    self.grant(claim, index, alternative, picked, out)
-                    return True
-        return False
+        ways = ((claim, self.way(claim, bars)) for claim in sorted(self.heads(), key=self.rank))
+        grantable = ((claim, way) for claim, way in ways if way)
+        found = list(grantable if self.weights.rules else islice(grantable, 1))
+        if found:
+            claim, way = self.weights.first(found)
+            self.grant(claim, *way, out)
+        return bool(found)
+
+    def way(self, claim: Claim, bars: Bars) -> tuple[int, Alternative, Picked] | None:
+        for index, alternative in enumerate(claim.need.alternatives):
+            picked = self.pick(claim, alternative, bars) if (fits := self.may_have(claim, alternative, bars)) else {}
+            if fits and not self.foresight.withheld(claim, alternative, None, picked):
+                return index, alternative, picked
+        return None
+
+    def may_have(self, claim: Claim, way: Alternative, bars: Bars) -> bool:
+        return all(self.fits(claim, each, bars) and not self.weights.kept(claim, each, bars) for each in way.accesses)
 
     def pick(self, claim: Claim, way: Alternative, bars: Bars) -> Picked:
         return pick(way, lambda access: self.choice(claim, access, bars))
@@ -220,9 +230,7 @@ class Oracle:
 
     def rank(self, claim: Claim) -> tuple[int, ...]:
         after = -claim.ticket if self.newest(claim) else claim.ticket
-        above, later, turn = self.weights.standing(claim) if self.weights.rules else (False, 0, 0)
-        barrier = claim.ticket in self.pins
-        return (above, 0, *self.place(claim)) if barrier else (above, 1, -claim.level, later, turn, after)
+        return (0, *self.place(claim)) if claim.ticket in self.pins else (1, -claim.level, after)
 
     def place(self, claim: Claim) -> tuple[int, int]:
         elders = [] if claim.put_back else self.ancestors(claim.owner)
@@ -335,7 +343,7 @@ class Oracle:
     def in_the_way(self, claim: Claim, key: LockKey, bars: Bars) -> list[Access]:
         found = []
         for barrier, reserved in bars:
-            later = self.rank(barrier) > self.rank(claim)
+            later = self.rank(barrier) > self.rank(claim) or self.weights.exempt(barrier, claim)
             if reserved.lock.whole != key.whole or barrier is claim or later:
                 continue
             if not (self.special(claim) and claim.owner in self.waits_for(barrier.owner)):
@@ -422,6 +430,7 @@ class Oracle:
                         found |= self.strangers(owner, access.lock)
                     for ticket in self.pins:
                         before = self.rank(self.waiting[ticket]) < self.rank(claim)
+                        before = before and not self.weights.exempt(self.waiting[ticket], claim)
                         if ticket != claim.ticket and before and self.is_barrier_at(ticket, access.lock):
                             found.add(self.waiting[ticket].owner)
         return found
@@ -440,7 +449,7 @@ class Oracle:
         bars = self.reserved()
         for claim in sorted(self.heads(), key=self.rank):
             for index, alternative in enumerate(claim.need.alternatives):
-                fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
+                fits = self.may_have(claim, alternative, bars)
                 if fits and self.foresight.withheld_in_vain(claim.owner):
                     self.grant(claim, index, alternative, self.pick(claim, alternative, bars), out)
                     return True

@@ -5,14 +5,14 @@ Everything is counted anew each time, from the holds; only whose turn it is, is 
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockstep.core.alloc_facts import Granted
-from lockstep.core.nouns import Claim, LockKey
+from lockstep.core.nouns import Access, Alternative, Claim, LockKey
 from lockstep.core.values import ShareRule
 
 if TYPE_CHECKING:
-    from .oracle import Oracle
+    from .oracle import Bars, Oracle
 
 TURN = 720_720
 
@@ -22,7 +22,7 @@ class Weights:
 
     def __init__(self, oracle: "Oracle") -> None:
         self.oracle = oracle
-        self.standings: dict[int, tuple[bool, int, int]] = {}
+        self.known_over: dict[tuple[str, int, int], bool] = {}
         self.rules: tuple[ShareRule, ...] = ()
         self.projects: dict[int, str] = {}
         self.turns: dict[str, dict[str, int]] = {}
@@ -72,37 +72,108 @@ class Weights:
         """Every lock that there is."""
         return {*self.oracle.limits, *self.oracle.needed(), *self.oracle.units.views}
 
-    def standing(self, claim: Claim) -> tuple[bool, int, int]:
-        """Whether the claim comes after those below their share; the same as a matter of order only; and its turn.
+    def begins(self, claim: Claim) -> bool:
+        """Whether who has less comes before it: not so with steps, awaited builds, and who is next for sure."""
+        return claim.since >= 0 and self.oracle.eldest(claim.owner) == claim.ticket
 
-        It is the same until the next grant.
-        """
-        known = self.standings.get(claim.ticket)
+    def over(self, claim: Claim) -> list[str]:
+        """The shares of which the claim's project has its part; a barrier's by what is older."""
+        if not self.begins(claim):
+            return []
+        before = claim.ticket if claim.ticket in self.oracle.pins else 1 << 60
+        return [rule.name for rule in self.concerned(claim) if self.is_over(rule, claim, before)]
+
+    def is_over(self, rule: ShareRule, claim: Claim, before: int) -> bool:
+        """Whether the claim's party has its part of a share by builds older than that."""
+        known = self.known_over.get((rule.name, claim.ticket, before))
         if known is None:
-            known = self.standings[claim.ticket] = self.standing_now(claim)
+            party = self.party(rule, claim.owner)
+            members = [key for key in self.known() if rule.names(key) and not key.where]
+            tops = [(top, units) for key in members for top, units in self.used_by(key).items()]
+            mine = sum(units for top, units in tops if top < before and self.party(rule, top) == party)
+            most, weights = sum(self.oracle.limit(key) for key in members), dict(rule.weights)
+            known = most > 0 and mine >= Fraction(weights[party], sum(weights.values())) * most
+            self.known_over[rule.name, claim.ticket, before] = known
         return known
 
-    def standing_now(self, claim: Claim) -> tuple[bool, int, int]:
-        """The same, counted anew."""
-        if claim.since < 0:
-            return False, 0, 0
-        mine = self.oracle.eldest(claim.owner)
-        over, turn = False, 0
+    def turn(self, claim: Claim) -> tuple[bool, int]:
+        """When the claim's turn comes among claims of its level."""
+        turn, over = 0, False
         for rule in self.concerned(claim):
-            party = self.party(rule, mine)
-            members = [key for key in self.known() if rule.names(key) and not key.where]
-            units = 0
-            for key in members:
-                for top, count in self.used_by(key).items():
-                    older = top < claim.ticket or mine != claim.ticket
-                    if top != mine and older and self.party(rule, top) == party:
-                        units += count
-            weights = dict(rule.weights)
-            most = sum(self.oracle.limit(key) for key in members)
-            over = over or not (units < Fraction(weights[party], sum(weights.values())) * most or not most)
-            turns = {each: max(self.latest[rule.name], self.turns[rule.name].get(each, 0)) for each in weights}
+            party = self.party(rule, claim.owner)
+            turns = {
+                each: max(self.latest[rule.name], self.turns[rule.name].get(each, 0)) for each in dict(rule.weights)
+            }
             turn = max(turn, sorted(set(turns.values())).index(turns[party]))
-        return (over, 0, turn) if mine == claim.ticket else (False, int(over), turn)
+            over = over or self.is_over(rule, claim, 1 << 60)
+        return (False, 0) if claim.since < 0 else (over and not self.begins(claim), turn)
+
+    def beats(self, claim: Claim, other: Claim) -> bool:
+        """Whether a claim comes before another because of what their projects have, or had last."""
+        names = {rule.name for rule in self.concerned(claim)}
+        mine, its = self.over(claim), self.over(other)
+        if its and not mine:
+            return bool(names & set(its))
+        barriers = {claim.ticket, other.ticket} & set(self.oracle.pins)
+        if barriers or claim.level != other.level or bool(its) != bool(mine):
+            return False
+        if not names & {rule.name for rule in self.concerned(other)}:
+            return False
+        return self.turn(claim) < self.turn(other)
+
+    def first(self, found: list[tuple[Claim, Any]]) -> tuple[Claim, Any]:
+        """Of those that may be granted, in their order: the first, or who beats it and is beaten by nobody."""
+        first = found[0]
+        while rivals := [each for each in found if self.rules and self.beats(each[0], first[0])]:
+            first = rivals[0]
+        return first
+
+    def exempt(self, barrier: Claim, claim: Claim) -> bool:
+        """Whether a reservation does not concern a claim, whose project has less of what is shared."""
+        if not self.rules:
+            return False
+        names = {rule.name for rule in self.concerned(claim)} - set(self.over(claim))
+        return bool(names & set(self.over(barrier)))
+
+    def kept(self, claim: Claim, access: Access, bars: "Bars") -> bool:
+        """Whether somebody who has less still gathers units there, and lacks nothing else."""
+        rule = self.rule(access.lock)
+        if rule is None or rule.name not in self.over(claim):
+            return False
+        return any(
+            self.gathers(other, way, rule, access.lock, bars)
+            for other in self.oracle.heads()
+            if self.begins(other) and not self.over(other)
+            for way in other.need.alternatives
+        )
+
+    def gathers(self, claim: Claim, way: Alternative, rule: ShareRule, key: LockKey, bars: "Bars") -> bool:
+        """Whether a claim waits for holds only, all of them of what is shared, and for several units of this lock."""
+        oracle = self.oracle
+        lacking = False
+        for access in way.accesses:
+            before = oracle.in_the_way(claim, access.lock, bars)
+            taken = sum(1 << 60 if each.mode == "exclusive" else each.count for each in before)
+            wanted = 1 << 60 if access.mode == "exclusive" else access.count
+            most = oracle.limit(access.lock) if oracle.may_begin(access) else 0
+            if most < (1 if access.mode == "exclusive" else wanted):
+                return False
+            if before and (access.lock.kind == "pool" or wanted + taken > most):
+                return False
+            if self.rule(access.lock) != rule:
+                if not oracle.fits(claim, access, bars):
+                    return False
+            elif wanted > 1 and self.overlap(access.lock, key):
+                lacking = lacking or not oracle.has_room(claim.owner, access)
+        return lacking
+
+    def overlap(self, key: LockKey, other: LockKey) -> bool:
+        """Whether two names mean the same lock, or units of a pool which are there for both."""
+        if key == other or key.kind != "pool":
+            return key == other
+        return key.name == other.name and bool(
+            set(self.oracle.units.usable(key)) & set(self.oracle.units.usable(other))
+        )
 
     def granted(self, grant: Granted, anew: dict[LockKey, int]) -> None:
         """Each unit that is taken anew makes the party's next turn later."""

@@ -4,15 +4,16 @@ from collections import Counter
 
 import pytest
 
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import AllocatorSnapshot, PoolState
-from lockstep.core.alloc_items import Share
+from lockstep.core.alloc_items import Share, Standing
 from lockstep.core.alloc_shares import Shares
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import LockKey
 from lockstep.core.values import ShareRule, UnitSetup
 
 from .compare import differs, drained, over_the_wire
-from .farm import DB, NET, Farm, on_workers, slot, units, whole
+from .farm import DB, NET, Farm, need, on_workers, slot, units, whole
 from .sharing import SharedPlannedWorld, SharedPoolWorld, SharedWorld
 
 
@@ -265,6 +266,58 @@ def test_a_reload_may_take_shares_away_and_give_others() -> None:
     assert late in farm.allocator.waiting
 
 
+def test_L42_who_has_its_share_is_passed_at_what_is_not_shared_as_anybody_is() -> None:
+    """Of what is shared units are free: its project's long builds must not let it wait for another lock for ever."""
+    farm = Shared({DB: 4, NET: 1}, share(DB, apps=1, docs=1), k=2)
+    held = [farm.want("apps", units(1)) for _ in range(2)]
+    now = farm.want("tools", whole(NET))
+    assert farm.decide() == [*held, now]
+    waiting = farm.want("apps", need(units(1), whole(NET)), level=-5)
+    passed = 0
+    while now != waiting:
+        farm.want("tools", whole(NET))
+        (now,) = farm.end(now)
+        passed += 1
+    assert passed == 3, "two passed it"
+
+
+def test_who_has_less_and_wants_several_units_does_not_wait_behind_older_claims_for_one_each() -> None:
+    farm = Shared({DB: 4}, share(DB, apps=1, docs=1))
+    mine = [farm.want("apps", units(1)) for _ in range(20)]
+    assert farm.decide() == mine[:4]
+    large = farm.want("docs", units(2))
+    assert farm.end(mine[0]) == [], "apps has more than its share: what is free is left to docs"
+    assert [each.who for each in farm.allocator.reasons.obstacles(mine[4])] == [(large,)]
+    assert farm.end(mine[1]) == [large]
+    assert farm.end(large) == mine[4:6]
+
+
+def test_what_is_free_is_borrowed_if_who_has_less_lacks_something_else_too() -> None:
+    farm = Shared({DB: 4, NET: 1}, share(DB, apps=1, docs=1))
+    blocker = farm.want("tools", whole(NET))
+    mine = [farm.want("apps", units(1)) for _ in range(6)]
+    assert farm.decide() == [blocker, *mine[:4]]
+    farm.want("docs", need(units(2), whole(NET)))
+    assert farm.end(mine[0]) == [mine[4]]
+
+
+def test_within_a_project_shares_change_no_order() -> None:
+    farm = Shared({DB: 4}, share(DB, apps=1, docs=1))
+    held = [farm.want("apps", units(1)) for _ in range(4)]
+    assert farm.decide() == held
+    low, high = farm.want("apps", units(1)), farm.want("apps", units(1), level=9)
+    assert [farm.end(held[0]), farm.end(held[1])] == [[high], [low]]
+
+
+def test_who_waits_at_a_shared_lock_is_listed_in_the_order_in_which_it_comes() -> None:
+    farm = Shared({DB: 2}, share(DB, apps=1, docs=1))
+    held = [farm.want("apps", units(1)) for _ in range(2)]
+    assert farm.decide() == held
+    mine, theirs = farm.want("apps", units(1), level=5), farm.want("docs", units(1))
+    farm.decide()
+    assert farm.allocator.reasons.queue(DB) == [theirs, mine]
+
+
 # --- planted faults
 
 
@@ -273,17 +326,23 @@ def found(seeds: range, kind: type[SharedWorld] = SharedWorld) -> bool:
 
 
 def test_that_a_projects_later_builds_count_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    standing = Shares.standing
+    monkeypatch.setattr(Standing, "over_for", lambda self, ticket: self.over)
+    assert found(range(300))
 
-    def wrong(self: Shares, c: object) -> tuple[bool, int]:
-        known, c.ticket = c.ticket, 1 << 31 if c.owner == c.ticket else c.ticket  # type: ignore[attr-defined]
-        try:
-            return standing(self, c)  # type: ignore[arg-type]
-        finally:
-            c.ticket = known  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(Shares, "standing", wrong)
-    assert found(range(200))
+def test_that_a_reservation_stops_who_has_less_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClaimClass, "exempts", lambda self, other: False)
+    assert found(range(300))
+
+
+def test_that_nothing_is_left_for_who_wants_several_units_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shares, "keeper", lambda self, c, index: None)
+    assert found(range(300))
+
+
+def test_that_nobody_gives_way_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shares, "first_rival", lambda self, c: None)
+    assert found(range(300))
 
 
 def test_that_turns_are_saved_up_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +354,7 @@ def test_that_turns_are_saved_up_is_caught(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_that_the_order_is_not_settled_anew_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Shares, "settle", lambda self: None)
+    monkeypatch.setattr(Shares, "settle", lambda self: self.board.uncounted.clear())
     assert found(range(200))
 
 

@@ -5,18 +5,13 @@ from typing import Any
 from unittest.mock import patch
 
 from lockstep.core import recovery
-from lockstep.core.alloc_shares import Shares
+from lockstep.core.alloc_classes import ClaimClass
 from lockstep.sim import master
 
 
 def share_does_not_matter() -> Any:
     """Whose project has its share does not come after the others."""
-    right = Shares.standing
-
-    def standing(self: Any, c: Any) -> tuple[bool, int]:
-        return False, right(self, c)[1]
-
-    return patch.object(Shares, "standing", standing)
+    return patch.object(ClaimClass, "beats", lambda self, other: False)
 
 
 def turns_forgotten_after_restart() -> Any:

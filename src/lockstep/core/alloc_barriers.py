@@ -5,7 +5,7 @@ when, is `allocation.py`; who waits for whom is `alloc_waits.py`.
 """
 
 from bisect import insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 from types import MappingProxyType
 from typing import Final, cast
@@ -53,7 +53,7 @@ class Barriers:
                 return HELD
             if not lock.barred:
                 return FITS
-        if c.pin < 0 and not c.special and lock.bars[-1][0] < c.plain:
+        if c.pin < 0 and not c.special and c.standing is None:
             return BARRED
         return FITS if self.fits_beside(c, lock, units) else BARRED
 
@@ -84,15 +84,8 @@ class Barriers:
 
     def demands(self, c: ClaimClass, pool: Pool) -> list[Demand]:
         """What those reservations want of a pool that concern the class's first claim."""
-        found = []
-        before = c.place if c.pin >= 0 else c.plain
-        for view in pool.views.values():
-            for place, reserved, b in view.bars:
-                if place > before:
-                    break
-                if b is not c and not (c.special and self.spares(b, c)):
-                    found.append((view.mask, min(reserved, view.limit)))
-        return found
+        views = pool.views.values()
+        return [(view.mask, min(kept, view.limit)) for view in views for kept in self.concerning(c, view)]
 
     def pick(self, c: ClaimClass, index: int) -> dict[Lock, int]:
         """The units of pools that the class's first claim gets with this alternative, which fits."""
@@ -110,18 +103,22 @@ class Barriers:
     def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits beside those reservations that concern a barrier, a step or a child."""
         room = lock.limit - lock.used - units
+        for kept in self.concerning(c, lock):
+            room -= kept
+            if room < 0 or units == WHOLE:
+                return False
+        return True
+
+    def concerning(self, c: ClaimClass, lock: Lock) -> Iterator[int]:
+        """What those reservations keep that concern the class's first claim, one by one."""
         before = c.place if c.pin >= 0 else c.plain
         for place, reserved, b in lock.bars:
             if b is c:
                 continue
             if place > before:
                 break
-            if c.special and self.spares(b, c):
-                continue
-            room -= reserved
-            if room < 0 or units == WHOLE:
-                return False
-        return True
+            if not (c.special and self.spares(b, c)) and not (b.full and b.exempts(c)):
+                yield reserved
 
     def spares(self, barrier: ClaimClass, c: ClaimClass) -> bool:
         """L46: a reservation never stops a claim of an owner that the barrier waits for."""
@@ -269,6 +266,9 @@ class Barriers:
         c.on = [False] * len(c.pinned)
         c.free = False
         c.needs_free = any(lock.per_worker for lock, _, _ in c.pinned)
+        if c.standing is not None:
+            c.full = c.standing.over_for(c.ticket) if c.standing.begins else ()
+            board.pinned_apart[c] = None
         for lock, _, lane in c.pinned:
             insort(lock.pins, (c.place, c, lane))
             if c.needs_free and not lock.per_worker:
@@ -303,6 +303,8 @@ class Barriers:
         if worker:
             board.pins_on[worker] -= 1
         c.pin = -1
+        c.full = ()
+        board.pinned_apart.pop(c, None)
         c.pinned = ()
         c.on = []
         self.weighed_always.pop(c, None)
@@ -422,7 +424,7 @@ class Barriers:
             while passed < len(lock.bars) and lock.bars[passed][0] < place:
                 room -= lock.bars[passed][1]
                 passed += 1
-            if room <= 0:
+            if room <= 0 and not self.board.shares:  # where there are, not all of these reservations may concern it
                 break
             if place > after and not c.free:
                 heappush(heap, (place, c))

@@ -8,7 +8,19 @@ from heapq import heappush
 
 from lockstep.core.alloc_classes import ClaimClass, Shape
 from lockstep.core.alloc_facts import Hold, LockState
-from lockstep.core.alloc_items import BAND_SIZE, CROWDED, MAX_CROWDS, MAX_LANES, WHOLE, Band, Crowd, Lane, Lock, Share
+from lockstep.core.alloc_items import (
+    BAND_SIZE,
+    CROWDED,
+    MAX_CROWDS,
+    MAX_LANES,
+    WHOLE,
+    Band,
+    Crowd,
+    Lane,
+    Lock,
+    Share,
+    Standing,
+)
 from lockstep.core.alloc_pools import Pool
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
 
@@ -21,6 +33,7 @@ class Board:
     `to_pin` became due; `to_weigh` are barriers whose reservations must be weighed again; `carried` lost their pin by
     an event and may keep it; `withheld` may be granted once the builds with `courses` have become `safer` (L51), and
     are `doubted` if they may be so in vain; `crowded` pools were granted of, and have many views;
+    of the `uncounted` parties have something else now; `pinned_apart` are barriers that need something shared;
     `suspects` may have closed a ring, `unbroken` are stuck in one that nobody may leave, `sentenced` ones will end.
     """
 
@@ -34,10 +47,13 @@ class Board:
         self.pools: dict[str, Pool] = {}
         self.shares: dict[str, Share] = {}
         self.project_of: dict[int, str] = {}
+        self.standings: dict[tuple[tuple[Share, ...], str, bool, bool], Standing] = {}
+        self.uncounted: dict[Lock, None] = {}
+        self.pinned_apart: dict[ClaimClass, None] = {}
         self.shapes: dict[Need, Shape] = {}
         self.classes: dict[ClaimClass, None] = {}
         self.bands: dict[frozenset[Lane], Band] = {}
-        self.crowds: dict[tuple[frozenset[Lock], int], Crowd] = {}
+        self.crowds: dict[tuple[frozenset[Lock], int, Standing | None], Crowd] = {}
         self.idle = 0
         self.holds: dict[int, Hold] = {}
         self.hold_locks: dict[int, tuple[tuple[Lock, int], ...]] = {}
@@ -100,6 +116,8 @@ class Board:
         """Something is held or not held of the pool any more, or its units are others."""
         self.open_pool(pool)
         for view in pool.views.values():
+            if view.share is not None:
+                self.recount(view)
             if view.hanging:
                 self.moved[view] = None
 
@@ -117,6 +135,13 @@ class Board:
         lock.share = next((share for share in self.shares.values() if share.rule.names(lock.key)), None)
         if lock.share is not None and not lock.key.where:
             lock.share.members[lock] = None
+            self.uncounted[lock] = None
+
+    def recount(self, lock: Lock) -> None:
+        """What parties have of this lock, which is in a share, may be something else now. Of a pool all units count."""
+        whole = lock if lock.pool is None else lock.pool.views.get(LockKey("pool", lock.key.name))
+        if whole is not None:
+            self.uncounted[whole] = None
 
     def shape(self, need: Need) -> Shape:
         """The need with its locks resolved; refuses what `normalize` would not have made (L12)."""
@@ -148,14 +173,16 @@ class Board:
         child: bool = False,
         newest: bool = False,
         plan: str = "",
-        project: str = "",
+        standing: Standing | None = None,
     ) -> ClaimClass:
         """A new class, without a claim so far."""
         shape.users += 1
         if self.idle > MAX_LANES and 2 * self.idle > len(self.classes) and self._has_too_many_levels(shape, level):
             self.sweep()
         self.serial += 1
-        c = ClaimClass(self.serial, shape, level, special, child, newest, plan, project)
+        c = ClaimClass(self.serial, shape, level, special, child, newest, plan, standing)
+        for share in shape.wide:
+            share.wide[c] = None
         if not newest:
             self._add_watches(c)
         self._join_crowd(c)
@@ -164,7 +191,7 @@ class Board:
         if c.alone:
             shape.specials[c] = None
         else:
-            shape.classes[level, plan, project] = c
+            shape.classes[level, plan, standing] = c
         return c
 
     def _has_too_many_levels(self, shape: Shape, level: int) -> bool:
@@ -187,10 +214,10 @@ class Board:
         locks = c.shape.slots
         if c.alone or len(locks) <= self.band_size:
             return
-        key = (frozenset(locks), c.shape.slot_units)
+        key = (frozenset(locks), c.shape.slot_units, c.standing)
         crowd = self.crowds.get(key)
         if crowd is None:
-            if any(len(lock.crowds) >= MAX_CROWDS for lock in locks):
+            if any(sum(crowd.standing is c.standing for crowd in lock.crowds) >= MAX_CROWDS for lock in locks):
                 return
             crowd = self.crowds[key] = Crowd(*key)
             for lock in locks:
@@ -201,7 +228,7 @@ class Board:
     def _leave_crowd(self, crowd: Crowd) -> None:
         crowd.users -= 1
         if not crowd.users:
-            del self.crowds[crowd.locks, crowd.units]
+            del self.crowds[crowd.locks, crowd.units, crowd.standing]
             for lock in crowd.locks:
                 lock.crowds = [each for each in lock.crowds if each is not crowd]
 
@@ -234,11 +261,13 @@ class Board:
         self.barred.pop(c, None)
         self.withheld.pop(c, None)
         shape = c.shape
+        for share in shape.wide:
+            share.wide.pop(c, None)
         shape.users -= 1
         if c.alone:
             del shape.specials[c]
         else:
-            del shape.classes[c.level, c.plan, c.project]
+            del shape.classes[c.level, c.plan, c.standing]
 
     def forget_shape(self, shape: Shape) -> None:
         """Let go of a resolved need that no class has."""
@@ -294,7 +323,7 @@ class Board:
                 stamps[index] = 0
                 c.open.add(index)
             elif stamp != CROWDED:
-                lock.parked[-units if c.special else units].enter_barrier(c, index)
+                lock.parked_with(c, units).enter_barrier(c, index)
         if c.crowd is not None and stamps[-2]:
             c.crowd.enter_barrier(c, -2)
         if stamps[-1]:
@@ -303,7 +332,7 @@ class Board:
                 stamps[-1] = 0
                 self.join(c)
             else:
-                lock.parked[-units if c.special else units].enter_barrier(c, -1)
+                lock.parked_with(c, units).enter_barrier(c, -1)
         self.offer(c)
 
     def wake(self, c: ClaimClass) -> None:
@@ -355,6 +384,8 @@ class Board:
             fences.append(lock.fence)
             if lock.hanging:
                 self.moved[lock] = None
+            if lock.share is not None:
+                self.uncounted[lock] = None
         return tuple(fences)
 
     def add_owner(self, claim: Claim) -> None:

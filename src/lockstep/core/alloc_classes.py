@@ -5,7 +5,7 @@ Only data lives here, with what keeps one thing consistent with itself; what con
 
 from typing import Final
 
-from lockstep.core.alloc_items import ABOVE, NO_BARRIER, TURN, Access, Crowd, Lane, Lock, Parked, Share, Watch
+from lockstep.core.alloc_items import NO_BARRIER, Access, Crowd, Lane, Lock, Parked, Share, Standing, Watch
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
 
 NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
@@ -34,6 +34,7 @@ class Shape:
         "slots",
         "specials",
         "users",
+        "wide",
     )
 
     def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
@@ -64,23 +65,29 @@ class Shape:
             for lock, _ in each:
                 users.setdefault(lock, []).append(index)
         self.shared = {lock: tuple(used) for lock, used in users.items() if len(used) > 1 and lock not in common}
-        self.classes: dict[tuple[int, str, str], ClaimClass] = {}
+        self.classes: dict[tuple[int, str, Standing | None], ClaimClass] = {}
         self.specials: dict[ClaimClass, None] = {}
         self.users = 0
         self.shares: tuple[Share, ...] = ()
+        self.wide: tuple[Share, ...] = ()
         self.find_shares()
 
     def find_shares(self) -> None:
-        """Find the shares in which some lock of it is."""
-        found = {lock.share: None for each in self.alternatives for lock, _ in each if lock.share is not None}
+        """Find the shares in which some lock of it is, and those of which it wants several units."""
+        found: dict[Share, bool] = {}
+        for lock, units in (access for each in self.alternatives for access in each):
+            if lock.share is not None:
+                found[lock.share] = found.get(lock.share, False) or units > 1
         self.shares = tuple(found)
+        self.wide = tuple(share for share, several in found.items() if several)
 
 
 class ClaimClass:
     """Claims that need the same at the same level, in one queue (L45). Only the first is looked at.
 
     Where it is foreseen what builds may still claim (L51), they are of one builder, too: its `plan`. Where projects
-    have shares of a lock of theirs, they are of one `project`: `above` if that has its share; `turn` is when it comes.
+    have shares of a lock of theirs, they are of one project, whose `standing` says who comes before them; `full` are
+    the shares of which a barrier's project has its part by older builds.
 
     One that is `special` (L45), or goes before older ones (`newest`), is `alone` in its class. Who waits `plainly` is
     refused by nothing but units that are held or reserved: it has no kin, and names no pool.
@@ -97,7 +104,6 @@ class ClaimClass:
     """
 
     __slots__ = (
-        "above",
         "alone",
         "alts",
         "base",
@@ -108,6 +114,7 @@ class ClaimClass:
         "dormant",
         "extra",
         "free",
+        "full",
         "gone",
         "level",
         "live",
@@ -126,7 +133,6 @@ class ClaimClass:
         "plain",
         "plainly",
         "plan",
-        "project",
         "queue",
         "rank",
         "serial",
@@ -135,22 +141,31 @@ class ClaimClass:
         "sources",
         "special",
         "stamps",
+        "standing",
         "taken",
         "ticket",
-        "turn",
         "watches",
         "where",
     )
 
     def __init__(
-        self, serial: int, shape: Shape, level: int, special: bool, child: bool, newest: bool, plan: str, project: str
+        self,
+        serial: int,
+        shape: Shape,
+        level: int,
+        special: bool,
+        child: bool,
+        newest: bool,
+        plan: str,
+        standing: Standing | None,
     ) -> None:
         self.serial = serial
         self.shape = shape
         self.level = level
         self.plan = plan
-        self.project = project
-        self.stand(False, 0)
+        self.standing = standing
+        self.full: tuple[Share, ...] = ()
+        self.base = (STEP_LEVEL + 2 - level) * NO_BARRIER
         self.counted_level = counted = STEP_LEVEL if child else level
         self.special = special
         self.newest = newest
@@ -190,11 +205,44 @@ class ClaimClass:
     def __lt__(self, other: "ClaimClass") -> bool:
         return self.serial < other.serial
 
-    def stand(self, above: bool, turn: int) -> None:
-        """Its project has its share, or not, and comes at that turn: so its first claim comes later or earlier."""
-        self.above = above
-        self.turn = turn
-        self.base = above * ABOVE + (STEP_LEVEL + 2 - self.level) * NO_BARRIER + turn * TURN
+    def over(self) -> tuple[Share, ...]:
+        """The shares of which the first claim's project has its part, so that it comes after those who have less.
+
+        What its project got later does not count against a barrier, or it could be kept waiting for ever.
+        """
+        standing = self.standing
+        if standing is None or not standing.begins:
+            return ()
+        return self.full if self.pin >= 0 else standing.over
+
+    def beats(self, other: "ClaimClass") -> bool:
+        """Whether the first claim comes before another that it does not come before by rank (L93, L94).
+
+        Nobody is beaten in a ring: who has less beats who has its share, and else the earlier turn beats the later.
+        """
+        mine, its = self.standing, other.standing
+        if mine is None or its is None or mine is its:
+            return False
+        over = other.over()
+        if self.over():
+            return False if not over else self._is_earlier(other)
+        if over:
+            return any(share in mine.shares for share in over)
+        return self._is_earlier(other)
+
+    def exempts(self, other: "ClaimClass") -> bool:
+        """Whether a reservation of this one does not concern another, who has less of what its project has (L93)."""
+        if other.standing is None:
+            return False
+        over = other.over()
+        return any(share in other.standing.shares and share not in over for share in self.full)
+
+    def _is_earlier(self, other: "ClaimClass") -> bool:
+        """Whether, of two of one level that need something of the same share, this one's turn comes first."""
+        mine, its = self.standing, other.standing
+        if mine is None or its is None or mine.turn >= its.turn or self.level != other.level:
+            return False
+        return self.pin < 0 and other.pin < 0 and any(share in mine.shares for share in its.shares)
 
     def lanes(self) -> dict[Lane, None]:
         """All lanes of all alternatives."""

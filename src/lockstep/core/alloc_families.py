@@ -51,7 +51,7 @@ class Families:
         """Whether what this owner has already, or is lent, counts for an access."""
         if owner in self.board.parent_of and self.lender(owner, lock):
             return True
-        return units == WHOLE and self.raises(owner, lock, units)
+        return units == WHOLE and lock.pool is None and self.own_units(owner, lock) > 0
 
     # --- what is taken
 
@@ -196,6 +196,8 @@ class Families:
             lock.used += self.footprint(top, lock)
             if lock.hanging:
                 self.board.moved[lock] = None
+            if lock.share is not None:
+                self.board.uncounted[lock] = None
         return tuple(fences), taken
 
     def take_units(
@@ -239,6 +241,8 @@ class Families:
                 lock.used -= units
                 if lock.hanging:
                     board.moved[lock] = None
+                if lock.share is not None:
+                    board.uncounted[lock] = None
             return
         top = self.eldest(owner)
         for lock, _ in accesses:
@@ -247,11 +251,14 @@ class Families:
             lock.used -= before - self.footprint(top, lock)
             if lock.hanging:
                 board.moved[lock] = None
+            if lock.share is not None:
+                board.uncounted[lock] = None
 
     def link(self, child: int, parent: int) -> None:
         """The parent waits for the child from now on: what the child has may be counted as lent."""
         board = self.board
         locks = self._held_below(child)
+        self.count_again(child)
         before = {lock: self.footprint(child, lock) + self.footprint(self.eldest(parent), lock) for lock in locks}
         board.parent_of[child] = parent
         board.children_of.setdefault(parent, {})[child] = None
@@ -263,6 +270,7 @@ class Families:
         board = self.board
         top = self.eldest(parent)
         locks = self._held_below(child)
+        self.count_again(child)
         before = {lock: self.footprint(top, lock) for lock in locks}
         del board.parent_of[child]
         children = board.children_of[parent]
@@ -271,6 +279,16 @@ class Families:
             del board.children_of[parent]
         for lock, taken in before.items():
             self._take_up(lock, self.footprint(child, lock) + self.footprint(top, lock) - taken)
+
+    def count_again(self, owner: int) -> None:
+        """Whose party has what this owner and its descendants hold may be another now."""
+        board = self.board
+        if board.shares:
+            for each in (owner, *self.descendants(owner)):
+                for hold in board.holds_of.get(each, ()):
+                    for lock, _ in board.hold_locks[hold]:
+                        if lock.share is not None:
+                            board.recount(lock)
 
     def _held_below(self, owner: int) -> dict[Lock, None]:
         board = self.board

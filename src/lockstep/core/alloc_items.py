@@ -32,13 +32,10 @@ BELOW_STEPS: Final = STEP_LEVEL - 1
 """A lane that no claim is in: what a new lane begins with, where the steps' own lane counts otherwise (`entry`)."""
 
 NO_BARRIER: Final = 1 << 64
-"""Ranks of barriers are less than this, others are not: of those that stand equal by their projects' shares."""
+"""Ranks of barriers are less than this, others are not."""
 
-ABOVE: Final = 1 << 160
-"""Ranks of claims whose project has its share are not less than this, all others are."""
-
-TURN: Final = 1 << 40
-"""What one turn is worth in a rank: more than any ticket."""
+OVER: Final = 1 << 16
+"""Added to the turn of who comes by turns only, and whose project has its share: the last ones."""
 
 TURN_OF_WEIGHT_1: Final = 720_720
 """How much later the next turn of a party comes with each unit, by its weight: many weights divide it."""
@@ -108,7 +105,7 @@ class Parked(list[ParkEntry]):
         self[:] = [
             (rank, c, index, stamp)
             for rank, c, index, stamp in self
-            if c.stamps[index] == stamp and (rank % ABOVE >= NO_BARRIER or rank == c.rank)
+            if c.stamps[index] == stamp and (rank >= NO_BARRIER or rank == c.rank)
         ]
         heapify(self)
         self.limit = max(HEAP_START, 2 * len(self))
@@ -117,12 +114,13 @@ class Parked(list[ParkEntry]):
 class Crowd(Parked):
     """Classes that wait for a slot of any of the same workers: one entry for all those alternatives of a class."""
 
-    __slots__ = ("locks", "units", "users")
+    __slots__ = ("locks", "standing", "units", "users")
 
-    def __init__(self, locks: "frozenset[Lock]", units: int) -> None:
+    def __init__(self, locks: "frozenset[Lock]", units: int, standing: "Standing | None") -> None:
         super().__init__()
         self.locks = locks
         self.units = units
+        self.standing = standing
         self.users = 0
 
 
@@ -196,10 +194,12 @@ class Lock:
     `barred` the sum of `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in
     their pin, by place, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
     one and others are free (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one:
-    then `mask` are the units that its `where` admits (`alloc_pools.py`). `share`: projects have it by weight.
+    then `mask` are the units that its `where` admits (`alloc_pools.py`). `parked` are those who wait here, by their
+    need. `share`: projects have the lock by weight; then those who wait are `apart` by their standing.
     """
 
     __slots__ = (
+        "apart",
         "barred",
         "bars",
         "capacity",
@@ -242,6 +242,7 @@ class Lock:
         self.lanes: dict[int, Lane] = {}
         self.lane_list: list[Lane] = []
         self.parked: dict[int, Parked] = {}
+        self.apart: dict[Standing, dict[int, Parked]] = {}
         self.crowds: list[Crowd] = []
         self.bars: list[tuple[int, int, ClaimClass]] = []
         self.barred = 0
@@ -307,22 +308,29 @@ class Lock:
 
     def park(self, c: "ClaimClass", index: int, units: int, stamp: int) -> None:
         """Let a class wait here with one of its alternatives."""
+        parked = self.parked if c.standing is None else self.apart.setdefault(c.standing, {})
         key = -units if c.special else units
-        heap = self.parked.get(key)
+        heap = parked.get(key)
         if heap is None:
-            heap = self.parked[key] = Parked()
+            heap = parked[key] = Parked()
         heap.enter(c, index, stamp)
+
+    def parked_with(self, c: "ClaimClass", units: int) -> Parked:
+        """Where this class waits already for so many units, with others who come in the same order."""
+        parked = self.parked if c.standing is None else self.apart[c.standing]
+        return parked[-units if c.special else units]
 
 
 class Share:
     """Locks that parties have by weight: projects by name, and all others together as `*`.
 
-    `used` says what builds have of it, by party: the ticket of the build for which all others of its family were begun,
-    and its units. `turns` are how much later than now each party's turn comes; `order` are the parties' places by that,
-    from 0.
+    `had` says for each lock what builds have of it: their party, the ticket of the build for which all others of its
+    family were begun, and its units; `used` is the sum of each party, `size` of all units that there are. `turns` are
+    how much later than now each party's turn comes; `order` are the parties' places by that, from 0. `wide` are the
+    classes that want several units of one of the locks.
     """
 
-    __slots__ = ("members", "order", "rule", "total", "turns", "used", "weights")
+    __slots__ = ("had", "members", "order", "rule", "size", "total", "turns", "used", "weights", "wide")
 
     def __init__(self, rule: ShareRule, memory: ShareMemory) -> None:
         self.rule = rule
@@ -330,21 +338,38 @@ class Share:
         self.total = sum(self.weights.values())
         self.turns = dict(memory.turns)
         self.members: dict[Lock, None] = {}
-        self.used: dict[str, list[tuple[int, int]]] = {}
+        self.had: dict[Lock, list[tuple[str, int, int]]] = {}
+        self.used: dict[str, int] = dict.fromkeys(self.weights, 0)
+        self.size = 0
         self.order: dict[str, int] = {}
-        self.settle_order()
+        self.wide: dict[ClaimClass, None] = {}
+        self.settle()
 
     def party(self, project: str) -> str:
         """Who this project is here."""
         return project if project in self.weights else "*"
 
+    def count(self, lock: Lock, had: list[tuple[str, int, int]]) -> None:
+        """This is what parties have of one of the locks now."""
+        for party, _, units in self.had.pop(lock, ()):
+            self.used[party] -= units
+        if had:
+            self.had[lock] = had
+        for party, _, units in had:
+            self.used[party] += units
+
+    def forget(self, lock: Lock) -> None:
+        """One of the locks is no more."""
+        self.count(lock, [])
+        self.members.pop(lock, None)
+
     def is_below(self, party: str, units: int) -> bool:
         """Whether with so many units a party has less than its share of all that there are; where none are, it has."""
-        return not self.capacity() or units * self.total < self.weights[party] * self.capacity()
+        return not self.size or units * self.total < self.weights[party] * self.size
 
-    def capacity(self) -> int:
-        """How many units there are."""
-        return sum(lock.capacity for lock in self.members)
+    def older(self, party: str, ticket: int) -> int:
+        """What a party has by builds that came before a ticket."""
+        return sum(units for had in self.had.values() for each, top, units in had if each == party and top < ticket)
 
     def take_turn(self, party: str, units: int) -> None:
         """The party was granted so many units. Who was away comes as if it had been there until now."""
@@ -352,8 +377,9 @@ class Share:
         self.turns = {each: turn - now for each, turn in self.turns.items() if turn > now}  # they grow for ever else
         self.turns[party] = units * TURN_OF_WEIGHT_1 // self.weights[party]
 
-    def settle_order(self) -> None:
-        """Whose turn comes first, second and so on; some come at the same time."""
+    def settle(self) -> None:
+        """How much there is; and whose turn comes first, second and so on; some come at the same time."""
+        self.size = sum(lock.capacity for lock in self.members)
         turns = {party: self.turns.get(party, 0) for party in self.weights}
         places = {turn: place for place, turn in enumerate(sorted(set(turns.values())))}
         self.order = {party: places[turn] for party, turn in turns.items()}
@@ -361,3 +387,44 @@ class Share:
     def memory(self) -> ShareMemory:
         """Whose turn it is, as values. Who is none of its parties any more may be one again."""
         return ShareMemory(self.rule.name, tuple(sorted(self.turns.items())))
+
+
+class Standing:
+    """Where the claims of one project stand that need something of the same shares.
+
+    `over` are the shares of which the project has its part. `begins`: they are requests, and who has less comes before
+    them. Others hold something already, keep somebody waiting who does, or are to be the next for sure (`first`, L80):
+    they must get on, and are ordered by `turn` alone, which is the place of the project's next turn.
+    """
+
+    __slots__ = ("begins", "first", "over", "parties", "project", "shares", "turn")
+
+    def __init__(self, shares: tuple[Share, ...], project: str, begins: bool, first: bool) -> None:
+        self.shares = shares
+        self.project = project
+        self.begins = begins
+        self.first = first
+        self.parties = tuple((share, share.party(project)) for share in shares)
+        self.over: tuple[Share, ...] = ()
+        self.turn = 0
+        self.settle()
+
+    def settle(self) -> bool:
+        """Note anew what the project has, and when its turn comes. Whether that changes who comes after others."""
+        if self.first:
+            return False
+        over = tuple(share for share, party in self.parties if not share.is_below(party, share.used[party]))
+        self.turn = max(share.order[party] for share, party in self.parties)
+        if not self.begins and over:
+            self.turn += OVER
+        changed = over != self.over
+        self.over = over
+        return changed
+
+    def over_for(self, ticket: int) -> tuple[Share, ...]:
+        """The shares of which the project has its part already by builds that came before this ticket."""
+        return tuple(
+            share
+            for share, party in self.parties
+            if share in self.over and not share.is_below(party, share.older(party, ticket))
+        )

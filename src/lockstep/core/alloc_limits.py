@@ -160,6 +160,8 @@ class Limits:
             self.barriers.stir()
         if capacity != lock.capacity:
             lock.capacity = capacity
+            if lock.share is not None:
+                board.recount(lock)
             for owner in board.claims_of:
                 board.suspects[owner] = None
             board.safer = True
@@ -224,7 +226,8 @@ class Limits:
         board.limits_moved.pop(lock, None)
         board.rated.pop(lock, None)
         if lock.share is not None:
-            lock.share.members.pop(lock, None)
+            lock.share.forget(lock)
+            board.uncounted.pop(lock, None)
             self.barriers.stir()
         if lock.fence:
             board.gone[lock.key] = lock.state()

@@ -3,14 +3,16 @@
 Who is granted is not decided here.
 """
 
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
-from lockstep.core.alloc_items import ABOVE, FOREVER, IDLE_CLASSES, place_of
+from lockstep.core.alloc_items import FOREVER, IDLE_CLASSES, place_of
 from lockstep.core.alloc_shares import Shares
 from lockstep.core.nouns import Claim
+from lockstep.core.values import ShareRule
 
 
 class Queues:
@@ -31,12 +33,12 @@ class Queues:
         board = self.board
         shape = board.shape(claim.need)
         special = self.is_special(claim)
-        project = board.project_of.get(claim.owner, "") if shape.shares else ""
+        standing = self.shares.standing(claim, shape) if shape.shares else None
         newest = claim.newest and claim.owner not in board.parent_of  # who keeps a build waiting must get on (L85)
-        c = None if special or newest else shape.classes.get((claim.level, claim.plan, project))
+        c = None if special or newest else shape.classes.get((claim.level, claim.plan, standing))
         if c is None:
             child = special and claim.owner in board.parent_of
-            c = board.add_class(shape, claim.level, special, child, newest, claim.plan, project)
+            c = board.add_class(shape, claim.level, special, child, newest, claim.plan, standing)
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
@@ -83,7 +85,7 @@ class Queues:
         c.live -= 1
         if c.live == 0:
             board.idle += 1
-        if c.special:
+        if c.special or board.shares:
             self.barriers.stir()
         if c.ticket == ticket:
             if c.pin >= 0:
@@ -95,14 +97,35 @@ class Queues:
         elif len(c.queue) > 2 * c.live + 64:
             c.queue = sorted(each for each in c.queue if board.class_of.get(each) is c)
 
+    def set_shares(self, rules: Iterable[ShareRule]) -> None:
+        """Projects have these locks by weight from now on: who waits comes into other queues."""
+        board = self.board
+        wanted = tuple(rules)
+        if wanted == tuple(share.rule for share in board.shares.values()):
+            return
+        claims = tuple(board.waiting.values())
+        for claim in claims:
+            self._carry(claim)
+            self.dequeue(claim)
+        board.sweep()
+        self.shares.set_rules(wanted)
+        for claim in claims:
+            self.enqueue(claim)
+            self.note_arrival(claim)
+        board.safer = True
+
     def requeue(self, old: Claim, new: Claim) -> None:
-        c = self.board.class_of[old.ticket]
-        if c.ticket == old.ticket and c.pin >= 0:
-            self.board.carried.setdefault(old.ticket, old.need.alternatives[c.pin])
+        self._carry(old)
         self.dequeue(old)
         self.enqueue(new)
         self.board.safer = True
         self.note_arrival(new)
+
+    def _carry(self, claim: Claim) -> None:
+        """Who is a barrier may stay one in another queue."""
+        c = self.board.class_of[claim.ticket]
+        if c.ticket == claim.ticket and c.pin >= 0:
+            self.board.carried.setdefault(claim.ticket, claim.need.alternatives[c.pin])
 
     def _next(self, c: ClaimClass) -> None:
         """The first claim of a class has gone: the next one that still waits here leads it."""
@@ -132,11 +155,7 @@ class Queues:
         c.owner = owner
         if owner in board.parent_of and not claim.put_back:  # else it could close the same ring again
             eldest = self.barriers.families.eldest(owner)
-        if c.shape.shares:
-            self.shares.place(c)
         c.place = place_of(eldest, ticket)
-        if c.above:
-            c.place += ABOVE
         rank = self.barriers.plain_rank(c, ticket)
         better = rank < c.plain
         c.plain = rank

@@ -13,7 +13,7 @@ from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.alloc_shares import Shares
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, LockKey
 
 
 class Reasons:
@@ -122,14 +122,25 @@ class Reasons:
         return [self.board.holds[hold] for hold in sorted(lock.holds)] if lock else []
 
     def queue(self, key: LockKey) -> list[int]:
-        """The tickets that wait for the lock (in some alternative), in the order of L40."""
-        ranked: list[tuple[int, int]] = []
-        for c in (each for lock in self._locks(key) for each in self.board.lock_classes(lock)):
-            for ticket in c.queue:
-                if self.board.class_of.get(ticket) is c:
-                    barrier = ticket == c.ticket and c.pin >= 0
-                    ranked.append((c.rank if barrier else self.barriers.plain_rank(c, ticket), ticket))
-        return [ticket for _, ticket in sorted(set(ranked))]
+        """The tickets that wait for the lock (in some alternative), in the order of L40, L93 and L94."""
+        ranked = {
+            (*self._order(c, ticket, lock), ticket)
+            for lock in self._locks(key)
+            for c in self.board.lock_classes(lock)
+            for ticket in c.queue
+            if self.board.class_of.get(ticket) is c
+        }
+        return [each[-1] for each in sorted(ranked)]
+
+    def _order(self, c: ClaimClass, ticket: int, lock: Lock) -> tuple[bool, int, int, int]:
+        """When a claim comes among those that wait at a lock."""
+        barrier = ticket == c.ticket and c.pin >= 0
+        rank = c.rank if barrier else self.barriers.plain_rank(c, ticket)
+        if c.standing is None or lock.share is None:
+            return False, 0, 0, rank
+        full = c.full if barrier else c.standing.over if c.standing.begins else ()
+        by_turn = (0, 0) if barrier else (STEP_LEVEL + 1 - c.level, c.standing.turn)
+        return lock.share in full, *by_turn, rank
 
     def reservations(self, key: LockKey) -> list[Reservation]:
         """What barriers keep free at the lock now, in their order."""
@@ -205,9 +216,11 @@ class Reasons:
             return Obstacle(index, lock.key, "limit")
         refusal = self.barriers.refusal(c, lock, units)
         if refusal == FITS:
-            return None
+            keeper = self.shares.keeper(c, index) if c.standing is not None else None
+            return Obstacle(index, lock.key, "reserved", (keeper.ticket,)) if keeper is not None else None
         if refusal == BARRED and self.barriers.has_room(c, lock, units):
-            before = (b.ticket for place, _, b in lock.bars if b is not c and place < c.rank)
+            earlier = (b for place, _, b in lock.bars if b is not c and place < c.rank)
+            before = (b.ticket for b in earlier if not (b.full and b.exempts(c)))
             return Obstacle(index, lock.key, "reserved", tuple(before))
         if lock.left <= 0 and self.barriers.families.has_room(c.owner, lock, units):
             return Obstacle(index, lock.key, "rate")

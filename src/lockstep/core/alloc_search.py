@@ -15,7 +15,7 @@ from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import Decision, Granted, Hold, Units
-from lockstep.core.alloc_items import ABOVE, CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
+from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_pools import names_of, touched
 from lockstep.core.alloc_queues import Queues
@@ -59,12 +59,14 @@ class Search:
         return False
 
     def _fits_now(self, c: ClaimClass, index: int) -> bool:
+        if c.standing is not None and self.queues.shares.keeper(c, index) is not None:
+            return False
         return all(self.barriers.refusal(c, lock, units) == FITS for lock, units in c.shape.alternatives[index])
 
     def settle(self, out: list[Decision]) -> None:
         """Bring pins, reservations and the list of candidates up to date after a change."""
         board = self.board
-        if board.shares and board.stirred:
+        if board.uncounted:
             self.queues.shares.settle()
         if board.to_pin or board.carried or board.limits_moved:
             self.barriers.settle_pins(out)
@@ -76,6 +78,10 @@ class Search:
                 for key, heap in lock.parked.items():
                     if heap and -room <= key <= room:
                         self._pull(lock, abs(key), heap)
+                for parked in lock.apart.values():
+                    for key, heap in parked.items():
+                        if heap and -room <= key <= room:
+                            self._pull(lock, abs(key), heap)
                 for crowd in lock.crowds:
                     if crowd.units <= room:
                         self._pull(lock, crowd.units, crowd)
@@ -121,7 +127,7 @@ class Search:
             if c.stamps[index] != stamp:
                 heappop(heap)
             elif rank != c.rank and rank < c.plain:
-                if rank % ABOVE < NO_BARRIER:
+                if rank < NO_BARRIER:
                     heappop(heap)
                 elif c.ticket:
                     heapreplace(heap, (c.plain, c, index, stamp))
@@ -209,10 +215,17 @@ class Search:
             own = c.own
             for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
                 if self._fits_all(c, index, own[index], stopped):
+                    if c.standing is not None and self.queues.shares.keeper(c, index) is not None:
+                        board.barred[c] = None
+                        continue
                     if c.owner in board.courses and self._withholds(c, index):
                         board.withheld[c] = None
                         board.doubted = True
                         continue
+                    if c.standing is not None and self._gives_way(c, out):
+                        c.sources += sources
+                        board.offer(c)
+                        return True
                     self._grant(c, index, out)
                     granted = True
                     break
@@ -220,6 +233,14 @@ class Search:
             if heap and (lock, units) not in stopped:
                 self._pull(lock, units, heap)
         return granted
+
+    def _gives_way(self, c: ClaimClass, out: list[Decision]) -> bool:
+        """Whether somebody was granted something who comes before this one for what projects have (L93, L94)."""
+        while (rival := self.queues.shares.first_rival(c)) is not None:
+            rival.offered = False
+            if self.look(rival, out):
+                return True
+        return False
 
     def _fits_all(
         self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...], stopped: list[tuple[Lock, int]]

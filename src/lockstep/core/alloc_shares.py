@@ -1,22 +1,18 @@
 """Shares: locks that projects have by weight. What one leaves free others may borrow, and who has less than its share
-comes before who has as much or more (lock-rules section 10; decision 0032 says where that falls short).
+comes before who has as much or more (lock-rules section 10, decision 0032).
 
-Here is what each has, and what follows for the order of those who wait. Who is granted is decided elsewhere.
+Here is what each has, and what follows for those who wait. Who is granted is decided elsewhere.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
-from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_barriers import FITS, Barriers
 from lockstep.core.alloc_board import Board
-from lockstep.core.alloc_classes import ClaimClass
+from lockstep.core.alloc_classes import ClaimClass, Shape
 from lockstep.core.alloc_facts import ShareMemory
-from lockstep.core.alloc_items import ABOVE, Lock, Share
-from lockstep.core.nouns import LockKey
+from lockstep.core.alloc_items import Lock, Share, Standing
+from lockstep.core.nouns import Claim, LockKey
 from lockstep.core.values import ShareRule
-
-OVER: Final = 1 << 16
-"""Added to the turn of who has no more to wait for than its order, and whose project has its share: the last ones."""
 
 
 class Shares:
@@ -30,20 +26,13 @@ class Shares:
 
     # --- what is configured
 
-    def set_rules(self, rules: Iterable[ShareRule]) -> bool:
-        """These are the shares from now on; whose turn it is stays known. False if nothing is new.
-
-        Who waits must be put into other queues then.
-        """
-        board = self.board
+    def set_rules(self, rules: Iterable[ShareRule]) -> None:
+        """These are the shares from now on, while nobody waits; whose turn it is stays known."""
         wanted = tuple(rules)
-        if wanted == tuple(share.rule for share in board.shares.values()):
-            return False
         self.put_back(wanted, self.memories())
         if not wanted:
-            board.project_of.clear()
+            self.board.project_of.clear()
         self.barriers.stir()
-        return True
 
     def put_back(self, rules: Iterable[ShareRule], memories: Iterable[ShareMemory]) -> None:
         """These are the shares, and what they remember; so do some that are no more."""
@@ -51,12 +40,12 @@ class Shares:
         self.remembered = {memory.name: memory for memory in memories}
         none = ShareMemory("")
         board.shares = {rule.name: Share(rule, self.remembered.get(rule.name, none)) for rule in rules}
+        board.standings.clear()
         for lock in board.locks.values():
+            lock.apart.clear()
             board.join_share(lock)
         for shape in board.shapes.values():
             shape.find_shares()
-        for c in board.classes:
-            c.stand(False, 0)
 
     def memories(self) -> tuple[ShareMemory, ...]:
         """What all shares remember, and those that are no more."""
@@ -78,87 +67,122 @@ class Shares:
                 lock.share.take_turn(lock.share.party(project), min(units, max(1, lock.capacity)))
 
     def settle(self) -> None:
-        """Holds, limits or turns have changed: count anew who has what, and put those who wait into their order."""
+        """What is held of some locks, or may be, has changed: note who has what, and what follows."""
         board = self.board
+        for lock in board.uncounted:
+            if lock.share is not None:
+                lock.share.count(lock, self._had(lock, lock.share))
+        board.uncounted.clear()
         for share in board.shares.values():
-            share.used = self._used(share)
-            share.settle_order()
-        for c in [c for c in board.classes if c.ticket and c.shape.shares]:
-            if self.standing(c) != (c.above, c.turn):
-                self._place_again(c)
+            share.settle()
+        changed = [standing for standing in board.standings.values() if standing.settle()]
+        moved = bool(changed)
+        for c in board.pinned_apart:
+            if c.standing is not None and c.standing.begins:
+                full = c.standing.over_for(c.ticket)
+                if full != c.full:
+                    moved = True
+                    c.full = full
+                    board.reopen(c)
+        if moved:
+            self._look_again()
 
-    def _used(self, share: Share) -> dict[str, list[tuple[int, int]]]:
-        """For each party the builds that have some, with those that wait for them counted as one; and how much."""
+    def _look_again(self) -> None:
+        """Reservations of those who have their share may concern others now, or some no more."""
+        board = self.board
+        for c in board.pinned_apart:
+            board.to_weigh[c] = None
+            for lock, _, _ in c.pinned:
+                self.barriers.suspended(lock)
+        self.barriers.stir()
+
+    def _had(self, lock: Lock, share: Share) -> list[tuple[str, int, int]]:
+        """What builds have of a lock, with those that they wait for counted as one: party, ticket, and units."""
         board, families = self.board, self.families
         units_of: dict[int, int] = {}
-        for lock in share.members:
-            if lock.pool is not None:
-                masks: dict[int, int] = {}
-                for owner, units, _ in lock.pool.held.values():
-                    top = families.eldest(owner)
-                    masks[top] = masks.get(top, 0) | (units & lock.pool.usable)
-                for top, bits in masks.items():
-                    units_of[top] = units_of.get(top, 0) + bits.bit_count()
-                continue
+        if lock.pool is not None:
+            masks: dict[int, int] = {}
+            for owner, units, _ in lock.pool.held.values():
+                top = families.eldest(owner)
+                masks[top] = masks.get(top, 0) | (units & lock.pool.usable)
+            units_of = {top: bits.bit_count() for top, bits in masks.items()}
+        else:
             most = max(1, lock.capacity)
             for top in {families.eldest(board.holds[hold].owner) for hold in lock.holds}:
-                units_of[top] = units_of.get(top, 0) + min(families.footprint(top, lock), most)
-        used: dict[str, list[tuple[int, int]]] = {}
-        for top, units in sorted(units_of.items()):
-            used.setdefault(share.party(board.project_of.get(top, "")), []).append((top, units))
-        return used
-
-    def _place_again(self, c: ClaimClass) -> None:
-        """The class's first claim comes earlier or later from now on."""
-        board, barriers = self.board, self.barriers
-        if c.pin >= 0:
-            barriers.carry(c)
-        if c.sources:  # it was about to be looked at, for locks that have room: now whoever waits behind it is
-            board.dirty.update(dict.fromkeys(lock for lock, _, _ in c.sources))
-            c.sources = []
-        self.place(c)
-        c.place = c.above * ABOVE + c.place % ABOVE
-        c.plain = barriers.plain_rank(c, c.ticket)
-        board.set_rank(c, c.plain)
-        board.reopen(c)
-        barriers.stir()
+                units_of[top] = min(families.footprint(top, lock), most)
+        return [(share.party(board.project_of.get(top, "")), top, units) for top, units in units_of.items()]
 
     # --- the order
 
-    def place(self, c: ClaimClass) -> None:
-        """Note where the class's first claim stands by its project."""
-        c.stand(*self.standing(c))
-
-    def standing(self, c: ClaimClass) -> tuple[bool, int]:
-        """Whether the class's first claim comes after all who have less than their share, and its turn among equals.
-
-        What its project got later than it does not count, or those could keep it waiting for ever. Who holds something
-        already, or keeps somebody waiting who does, must get on: its project's share changes only its turn.
-        """
+    def standing(self, claim: Claim, shape: Shape) -> Standing:
+        """Where a claim stands that needs something shared."""
         board = self.board
-        if c.since < 0:
-            return False, 0  # it is to be the next for sure (L80)
-        mine = self.families.eldest(c.owner)
-        begins = mine == c.ticket
-        project = board.project_of.get(mine, "")
-        above, turn = False, 0
-        for share in c.shape.shares:
-            party = share.party(project)
-            used = share.used.get(party, ())
-            others = sum(units for top, units in used if top != mine and (top < c.ticket or not begins))
-            above = above or not share.is_below(party, others)
-            turn = max(turn, share.order[party])
-        return (above, turn) if begins else (False, turn + above * OVER)
+        eldest = self.families.eldest(claim.owner)
+        first = claim.since < 0
+        key = (shape.shares, board.project_of.get(eldest, ""), eldest == claim.ticket and not first, first)
+        known = board.standings.get(key)
+        if known is None:
+            known = board.standings[key] = Standing(*key)
+        return known
+
+    def first_rival(self, c: ClaimClass) -> ClaimClass | None:
+        """Of those that are to be looked at in this decision, the first that comes before this one (L93, L94)."""
+        standing = c.standing
+        if standing is None or not (c.over() or standing.turn):
+            return None
+        rivals = [
+            (rank, other)
+            for rank, other in self.board.candidates
+            if other.offered and other.ticket and rank == other.rank and other.beats(c)
+        ]
+        return min(rivals, default=(0, None))[1]
+
+    def keeper(self, c: ClaimClass, index: int) -> ClaimClass | None:
+        """Who has less than its share, and for whom this alternative must be left though it fits: it wants several
+        units of something shared, has not found all of them yet, and lacks nothing else (L93)."""
+        over = c.over()
+        for lock, _ in c.shape.alternatives[index] if over else ():
+            if lock.share in over:
+                for other in lock.share.wide:
+                    if other.ticket and self._keeps(other, lock):
+                        return other
+        return None
+
+    def _keeps(self, c: ClaimClass, lock: Lock) -> bool:
+        standing = c.standing
+        if standing is None or not standing.begins or c.over():
+            return False
+        return any(self._lacks_only(c, accesses, lock) for accesses in c.shape.alternatives)
+
+    def _lacks_only(self, c: ClaimClass, accesses: tuple[tuple[Lock, int], ...], lock: Lock) -> bool:
+        """Whether an alternative would fit but for holds of what is shared with this lock, and of it itself."""
+        lacking = False
+        for each, units in accesses:
+            if not self._waits_for_holds(c, each, units):
+                return False
+            if each.share is not lock.share:
+                if self.barriers.refusal(c, each, units) != FITS:
+                    return False
+            elif units > 1 and (each is lock or (each.pool is not None and each.pool.overlap(each, lock))):
+                lacking = lacking or not each.has_room(units)
+        return lacking
+
+    def _waits_for_holds(self, c: ClaimClass, lock: Lock, units: int) -> bool:
+        """Whether nothing but holds could refuse an access: reservations leave enough of all that there is."""
+        if not lock.admits(units):
+            return False
+        if lock.pool is not None:
+            return not self.barriers.demands(c, lock.pool)
+        kept = sum(self.barriers.concerning(c, lock))
+        return not kept or units + kept <= lock.limit
 
     def full(self, ticket: int) -> tuple[str, int, float] | None:
         """If a waiting claim comes later because its project has its share: the party, its units, and the share."""
         c = self.board.class_of.get(ticket)
-        if c is None or not (c.above or c.turn >= OVER):
+        if c is None or c.standing is None:
             return None
-        project = self.board.project_of.get(self.families.eldest(c.owner), "")
-        for share in c.shape.shares:
-            party = share.party(project)
-            used = sum(units for _, units in share.used.get(party, ()))
-            if not share.is_below(party, used):
-                return party, used, share.weights[party] * share.capacity() / share.total
+        over = c.full if c.pin >= 0 and c.ticket == ticket else c.standing.over
+        for share, party in c.standing.parties:
+            if share in over:
+                return party, share.used[party], share.weights[party] * share.size / share.total
         return None

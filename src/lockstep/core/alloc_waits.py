@@ -78,7 +78,7 @@ class Waits:
             for place, b, lane in each.pins:
                 if place > before:
                     break
-                if b is not c and b.since < lane.threshold:
+                if b is not c and b.since < lane.threshold and not (b.full and b.exempts(c)):
                     yield b.owner
 
     def child_edges(self, owner: int) -> Iterator[int]:

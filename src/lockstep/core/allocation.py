@@ -70,9 +70,7 @@ class Allocator:
 
     def set_shares(self, rules: Iterable[ShareRule]) -> None:
         """Projects have these locks by weight from now on. Whose turn it is stays known (lock-rules section 10)."""
-        if self.queues.shares.set_rules(rules):
-            for claim in tuple(self.waiting.values()):
-                self.queues.requeue(claim, claim)
+        self.queues.set_shares(rules)
 
     def set_project(self, owner: int, project: str) -> None:
         """This build, or request, is of that project: to be said before its claim, where there are shares."""
@@ -81,6 +79,7 @@ class Allocator:
             known[owner] = project
             if not project:
                 del known[owner]
+            self.families.count_again(owner)
             self.queues.enter_again(owner)
             self.barriers.stir()
 
@@ -195,6 +194,8 @@ class Allocator:
         board.holds_of.setdefault(claim.owner, {})[new] = None
         for lock, _ in board.hold_locks[new]:
             lock.used = self.families.recount(lock)
+            if lock.share is not None:
+                board.recount(lock)
         board.next_hold = new + 1
         board.safer = True
         self.barriers.stir()

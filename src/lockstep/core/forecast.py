@@ -5,6 +5,7 @@ which each claim was granted in it. Whoever asks makes several futures, of what 
 chance is here. Builds that will be asked for later are not foreseen.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import count
@@ -71,10 +72,22 @@ class _Build(Struct):
 
 
 def first_claims(snapshot: AllocatorSnapshot, most: int) -> AllocatorSnapshot:
-    """The snapshot with the first so many waiting claims: those of steps, then by priority, then by ticket."""
+    """The snapshot with the first so many waiting claims: those of steps, then by priority, then by ticket.
+
+    Where projects have shares, each has as many of them: who has less comes before others that rank before it.
+    """
     if len(snapshot.waiting) <= most:
         return snapshot
-    kept = sorted(snapshot.waiting, key=lambda claim: (-claim.level, claim.ticket))[:most]
+    ranked = sorted(snapshot.waiting, key=lambda claim: (-claim.level, claim.ticket))
+    if snapshot.shares:
+        projects, of = dict(snapshot.projects), Counter[str]()
+        places = {}
+        for claim in ranked:
+            project = projects.get(claim.owner, "")
+            places[claim.ticket] = of[project]
+            of[project] += 1
+        ranked.sort(key=lambda claim: places[claim.ticket])
+    kept = ranked[:most]
     tickets = {claim.ticket for claim in kept}
     return replace(snapshot, waiting=tuple(kept), pins=tuple(pin for pin in snapshot.pins if pin[0] in tickets))
 

@@ -56,24 +56,39 @@ class SharesWatch:
         return project if project in dict(rule.weights) else "*"
 
     def has_its_share(self, rule: ShareRule, ticket: int, limits: dict[LockKey, int], had: Had) -> bool:
-        """Whether a request's party has its share, by what builds have that are older than the request."""
+        """Whether a request's party has its share; if it is a barrier, by what builds have that are older."""
         party, weights = self.party(rule, ticket), dict(rule.weights)
         units = 0
         for owner, access in had:
-            if rule.names(access.lock) and owner < ticket and self.party(rule, owner) == party:
+            counts = owner < ticket or ticket not in self.barriers
+            if rule.names(access.lock) and counts and self.party(rule, owner) == party:
                 units += access.count if access.mode == "counting" else max(1, limits.get(access.lock, 0))
         most = sum(limit for lock, limit in limits.items() if rule.names(lock))
         return most > 0 and not units < Fraction(weights[party] * most, sum(weights.values()))
 
     def granted(self, ticket: int, need: Need, others: Others, limits: dict[LockKey, int], had: Had) -> None:
         """A request that begins is granted; `others` that begin could be, too, and need what they need."""
-        rules = self.concerned(need)
-        if self.barriers - {ticket} or not any(self.has_its_share(rule, ticket, limits, had) for rule in rules):
+        full = [rule for rule in self.concerned(need) if self.has_its_share(rule, ticket, limits, had)]
+        if self.barriers - {ticket} or not full:
             return
         for other, wanted in others:
-            full = [self.has_its_share(rule, other, limits, had) for rule in self.concerned(wanted)]
+            rules = self.concerned(wanted)
+            has = any(self.has_its_share(rule, other, limits, had) for rule in rules)
             told = f"claim {ticket} has its share, and is granted before claim {other}, which fits and has less (L93)"
-            demand(any(full), told)
+            demand(has or not any(rule in full for rule in rules), told)
+
+    def may_be_kept(self, wait: tuple[int, Need], others: Others, limits: dict[LockKey, int], had: Had) -> bool:
+        """Whether a request that fits may have to wait: another has less, and wants several units of the same share."""
+        ticket, need = wait
+        full = [rule for rule in self.concerned(need) if self.has_its_share(rule, ticket, limits, had)]
+        return any(
+            rule.names(access.lock) and (access.count > 1 or access.mode == "exclusive")
+            for rule in full
+            for other, wanted in others
+            if not any(self.has_its_share(each, other, limits, had) for each in self.concerned(wanted))
+            for way in wanted.alternatives
+            for access in way.accesses
+        )
 
 
 def with_sharing(scenario: Scenario) -> Scenario:
