@@ -30,7 +30,7 @@ TOLD = [
     "13: weights must be a dictionary of projects and numbers, not 3; write Shares({'firmware': 3, 'apps': 1}, ...)",
     "13: WorkerLock('cpu', maxCount=2).access('counting', 1) is no lock and no pool; "
     "name the lock itself, not an access: locks=[boards]",
-    "14: locks must be a list, not MasterLock('db', maxCount=4)",
+    "14: locks must be a list, not MasterLock('db', maxCount=4); write locks=[...], also for one",
     '15: unknown keyword "lock" of Shares; did you mean "locks"?',
     f"16: {NOTHING}",
 ]
@@ -67,6 +67,14 @@ def test_every_mistake_has_its_place_and_says_what_to_do(mistakes: Mistakes) -> 
         + "]\n"
     )
     assert [one.replace("Shares: ", "") for one in found] == TOLD
+
+
+def test_a_worker_is_named_and_has_a_limit(load: Load, mistakes: Mistakes) -> None:
+    (found,) = mistakes(FARM + "c['shares'] = [util.Shares({'': 1}, workers=[c['workers'][0]])]\n")
+    assert found == '10: Shares: a worker is named by a text, not Worker; write workers=["w1"]'
+    config = load(FARM + "c['shares'] = [util.Shares({'': 1}, workers=['w1'])]\n")
+    told = 'Shares: worker "w1" has no max_builds: of slots without end nobody ever has a share'
+    assert [each.text for each in config.warnings] == [told]
 
 
 def test_a_thing_is_shared_once_only(mistakes: Mistakes) -> None:

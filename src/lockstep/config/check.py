@@ -38,7 +38,8 @@ def check(draft: Draft, needs: Needs, table: LockTable, made: Iterable[Lockable]
     _two_limits(table)
     _one_variable(table)
     if not draft.incomplete:
-        check_shares(draft.shares, (w.name for w in draft.workers), (b.project for b in draft.builders))
+        slots = {worker.name: worker.max_builds for worker in draft.workers}
+        check_shares(draft.shares, slots, (builder.project for builder in draft.builders))
     for worker in draft.workers:
         if has_renderables(worker.locks):
             mistake(f'locks of worker "{worker.name}" cannot be rendered: name them', place=worker.place)

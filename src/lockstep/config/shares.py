@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from lockstep.config.errors import check_keywords, here, mistake, nearest
+from lockstep.config.errors import check_keywords, here, mistake, nearest, warning
 from lockstep.config.locks import Lockable
 from lockstep.core.limits import MAX_WEIGHT
 from lockstep.core.nouns import LockKind
@@ -58,7 +58,8 @@ class Shares:
 
     def _listed(self, things: Any, what: str) -> list[Any]:
         if isinstance(things, str | bytes | Mapping) or not isinstance(things, Iterable):
-            mistake(f"Shares: {what} must be a list, not {things!r}", place=self.place)
+            hint = f"write {what}=[...], also for one"
+            mistake(f"Shares: {what} must be a list, not {things!r}", hint, self.place)
             return []
         return [thing for thing in things if not getattr(thing, "lockstep_refused", False)]
 
@@ -70,15 +71,19 @@ class Shares:
 
     def _is_name(self, name: Any) -> bool:
         if not isinstance(name, str):
-            mistake(f"Shares: a worker is named by a text, not {type(name).__name__}", place=self.place)
+            hint = f'write workers=["{name.name}"]' if isinstance(getattr(name, "name", None), str) else ""
+            mistake(f"Shares: a worker is named by a text, not {type(name).__name__}", hint, self.place)
         return isinstance(name, str)
 
-    def check(self, workers: Iterable[str], projects: Iterable[str]) -> None:
-        """Report workers that there are not, and projects of which no builder is."""
+    def check(self, workers: Mapping[str, int | None], projects: Iterable[str]) -> None:
+        """Report workers that there are not, or that have slots without end, and projects of which no builder is."""
         known = sorted(workers)
         for name in self.workers:
-            if name not in known:
+            if name not in workers:
                 mistake(f'Shares: there is no worker "{name}"', nearest(name, known), self.place)
+            elif workers[name] is None:
+                text = f'Shares: worker "{name}" has no max_builds: of slots without end nobody ever has a share'
+                warning(text, "give it max_builds", self.place)
         known = sorted({project for project in projects if project})
         for name in self.weights:
             if name not in (OTHERS, "") and name not in known:
@@ -94,12 +99,15 @@ class Shares:
         return ShareRule(name, tuple(sorted(self.weights.items())), locks, workers)
 
 
-def check_shares(shares: Iterable[Shares], workers: Iterable[str], projects: Iterable[str]) -> None:
-    """Report what is wrong with shares as a whole: unknown names, and what is shared twice."""
+def check_shares(shares: Iterable[Shares], workers: Mapping[str, int | None], projects: Iterable[str]) -> None:
+    """Report what is wrong with shares as a whole: unknown names, and what is shared twice.
+
+    `workers` are the slots of each by its name, None for one without a limit.
+    """
     seen: dict[object, Shares] = {}
-    known, named = set(workers), set(projects)
+    named = set(projects)
     for share in shares:
-        share.check(known, named)
+        share.check(workers, named)
         things = [(lock.kind, lock.name, f'{lock.word} "{lock.name}"') for lock in share.locks]
         things += [("slot", name, f'worker "{name}"') for name in share.workers]
         for kind, name, told in things:
