@@ -9,11 +9,11 @@ import gc
 import random
 import time
 
-from load import Load, needs_of_one, needs_of_workers
+from load import Load, declare, needs_of_one, needs_of_workers
 from lockstep.core.alloc_facts import Granted, Sentenced
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
-from lockstep.core.values import BuilderSetup, Stage
+from lockstep.core.values import BuilderSetup, ShareRule, Stage
 
 
 def throughput(quick: bool) -> None:
@@ -142,6 +142,42 @@ def withheld(quick: bool) -> None:
     print(f"{'one part of 50 locks and 200 builds':50}{median:>7.3f} ms{worst:>7.3f} ms    10 ms {reached} ({held})")
 
 
+class Sharing(Load):
+    """A load whose claims are of four projects, which have the slots of all workers by weight (or have not)."""
+
+    def __init__(self, waiting: int, levels: int, shared: bool) -> None:
+        self.allocator = Allocator()
+        self.random = random.Random(1)
+        self.needs = needs_of_workers(20, 100)
+        self.levels, self.waiting, self.ticket = levels, waiting, 0
+        self.running, self.steps = [], []
+        declare(self.allocator, self.needs, {"slot": 1})
+        weights = (("*", 1), ("p0", 1), ("p1", 2), ("p2", 3), ("p3", 1))
+        if shared:
+            self.allocator.set_shares([ShareRule("s", weights, (), tuple(f"w{n}" for n in range(100)))])
+        for _ in range(waiting + 100):
+            self.arrive()
+        self.decide()
+
+    def arrive(self) -> None:
+        """One more claim, of one of the projects."""
+        self.allocator.set_project(self.ticket + 1, f"p{self.ticket % 4}")
+        super().arrive()
+
+
+def shares(quick: bool) -> None:
+    """What it costs that projects have workers by weight, beside the same without."""
+    print(f"\n{'500 waiting for 100 workers, 4 projects':50}{'without':>13}{'with shares':>13}")
+    for name, levels in (("20 classes", 1), ("500 priorities", 500)):
+        medians = []
+        for shared in (False, True):
+            load = Sharing(500, levels, shared)
+            load.run(0.7 if quick else 2)
+            medians.append(1000 * sorted(load.steps)[len(load.steps) // 2])
+        ratio = medians[1] / medians[0]
+        print(f"{name:50}{medians[0]:>10.3f} ms{medians[1]:>10.3f} ms    x{ratio:.1f}", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -150,6 +186,7 @@ def main() -> None:
     throughput(quick)
     single(quick)
     withheld(quick)
+    shares(quick)
 
 
 if __name__ == "__main__":

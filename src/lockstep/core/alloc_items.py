@@ -325,12 +325,26 @@ class Share:
     """Locks that parties have by weight: projects by name, and all others together as `*`.
 
     `had` says for each lock what builds have of it: their party, the ticket of the build for which all others of its
-    family were begun, and its units; `used` is the sum of each party, `size` of all units that there are. `turns` are
-    how much later than now each party's turn comes; `order` are the parties' places by that, from 0. `wide` are the
-    classes that want several units of one of the locks.
+    family were begun, and its units; `used` is the sum of each party. `sizes` are the units that there are of each
+    lock, `size` is their sum. `filled` remembers `filled_by`. `turns` are how much later than now each party's turn
+    comes; `order` are the parties' places by that, from 0. `wide` are the classes that want several units of one of
+    the locks.
     """
 
-    __slots__ = ("had", "members", "order", "rule", "size", "total", "turns", "used", "weights", "wide")
+    __slots__ = (
+        "filled",
+        "had",
+        "members",
+        "order",
+        "rule",
+        "size",
+        "sizes",
+        "total",
+        "turns",
+        "used",
+        "weights",
+        "wide",
+    )
 
     def __init__(self, rule: ShareRule, memory: ShareMemory) -> None:
         self.rule = rule
@@ -340,7 +354,9 @@ class Share:
         self.members: dict[Lock, None] = {}
         self.had: dict[Lock, list[tuple[str, int, int]]] = {}
         self.used: dict[str, int] = dict.fromkeys(self.weights, 0)
+        self.filled: dict[str, int] = {}
         self.size = 0
+        self.sizes: dict[Lock, int] = {}
         self.order: dict[str, int] = {}
         self.wide: dict[ClaimClass, None] = {}
         self.settle()
@@ -350,26 +366,44 @@ class Share:
         return project if project in self.weights else "*"
 
     def count(self, lock: Lock, had: list[tuple[str, int, int]]) -> None:
-        """This is what parties have of one of the locks now."""
+        """This is what parties have of one of the locks now, and how much there is of it."""
+        if lock.capacity != self.sizes.get(lock, 0):
+            self.size += lock.capacity - self.sizes.get(lock, 0)
+            self.sizes[lock] = lock.capacity
+            self.filled.clear()
         for party, _, units in self.had.pop(lock, ()):
             self.used[party] -= units
+            self.filled.pop(party, None)
         if had:
             self.had[lock] = had
         for party, _, units in had:
             self.used[party] += units
+            self.filled.pop(party, None)
 
     def forget(self, lock: Lock) -> None:
         """One of the locks is no more."""
         self.count(lock, [])
+        self.size -= self.sizes.pop(lock, 0)
+        self.filled.clear()
         self.members.pop(lock, None)
 
     def is_below(self, party: str, units: int) -> bool:
         """Whether with so many units a party has less than its share of all that there are; where none are, it has."""
         return not self.size or units * self.total < self.weights[party] * self.size
 
-    def older(self, party: str, ticket: int) -> int:
-        """What a party has by builds that came before a ticket."""
-        return sum(units for had in self.had.values() for each, top, units in had if each == party and top < ticket)
+    def filled_by(self, party: str) -> int:
+        """The ticket of the build with which a party came to its share, its builds taken by age; 0 if it has less."""
+        known = self.filled.get(party)
+        if known is None:
+            had = sorted((top, units) for had in self.had.values() for each, top, units in had if each == party)
+            known = sum_of = 0
+            for top, units in had:
+                sum_of += units
+                if not self.is_below(party, sum_of):
+                    known = top
+                    break
+            self.filled[party] = known
+        return known
 
     def take_turn(self, party: str, units: int) -> None:
         """The party was granted so many units. Who was away comes as if it had been there until now."""
@@ -378,8 +412,7 @@ class Share:
         self.turns[party] = units * TURN_OF_WEIGHT_1 // self.weights[party]
 
     def settle(self) -> None:
-        """How much there is; and whose turn comes first, second and so on; some come at the same time."""
-        self.size = sum(lock.capacity for lock in self.members)
+        """Whose turn comes first, second and so on; some come at the same time."""
         turns = {party: self.turns.get(party, 0) for party in self.weights}
         places = {turn: place for place, turn in enumerate(sorted(set(turns.values())))}
         self.order = {party: places[turn] for party, turn in turns.items()}
@@ -423,8 +456,6 @@ class Standing:
 
     def over_for(self, ticket: int) -> tuple[Share, ...]:
         """The shares of which the project has its part already by builds that came before this ticket."""
-        return tuple(
-            share
-            for share, party in self.parties
-            if share in self.over and not share.is_below(party, share.older(party, ticket))
-        )
+        if not self.over:
+            return ()
+        return tuple(share for share, party in self.parties if 0 < share.filled_by(party) < ticket)

@@ -75,23 +75,24 @@ class Shares:
         board.uncounted.clear()
         for share in board.shares.values():
             share.settle()
-        changed = [standing for standing in board.standings.values() if standing.settle()]
-        moved = bool(changed)
+        moved = [standing for standing in board.standings.values() if standing.settle()]
+        if moved:
+            self._look_again([c for c in board.pinned_apart if c.full])
+        changed = []
         for c in board.pinned_apart:
             if c.standing is not None and c.standing.begins:
                 full = c.standing.over_for(c.ticket)
                 if full != c.full:
-                    moved = True
+                    changed.append(c)
                     c.full = full
                     board.reopen(c)
-        if moved:
-            self._look_again()
+        if changed:
+            self._look_again(changed)
+            board.to_weigh.update(board.pinned_apart)
 
-    def _look_again(self) -> None:
-        """Reservations of those who have their share may concern others now, or some no more."""
-        board = self.board
-        for c in board.pinned_apart:
-            board.to_weigh[c] = None
+    def _look_again(self, barriers: Iterable[ClaimClass]) -> None:
+        """What these barriers reserve may concern others than before."""
+        for c in barriers:
             for lock, _, _ in c.pinned:
                 self.barriers.suspended(lock)
         self.barriers.stir()
