@@ -150,8 +150,8 @@ class Oracle:
 
     def grant_first(self, out: list[Decision]) -> bool:
         bars = self.reserved()
-        ways = ((claim, self.way(claim, bars)) for claim in sorted(self.heads(), key=self.rank))
-        grantable = ((claim, way) for claim, way in ways if way)
+        heads = sorted(self.heads(), key=self.rank)
+        grantable = ((claim, way) for claim in heads if (way := self.way(claim, bars)))
         found = list(grantable if self.weights.rules else islice(grantable, 1))
         if found:
             claim, way = self.weights.first(found)
@@ -160,13 +160,11 @@ class Oracle:
 
     def way(self, claim: Claim, bars: Bars) -> tuple[int, Alternative, Picked] | None:
         for index, alternative in enumerate(claim.need.alternatives):
-            picked = self.pick(claim, alternative, bars) if (fits := self.may_have(claim, alternative, bars)) else {}
-            if fits and not self.foresight.withheld(claim, alternative, None, picked):
-                return index, alternative, picked
+            if all(self.fits(claim, access, bars) for access in alternative.accesses):
+                picked = self.pick(claim, alternative, bars)
+                if not self.foresight.withheld(claim, alternative, None, picked):
+                    return index, alternative, picked
         return None
-
-    def may_have(self, claim: Claim, way: Alternative, bars: Bars) -> bool:
-        return all(self.fits(claim, each, bars) and not self.weights.kept(claim, each, bars) for each in way.accesses)
 
     def pick(self, claim: Claim, way: Alternative, bars: Bars) -> Picked:
         return pick(way, lambda access: self.choice(claim, access, bars))
@@ -449,7 +447,7 @@ class Oracle:
         bars = self.reserved()
         for claim in sorted(self.heads(), key=self.rank):
             for index, alternative in enumerate(claim.need.alternatives):
-                fits = self.may_have(claim, alternative, bars)
+                fits = all(self.fits(claim, access, bars) for access in alternative.accesses)
                 if fits and self.foresight.withheld_in_vain(claim.owner):
                     self.grant(claim, index, alternative, self.pick(claim, alternative, bars), out)
                     return True

@@ -8,11 +8,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from lockstep.core.alloc_facts import Granted
-from lockstep.core.nouns import Access, Alternative, Claim, LockKey
+from lockstep.core.nouns import Claim, LockKey
 from lockstep.core.values import ShareRule
 
 if TYPE_CHECKING:
-    from .oracle import Bars, Oracle
+    from .oracle import Oracle
 
 TURN = 720_720
 
@@ -117,16 +117,23 @@ class Weights:
         barriers = {claim.ticket, other.ticket} & set(self.oracle.pins)
         if barriers or claim.level != other.level or bool(its) != bool(mine):
             return False
-        if not names & {rule.name for rule in self.concerned(other)}:
+        common = (rule for rule in self.concerned(other) if rule.name in names)
+        if all(self.party(rule, claim.owner) == self.party(rule, other.owner) for rule in common):
             return False
         return self.turn(claim) < self.turn(other)
 
     def first(self, found: list[tuple[Claim, Any]]) -> tuple[Claim, Any]:
-        """Of those that may be granted, in their order: the first, or who beats it and is beaten by nobody."""
-        first = found[0]
-        while rivals := [each for each in found if self.rules and self.beats(each[0], first[0])]:
-            first = rivals[0]
-        return first
+        """Of those that may be granted: the first, or the first that beats it and gives way to nobody."""
+        if not self.rules:
+            return found[0]
+        after = {x.ticket: {y.ticket for y, _ in found if self.beats(y, x)} for x, _ in found}
+        stay: set[int] = set()
+        go: set[int] = set()
+        while len(stay) + len(go) < len(found):
+            stay |= {ticket for ticket, betters in after.items() if betters <= go}
+            go |= {ticket for ticket, betters in after.items() if betters & stay}
+        before = [each for each in found if each[0].ticket in stay & after[found[0][0].ticket]]
+        return before[0] if before else found[0]
 
     def exempt(self, barrier: Claim, claim: Claim) -> bool:
         """Whether a reservation does not concern a claim, whose project has less of what is shared."""
@@ -134,46 +141,6 @@ class Weights:
             return False
         names = {rule.name for rule in self.concerned(claim)} - set(self.over(claim))
         return bool(names & set(self.over(barrier)))
-
-    def kept(self, claim: Claim, access: Access, bars: "Bars") -> bool:
-        """Whether somebody who has less still gathers units there, and lacks nothing else."""
-        rule = self.rule(access.lock)
-        if rule is None or rule.name not in self.over(claim):
-            return False
-        return any(
-            self.gathers(other, way, rule, access.lock, bars)
-            for other in self.oracle.heads()
-            if self.begins(other) and not self.over(other)
-            for way in other.need.alternatives
-        )
-
-    def gathers(self, claim: Claim, way: Alternative, rule: ShareRule, key: LockKey, bars: "Bars") -> bool:
-        """Whether a claim waits for holds only, all of them of what is shared, and for several units of this lock."""
-        oracle = self.oracle
-        lacking = False
-        for access in way.accesses:
-            before = oracle.in_the_way(claim, access.lock, bars)
-            taken = sum(1 << 60 if each.mode == "exclusive" else each.count for each in before)
-            wanted = 1 << 60 if access.mode == "exclusive" else access.count
-            most = oracle.limit(access.lock) if oracle.may_begin(access) else 0
-            if most < (1 if access.mode == "exclusive" else wanted):
-                return False
-            if before and (access.lock.kind == "pool" or wanted + taken > most):
-                return False
-            if self.rule(access.lock) != rule:
-                if not oracle.fits(claim, access, bars):
-                    return False
-            elif wanted > 1 and self.overlap(access.lock, key):
-                lacking = lacking or not oracle.has_room(claim.owner, access)
-        return lacking
-
-    def overlap(self, key: LockKey, other: LockKey) -> bool:
-        """Whether two names mean the same lock, or units of a pool which are there for both."""
-        if key == other or key.kind != "pool":
-            return key == other
-        return key.name == other.name and bool(
-            set(self.oracle.units.usable(key)) & set(self.oracle.units.usable(other))
-        )
 
     def granted(self, grant: Granted, anew: dict[LockKey, int]) -> None:
         """Each unit that is taken anew makes the party's next turn later."""

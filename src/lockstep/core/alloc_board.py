@@ -181,8 +181,6 @@ class Board:
             self.sweep()
         self.serial += 1
         c = ClaimClass(self.serial, shape, level, special, child, newest, plan, standing)
-        for share in shape.wide:
-            share.wide[c] = None
         if not newest:
             self._add_watches(c)
         self._join_crowd(c)
@@ -261,8 +259,6 @@ class Board:
         self.barred.pop(c, None)
         self.withheld.pop(c, None)
         shape = c.shape
-        for share in shape.wide:
-            share.wide.pop(c, None)
         shape.users -= 1
         if c.alone:
             del shape.specials[c]

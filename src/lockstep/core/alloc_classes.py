@@ -34,7 +34,6 @@ class Shape:
         "slots",
         "specials",
         "users",
-        "wide",
     )
 
     def __init__(self, need: Need, alternatives: tuple[tuple[tuple[Lock, int], ...], ...]) -> None:
@@ -69,17 +68,12 @@ class Shape:
         self.specials: dict[ClaimClass, None] = {}
         self.users = 0
         self.shares: tuple[Share, ...] = ()
-        self.wide: tuple[Share, ...] = ()
         self.find_shares()
 
     def find_shares(self) -> None:
-        """Find the shares in which some lock of it is, and those of which it wants several units."""
-        found: dict[Share, bool] = {}
-        for lock, units in (access for each in self.alternatives for access in each):
-            if lock.share is not None:
-                found[lock.share] = found.get(lock.share, False) or units > 1
+        """Find the shares in which some lock of it is."""
+        found = {lock.share: None for each in self.alternatives for lock, _ in each if lock.share is not None}
         self.shares = tuple(found)
-        self.wide = tuple(share for share, several in found.items() if several)
 
 
 class ClaimClass:
@@ -238,11 +232,16 @@ class ClaimClass:
         return any(share in other.standing.shares and share not in over for share in self.full)
 
     def _is_earlier(self, other: "ClaimClass") -> bool:
-        """Whether, of two of one level that need something of the same share, this one's turn comes first."""
+        """Whether, of two of one level that need something of the same share, this one's turn comes first.
+
+        Claims of one party are in no such order: each may need something of other shares besides.
+        """
         mine, its = self.standing, other.standing
         if mine is None or its is None or mine.turn >= its.turn or self.level != other.level:
             return False
-        return self.pin < 0 and other.pin < 0 and any(share in mine.shares for share in its.shares)
+        if self.pin >= 0 or other.pin >= 0:
+            return False
+        return any(mine.parties.get(share, party) != party for share, party in its.parties.items())
 
     def lanes(self) -> dict[Lane, None]:
         """All lanes of all alternatives."""

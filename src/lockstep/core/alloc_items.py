@@ -327,8 +327,7 @@ class Share:
     `had` says for each lock what builds have of it: their party, the ticket of the build for which all others of its
     family were begun, and its units; `used` is the sum of each party. `sizes` are the units that there are of each
     lock, `size` is their sum. `filled` remembers `filled_by`. `turns` are how much later than now each party's turn
-    comes; `order` are the parties' places by that, from 0. `wide` are the classes that want several units of one of
-    the locks.
+    comes; `order` are the parties' places by that, from 0.
     """
 
     __slots__ = (
@@ -358,7 +357,6 @@ class Share:
         self.size = 0
         self.sizes: dict[Lock, int] = {}
         self.order: dict[str, int] = {}
-        self.wide: dict[ClaimClass, None] = {}
         self.settle()
 
     def party(self, project: str) -> str:
@@ -437,7 +435,7 @@ class Standing:
         self.project = project
         self.begins = begins
         self.first = first
-        self.parties = tuple((share, share.party(project)) for share in shares)
+        self.parties = {share: share.party(project) for share in shares}
         self.over: tuple[Share, ...] = ()
         self.turn = 0
         self.settle()
@@ -446,8 +444,8 @@ class Standing:
         """Note anew what the project has, and when its turn comes. Whether that changes who comes after others."""
         if self.first:
             return False
-        over = tuple(share for share, party in self.parties if not share.is_below(party, share.used[party]))
-        self.turn = max(share.order[party] for share, party in self.parties)
+        over = tuple(share for share, party in self.parties.items() if not share.is_below(party, share.used[party]))
+        self.turn = max(share.order[party] for share, party in self.parties.items())
         if not self.begins and over:
             self.turn += OVER
         changed = over != self.over
@@ -458,4 +456,4 @@ class Standing:
         """The shares of which the project has its part already by builds that came before this ticket."""
         if not self.over:
             return ()
-        return tuple(share for share, party in self.parties if 0 < share.filled_by(party) < ticket)
+        return tuple(share for share, party in self.parties.items() if 0 < share.filled_by(party) < ticket)

@@ -143,10 +143,6 @@ class Pool:
         """How many of a view's units are held."""
         return (view.mask & self.usable & self.taken).bit_count()
 
-    def overlap(self, view: Lock, other: Lock) -> bool:
-        """Whether some usable unit is in two views, the second of which may be of another pool."""
-        return other.pool is self and bool(view.mask & other.mask & self.usable)
-
     def touched(self, units: int) -> list[Lock]:
         """The views that one of these units is in."""
         return [view for view in self.views.values() if view.mask & units]

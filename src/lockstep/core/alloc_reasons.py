@@ -216,8 +216,7 @@ class Reasons:
             return Obstacle(index, lock.key, "limit")
         refusal = self.barriers.refusal(c, lock, units)
         if refusal == FITS:
-            keeper = self.shares.keeper(c, index) if c.standing is not None else None
-            return Obstacle(index, lock.key, "reserved", (keeper.ticket,)) if keeper is not None else None
+            return None
         if refusal == BARRED and self.barriers.has_room(c, lock, units):
             earlier = (b for place, _, b in lock.bars if b is not c and place < c.rank)
             before = (b.ticket for b in earlier if not (b.full and b.exempts(c)))

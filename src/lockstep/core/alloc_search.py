@@ -59,8 +59,6 @@ class Search:
         return False
 
     def _fits_now(self, c: ClaimClass, index: int) -> bool:
-        if c.standing is not None and self.queues.shares.keeper(c, index) is not None:
-            return False
         return all(self.barriers.refusal(c, lock, units) == FITS for lock, units in c.shape.alternatives[index])
 
     def settle(self, out: list[Decision]) -> None:
@@ -203,43 +201,69 @@ class Search:
         lock.park(c, index, units, board.stamp)
 
     def look(self, c: ClaimClass, out: list[Decision]) -> bool:
-        """Grant the first open alternative that fits, or park; then let the next of the same needs come."""
+        """Grant the first open alternative that fits, or park; then let the next of the same needs come.
+
+        Where projects have shares, somebody else may come before it, and is granted something in its stead.
+        """
         sources, c.sources = c.sources, []
+        stopped: list[tuple[Lock, int]] = []
+        index = self._fitting(c, stopped)
+        if index >= 0:
+            if c.standing is not None and (first := self._first_before(c)) is not c:
+                c.sources += sources
+                self.board.offer(c)
+                first.offered = False
+                return self.look(first, out)
+            self._grant(c, index, out)
+        for lock, units, heap in sources:
+            if heap and (lock, units) not in stopped:
+                self._pull(lock, units, heap)
+        return index >= 0
+
+    def _fitting(self, c: ClaimClass, stopped: list[tuple[Lock, int]]) -> int:
+        """The first open alternative that fits and is not withheld, or -1; the others are parked."""
         board = self.board
         board.barred.pop(c, None)
         if board.withheld:
             board.withheld.pop(c, None)
+        if c.stamps[-1] or (c.common and not self._fits_all(c, -1, c.common, stopped)):
+            return -1
+        own = c.own
+        for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
+            if self._fits_all(c, index, own[index], stopped):
+                if c.owner in board.courses and self._withholds(c, index):
+                    board.withheld[c] = None
+                    board.doubted = True
+                    continue
+                return index
+        return -1
+
+    def _first_before(self, c: ClaimClass) -> ClaimClass:
+        """Who is to be granted something in this one's stead, by what projects have (L93, L94); itself if nobody is."""
+        fitting = [c]
+        at = 0
+        while at < len(fitting):
+            rival = self.queues.shares.next_rival(fitting[at], fitting)
+            if rival is None:
+                at += 1
+            elif self._fits_now_or_parks(rival):
+                fitting.append(rival)
+            else:
+                at = 0  # others came up behind it
+        return self.queues.shares.first_of(c, fitting)
+
+    def _fits_now_or_parks(self, c: ClaimClass) -> bool:
+        """Whether a class that was offered may be granted something; if not, whoever waited behind it is offered."""
+        c.offered = False
+        sources, c.sources = c.sources, []
         stopped: list[tuple[Lock, int]] = []
-        granted = False
-        if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common, stopped)):
-            own = c.own
-            for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
-                if self._fits_all(c, index, own[index], stopped):
-                    if c.standing is not None and self.queues.shares.keeper(c, index) is not None:
-                        board.barred[c] = None
-                        continue
-                    if c.owner in board.courses and self._withholds(c, index):
-                        board.withheld[c] = None
-                        board.doubted = True
-                        continue
-                    if c.standing is not None and self._gives_way(c, out):
-                        c.sources += sources
-                        board.offer(c)
-                        return True
-                    self._grant(c, index, out)
-                    granted = True
-                    break
+        if self._fitting(c, stopped) >= 0:
+            c.sources += sources
+            self.board.offer(c)
+            return True
         for lock, units, heap in sources:
             if heap and (lock, units) not in stopped:
                 self._pull(lock, units, heap)
-        return granted
-
-    def _gives_way(self, c: ClaimClass, out: list[Decision]) -> bool:
-        """Whether somebody was granted something who comes before this one for what projects have (L93, L94)."""
-        while (rival := self.queues.shares.first_rival(c)) is not None:
-            rival.offered = False
-            if self.look(rival, out):
-                return True
         return False
 
     def _fits_all(

@@ -4,9 +4,9 @@ comes before who has as much or more (lock-rules section 10, decision 0032).
 Here is what each has, and what follows for those who wait. Who is granted is decided elsewhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from lockstep.core.alloc_barriers import FITS, Barriers
+from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass, Shape
 from lockstep.core.alloc_facts import ShareMemory
@@ -126,56 +126,34 @@ class Shares:
             known = board.standings[key] = Standing(*key)
         return known
 
-    def first_rival(self, c: ClaimClass) -> ClaimClass | None:
-        """Of those that are to be looked at in this decision, the first that comes before this one (L93, L94)."""
+    def next_rival(self, c: ClaimClass, known: Collection[ClaimClass]) -> ClaimClass | None:
+        """The first of those to be looked at in this decision that beats this one, and is none of the known."""
         standing = c.standing
-        if standing is None or not (c.over() or standing.turn):
+        if standing is None or not (standing.turn or c.over()):
             return None
         rivals = [
             (rank, other)
             for rank, other in self.board.candidates
-            if other.offered and other.ticket and rank == other.rank and other.beats(c)
+            if other.offered and other.ticket and rank == other.rank and other not in known and other.beats(c)
         ]
         return min(rivals, default=(0, None))[1]
 
-    def keeper(self, c: ClaimClass, index: int) -> ClaimClass | None:
-        """Who has less than its share, and for whom this alternative must be left though it fits: it wants several
-        units of something shared, has not found all of them yet, and lacks nothing else (L93)."""
-        over = c.over()
-        for lock, _ in c.shape.alternatives[index] if over else ():
-            if lock.share in over:
-                for other in lock.share.wide:
-                    if other.ticket and self._keeps(other, lock):
-                        return other
-        return None
+    def first_of(self, c: ClaimClass, fitting: list[ClaimClass]) -> ClaimClass:
+        """Of those that may be granted: the first that beats this one and gives way to nobody; itself if there is none.
 
-    def _keeps(self, c: ClaimClass, lock: Lock) -> bool:
-        standing = c.standing
-        if standing is None or not standing.begins or c.over():
-            return False
-        return any(self._lacks_only(c, accesses, lock) for accesses in c.shape.alternatives)
+        Who is beaten only by those who give way themselves gives way to nobody.
+        """
+        if len(fitting) == 1:
+            return c
+        gives_way: dict[ClaimClass, bool] = {}
 
-    def _lacks_only(self, c: ClaimClass, accesses: tuple[tuple[Lock, int], ...], lock: Lock) -> bool:
-        """Whether an alternative would fit but for holds of what is shared with this lock, and of it itself."""
-        lacking = False
-        for each, units in accesses:
-            if not self._waits_for_holds(c, each, units):
-                return False
-            if each.share is not lock.share:
-                if self.barriers.refusal(c, each, units) != FITS:
-                    return False
-            elif units > 1 and (each is lock or (each.pool is not None and each.pool.overlap(each, lock))):
-                lacking = lacking or not each.has_room(units)
-        return lacking
+        def yields(each: ClaimClass) -> bool:
+            if each not in gives_way:
+                gives_way[each] = any(other.beats(each) and not yields(other) for other in fitting)
+            return gives_way[each]
 
-    def _waits_for_holds(self, c: ClaimClass, lock: Lock, units: int) -> bool:
-        """Whether nothing but holds could refuse an access: reservations leave enough of all that there is."""
-        if not lock.admits(units):
-            return False
-        if lock.pool is not None:
-            return not self.barriers.demands(c, lock.pool)
-        kept = sum(self.barriers.concerning(c, lock))
-        return not kept or units + kept <= lock.limit
+        before = [(other.rank, other) for other in fitting if other.beats(c) and not yields(other)]
+        return min(before, default=(0, c))[1]
 
     def full(self, ticket: int) -> tuple[str, int, float] | None:
         """If a waiting claim comes later because its project has its share: the party, its units, and the share."""
@@ -183,7 +161,7 @@ class Shares:
         if c is None or c.standing is None:
             return None
         over = c.full if c.pin >= 0 and c.ticket == ticket else c.standing.over
-        for share, party in c.standing.parties:
+        for share, party in c.standing.parties.items():
             if share in over:
                 return party, share.used[party], share.weights[party] * share.size / share.total
         return None

@@ -191,19 +191,11 @@ class GrantsWatch:
                 shut = [access.lock for access in each.accesses if reasons.starts_left(access.lock) <= 0]
                 for lock in shut:
                     demand(self.ordering.used_up(lock, self.now), f"{lock} is granted to nobody, and has starts left")
-                if shut or reasons.withheld_for(wait.ticket) or self._is_left_to_others(wait):
+                if shut or reasons.withheld_for(wait.ticket):
                     continue
                 if fits and not any(access.lock in self.removed for access in each.accesses):
                     barred = any(reasons.reservations(key) for a in each.accesses for key in _overlapping(state, a))
                     demand(barred, f"claim {wait.ticket} waits, and {each} is free")
-
-    def _is_left_to_others(self, wait: Wait) -> bool:
-        """Whether others have less of what is shared, and gather several units (L93)."""
-        if not self.shares.setup.shares or wait.special:
-            return False
-        others = [(each.ticket, each.need) for each in self.waiting.values() if not each.special]
-        had = [(held.owner, access) for held in self.holds.values() for access in held.accesses]
-        return self.shares.may_be_kept((wait.ticket, wait.need), others, self.limits, had)
 
     def _waits_for_time(self, alternative: Alternative) -> bool:
         """Whether the start rate of one of these locks may be used up."""

@@ -77,19 +77,6 @@ class SharesWatch:
             told = f"claim {ticket} has its share, and is granted before claim {other}, which fits and has less (L93)"
             demand(has or not any(rule in full for rule in rules), told)
 
-    def may_be_kept(self, wait: tuple[int, Need], others: Others, limits: dict[LockKey, int], had: Had) -> bool:
-        """Whether a request that fits may have to wait: another has less, and wants several units of the same share."""
-        ticket, need = wait
-        full = [rule for rule in self.concerned(need) if self.has_its_share(rule, ticket, limits, had)]
-        return any(
-            rule.names(access.lock) and (access.count > 1 or access.mode == "exclusive")
-            for rule in full
-            for other, wanted in others
-            if not any(self.has_its_share(each, other, limits, had) for each in self.concerned(wanted))
-            for way in wanted.alternatives
-            for access in way.accesses
-        )
-
 
 def with_sharing(scenario: Scenario) -> Scenario:
     """The world with projects and shares. They are drawn apart: all else is as without them."""
