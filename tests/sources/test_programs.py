@@ -54,15 +54,32 @@ def test_what_a_check_leaves_behind_is_ended_with_it(tmp_path: Path) -> None:
         assert ended(pipe)
 
 
+SERVER = """
+import asyncio, sys
+from lockstep.sources import programs
+
+async def main():
+    words = ["sh", "-c", "exec 3>alive; sleep 600 & echo >&3; wait"]
+    check = asyncio.ensure_future(programs.run_program(words, sys.argv[1], keep=20))
+    while not programs._GUARDIAN._groups:  # between the start of a check and this a killed server leaves it behind
+        await asyncio.sleep(0.01)
+    print("watched", flush=True)
+    await check
+
+asyncio.run(main())
+"""
+
+
 def test_a_check_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "alive")
-    code = "import asyncio, sys; from lockstep.sources.programs import run_program; "
-    code += "asyncio.run(run_program(['sh', '-c', 'exec 3>alive; sleep 600 & echo >&3; wait'], sys.argv[1], keep=20))"
+    words = [sys.executable, "-c", SERVER, str(tmp_path)]
     with (
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as server,
+        subprocess.Popen(words, stdout=subprocess.PIPE) as server,
         open(tmp_path / "alive", "rb", buffering=0) as pipe,
     ):
         assert pipe.read(1) == b"\n"
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"watched\n"
         server.kill()
         assert ended(pipe.fileno())
 
