@@ -382,7 +382,7 @@ def test_that_a_reservation_stops_who_has_less_is_caught(monkeypatch: pytest.Mon
 
 
 def test_that_nobody_gives_way_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Shares, "next_rival", lambda self, c, known: None)
+    monkeypatch.setattr(Shares, "first_before", lambda self, c, fitting: c)
     assert found(range(300))
 
 

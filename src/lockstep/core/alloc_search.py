@@ -240,17 +240,11 @@ class Search:
 
     def _first_before(self, c: ClaimClass) -> ClaimClass:
         """Who is to be granted something in this one's stead, by what projects have (L93, L94); itself if nobody is."""
-        fitting = [c]
-        at = 0
-        while at < len(fitting):
-            rival = self.queues.shares.next_rival(fitting[at], fitting)
-            if rival is None:
-                at += 1
-            elif self._fits_now_or_parks(rival):
-                fitting.append(rival)
-            else:
-                at = 0  # others came up behind it
-        return self.queues.shares.first_of(c, fitting)
+        fitting = {c: None}
+        while (first := self.queues.shares.first_before(c, fitting)) not in fitting:
+            if self._fits_now_or_parks(first):
+                fitting[first] = None
+        return first
 
     def _fits_now_or_parks(self, c: ClaimClass) -> bool:
         """Whether a class that was offered may be granted something; if not, whoever waited behind it is offered."""

@@ -126,34 +126,41 @@ class Shares:
             known = board.standings[key] = Standing(*key)
         return known
 
-    def next_rival(self, c: ClaimClass, known: Collection[ClaimClass]) -> ClaimClass | None:
-        """The first of those to be looked at in this decision that beats this one, and is none of the known."""
-        standing = c.standing
-        if standing is None or not (standing.turn or c.over()):
-            return None
-        rivals = [
-            (rank, other)
-            for rank, other in self.board.candidates
-            if other.offered and other.ticket and rank == other.rank and other not in known and other.beats(c)
-        ]
-        return min(rivals, default=(0, None))[1]
+    def first_before(self, c: ClaimClass, fitting: Collection[ClaimClass]) -> ClaimClass:
+        """Who is to be granted something instead of this one: the first that beats it and gives way to nobody.
 
-    def first_of(self, c: ClaimClass, fitting: list[ClaimClass]) -> ClaimClass:
-        """Of those that may be granted: the first that beats this one and gives way to nobody; itself if there is none.
-
-        Who is beaten only by those who give way themselves gives way to nobody.
+        Who is beaten only by those who give way themselves gives way to nobody. Of those that are to be looked at in
+        this decision only the `fitting` are known to fit: one who is none of them is to be tried, and then it is to be
+        asked again. It is the class itself if nobody comes before it.
         """
-        if len(fitting) == 1:
+        if c.standing is None or not (c.standing.turn or c.over()):
             return c
-        gives_way: dict[ClaimClass, bool] = {}
+        offered = self.board.candidates
+        ready = sorted(each for each in offered if each[1].offered and each[1].ticket and each[0] == each[1].rank)
+        known: dict[object, bool] = {}
+        for _, other in ready:
+            answer = self._gives_way(other, ready, fitting, known) if other.beats(c) else True
+            if answer is not True:
+                return answer or other
+        return c
 
-        def yields(each: ClaimClass) -> bool:
-            if each not in gives_way:
-                gives_way[each] = any(other.beats(each) and not yields(other) for other in fitting)
-            return gives_way[each]
-
-        before = [(other.rank, other) for other in fitting if other.beats(c) and not yields(other)]
-        return min(before, default=(0, c))[1]
+    def _gives_way(
+        self,
+        c: ClaimClass,
+        ready: list[tuple[int, ClaimClass]],
+        fitting: Collection[ClaimClass],
+        known: dict[object, bool],
+    ) -> bool | ClaimClass:
+        """Whether one that fits and gives way to nobody beats this one; or who must be tried before that is known."""
+        kind = c.standing, c.level, c.pin >= 0, c.over()
+        for _, other in ready if kind not in known else ():
+            answer = self._gives_way(other, ready, fitting, known) if other.beats(c) else True
+            if answer is False and other in fitting:
+                known[kind] = True
+                break
+            if answer is not True:
+                return answer or other
+        return known.setdefault(kind, False)
 
     def full(self, ticket: int) -> tuple[str, int, float] | None:
         """If a waiting claim comes later because its project has its share: the party, its units, and the share."""
