@@ -5,7 +5,7 @@ when, is `allocation.py`; who waits for whom is `alloc_waits.py`.
 """
 
 from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 from types import MappingProxyType
 from typing import Final, cast
@@ -84,8 +84,15 @@ class Barriers:
 
     def demands(self, c: ClaimClass, pool: Pool) -> list[Demand]:
         """What those reservations want of a pool that concern the class's first claim."""
-        views = pool.views.values()
-        return [(view.mask, min(kept, view.limit)) for view in views for kept in self.concerning(c, view)]
+        found = []
+        before = c.place if c.pin >= 0 else c.plain
+        for view in pool.views.values():
+            for place, reserved, b in view.bars:
+                if place > before:
+                    break
+                if b is not c and not (c.special and self.spares(b, c)) and not (b.full and b.exempts(c)):
+                    found.append((view.mask, min(reserved, view.limit)))
+        return found
 
     def pick(self, c: ClaimClass, index: int) -> dict[Lock, int]:
         """The units of pools that the class's first claim gets with this alternative, which fits."""
@@ -103,22 +110,18 @@ class Barriers:
     def fits_beside(self, c: ClaimClass, lock: Lock, units: int) -> bool:
         """Whether the access fits beside those reservations that concern a barrier, a step or a child."""
         room = lock.limit - lock.used - units
-        for kept in self.concerning(c, lock):
-            room -= kept
-            if room < 0 or units == WHOLE:
-                return False
-        return True
-
-    def concerning(self, c: ClaimClass, lock: Lock) -> Iterator[int]:
-        """What those reservations keep that concern the class's first claim, one by one."""
         before = c.place if c.pin >= 0 else c.plain
         for place, reserved, b in lock.bars:
             if b is c:
                 continue
             if place > before:
                 break
-            if not (c.special and self.spares(b, c)) and not (b.full and b.exempts(c)):
-                yield reserved
+            if (c.special and self.spares(b, c)) or (b.full and b.exempts(c)):
+                continue
+            room -= reserved
+            if room < 0 or units == WHOLE:
+                return False
+        return True
 
     def spares(self, barrier: ClaimClass, c: ClaimClass) -> bool:
         """L46: a reservation never stops a claim of an owner that the barrier waits for."""

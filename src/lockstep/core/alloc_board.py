@@ -380,8 +380,6 @@ class Board:
             fences.append(lock.fence)
             if lock.hanging:
                 self.moved[lock] = None
-            if lock.share is not None:
-                self.uncounted[lock] = None
         return tuple(fences)
 
     def add_owner(self, claim: Claim) -> None:

@@ -196,8 +196,6 @@ class Families:
             lock.used += self.footprint(top, lock)
             if lock.hanging:
                 self.board.moved[lock] = None
-            if lock.share is not None:
-                self.board.uncounted[lock] = None
         return tuple(fences), taken
 
     def take_units(
@@ -241,8 +239,6 @@ class Families:
                 lock.used -= units
                 if lock.hanging:
                     board.moved[lock] = None
-                if lock.share is not None:
-                    board.uncounted[lock] = None
             return
         top = self.eldest(owner)
         for lock, _ in accesses:
@@ -251,8 +247,6 @@ class Families:
             lock.used -= before - self.footprint(top, lock)
             if lock.hanging:
                 board.moved[lock] = None
-            if lock.share is not None:
-                board.uncounted[lock] = None
 
     def link(self, child: int, parent: int) -> None:
         """The parent waits for the child from now on: what the child has may be counted as lent."""

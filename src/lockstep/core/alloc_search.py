@@ -76,7 +76,7 @@ class Search:
                 for key, heap in lock.parked.items():
                     if heap and -room <= key <= room:
                         self._pull(lock, abs(key), heap)
-                for parked in lock.apart.values():
+                for parked in lock.apart.values() if lock.apart else ():
                     for key, heap in parked.items():
                         if heap and -room <= key <= room:
                             self._pull(lock, abs(key), heap)
@@ -200,65 +200,48 @@ class Search:
         c.stamps[index] = board.stamp
         lock.park(c, index, units, board.stamp)
 
-    def look(self, c: ClaimClass, out: list[Decision]) -> bool:
+    def look(self, c: ClaimClass, out: list[Decision], only_try: bool = False) -> bool:
         """Grant the first open alternative that fits, or park; then let the next of the same needs come.
 
-        Where projects have shares, somebody else may come before it, and is granted something in its stead.
+        Where projects have shares, somebody else may come before it, and is granted something in its stead. With
+        `only_try` nothing is granted: it is offered again if something fits.
         """
         sources, c.sources = c.sources, []
-        stopped: list[tuple[Lock, int]] = []
-        index = self._fitting(c, stopped)
-        if index >= 0:
-            if c.standing is not None and (first := self._first_before(c)) is not c:
-                c.sources += sources
-                self.board.offer(c)
-                first.offered = False
-                return self.look(first, out)
-            self._grant(c, index, out)
-        for lock, units, heap in sources:
-            if heap and (lock, units) not in stopped:
-                self._pull(lock, units, heap)
-        return index >= 0
-
-    def _fitting(self, c: ClaimClass, stopped: list[tuple[Lock, int]]) -> int:
-        """The first open alternative that fits and is not withheld, or -1; the others are parked."""
         board = self.board
         board.barred.pop(c, None)
         if board.withheld:
             board.withheld.pop(c, None)
-        if c.stamps[-1] or (c.common and not self._fits_all(c, -1, c.common, stopped)):
-            return -1
-        own = c.own
-        for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
-            if self._fits_all(c, index, own[index], stopped):
-                if c.owner in board.courses and self._withholds(c, index):
-                    board.withheld[c] = None
-                    board.doubted = True
-                    continue
-                return index
-        return -1
+        stopped: list[tuple[Lock, int]] = []
+        granted = False
+        if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common, stopped)):
+            own = c.own
+            for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
+                if self._fits_all(c, index, own[index], stopped):
+                    if c.owner in board.courses and self._withholds(c, index):
+                        board.withheld[c] = None
+                        board.doubted = True
+                        continue
+                    if c.standing is not None and (only_try or (first := self._first_before(c)) is not c):
+                        c.sources += sources
+                        board.offer(c)
+                        return only_try or self.look(first, out)
+                    self._grant(c, index, out)
+                    granted = True
+                    break
+        for lock, units, heap in sources:
+            if heap and (lock, units) not in stopped:
+                self._pull(lock, units, heap)
+        return granted
 
     def _first_before(self, c: ClaimClass) -> ClaimClass:
         """Who is to be granted something in this one's stead, by what projects have (L93, L94); itself if nobody is."""
         fitting = {c: None}
         while (first := self.queues.shares.first_before(c, fitting)) not in fitting:
-            if self._fits_now_or_parks(first):
+            first.offered = False
+            if self.look(first, [], only_try=True):
                 fitting[first] = None
+        first.offered = False
         return first
-
-    def _fits_now_or_parks(self, c: ClaimClass) -> bool:
-        """Whether a class that was offered may be granted something; if not, whoever waited behind it is offered."""
-        c.offered = False
-        sources, c.sources = c.sources, []
-        stopped: list[tuple[Lock, int]] = []
-        if self._fitting(c, stopped) >= 0:
-            c.sources += sources
-            self.board.offer(c)
-            return True
-        for lock, units, heap in sources:
-            if heap and (lock, units) not in stopped:
-                self._pull(lock, units, heap)
-        return False
 
     def _fits_all(
         self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...], stopped: list[tuple[Lock, int]]

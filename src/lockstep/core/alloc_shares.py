@@ -59,9 +59,17 @@ class Shares:
 
     # --- what happens
 
+    def ended(self, accesses: Iterable[tuple[Lock, int]]) -> None:
+        """A hold of these locks has ended."""
+        for lock, _ in accesses:
+            if lock.share is not None:
+                self.board.recount(lock)
+
     def granted(self, owner: int, anew: Mapping[Lock, int]) -> None:
         """So much was granted anew: the project's next turn comes the later, the less its weight is."""
         for lock, units in anew.items():
+            if lock.share is not None:
+                self.board.recount(lock)
             if lock.share is not None and units:
                 project = self.board.project_of.get(self.families.eldest(owner), "")
                 lock.share.take_turn(lock.share.party(project), min(units, max(1, lock.capacity)))

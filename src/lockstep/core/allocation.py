@@ -149,6 +149,8 @@ class Allocator:
             board.dirty[lock] = None
         if board.leaving:
             self.limits.moved(accesses)
+        if board.shares:
+            self.queues.shares.ended(accesses)
         holds = board.holds_of[owner]
         del holds[hold]
         if not holds:
