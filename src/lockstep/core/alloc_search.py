@@ -286,8 +286,8 @@ class Search:
             marks = board.take(hold, accesses)
             if barrier or board.rated or board.shares:
                 anew = dict(accesses)
-        if barrier:
-            barriers.drop_pin(c, anew)
+        if barrier:  # in a family what is taken may be no more than what others of it have: then it is room for others
+            barriers.drop_pin(c, NO_UNITS if owner in board.parent_of or owner in board.children_of else anew)
         board.holds[hold] = Hold(hold, ticket, owner, index, alternative, marks, level, claim.retryable, units)
         out.append(Granted(ticket, hold, index, alternative, marks, owner, level, barrier, board.clock, lent, units))
         self.queues.dequeue(claim)
