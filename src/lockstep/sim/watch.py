@@ -77,6 +77,11 @@ class Watch(BookingWatch):
 
     # --- after each decision
 
+    def _lends(self, owner: int) -> bool:
+        """Whether somebody who was begun by this owner has not ended: what it was lent stays (L53)."""
+        others = {hold.owner for hold in self.holds.values()} | {wait.owner for wait in self.waiting.values()}
+        return any(owner in self.lenders(each) for each in others)
+
     def _owners_live(self) -> None:
         """Every hold's and every waiting claim's owner is alive (L30)."""
         tickets = {ticket: buildid for buildid, ticket in self.builds.items()}
@@ -86,7 +91,8 @@ class Watch(BookingWatch):
             if hold.ticket != hold.owner:
                 kind, buildid, step, _ = self.where[hold.ticket]
                 stays = self.groups.stays(buildid, hold.ticket, self.steps.get(buildid, (0, False)))
-                alive = self.steps.get(buildid) == (step, True) or stays
+                lends = hold.ticket in self.groups.shared and self._lends(hold.owner)
+                alive = self.steps.get(buildid) == (step, True) or stays or lends
                 demand(alive, f"hold {hold.id} of a {kind} lives on after its step")
         for wait in self.waiting.values():
             if wait.level == STEP_LEVEL:
