@@ -8,6 +8,7 @@ import pytest
 from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import AllocatorSnapshot, PoolState
 from lockstep.core.alloc_items import Share, Standing
+from lockstep.core.alloc_part import give_back
 from lockstep.core.alloc_shares import Shares
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import LockKey
@@ -213,6 +214,17 @@ def test_a_running_build_gets_on_whatever_its_project_has() -> None:
     assert farm.decide() == []
     assert farm.end(blocker) == [step]
     assert waiting in farm.allocator.waiting
+
+
+def test_what_is_given_back_early_counts_no_more() -> None:
+    farm = Shared({DB: 4, NET: 1}, share(DB, apps=1, docs=1))
+    mine, theirs = farm.want("apps", need(units(2), whole(NET))), farm.want("docs", units(2))
+    assert farm.decide() == [mine, theirs]
+    farm.want("docs", units(2))
+    waiting = farm.want("apps", units(2))
+    assert farm.decide() == []
+    give_back(farm.allocator, farm.hold_of[mine], {DB})
+    assert farm.decide() == [waiting]
 
 
 def test_units_of_a_pool_count_once_whatever_they_are_asked_for() -> None:

@@ -270,7 +270,7 @@ class Barriers:
         c.free = False
         c.needs_free = any(lock.per_worker for lock, _, _ in c.pinned)
         if c.standing is not None:
-            c.full = c.standing.over_for(c.ticket) if c.standing.begins else ()
+            c.full = c.standing.over_for(c.ticket)
             board.pinned_apart[c] = None
         for lock, _, lane in c.pinned:
             insort(lock.pins, (c.place, c, lane))

@@ -116,8 +116,7 @@ class Board:
         """Something is held or not held of the pool any more, or its units are others."""
         self.open_pool(pool)
         for view in pool.views.values():
-            if view.share is not None:
-                self.recount(view)
+            self.count_again(view)
             if view.hanging:
                 self.moved[view] = None
 
@@ -133,12 +132,13 @@ class Board:
     def join_share(self, lock: Lock) -> None:
         """Find the share that this lock is in. Of a pool all views are; its units count once."""
         lock.share = next((share for share in self.shares.values() if share.rule.names(lock.key)), None)
-        if lock.share is not None and not lock.key.where:
-            lock.share.members[lock] = None
-            self.uncounted[lock] = None
+        if not lock.key.where:
+            self.count_again(lock)
 
-    def recount(self, lock: Lock) -> None:
-        """What parties have of this lock, which is in a share, may be something else now. Of a pool all units count."""
+    def count_again(self, lock: Lock) -> None:
+        """What parties have of this lock, if it is in a share, may be something else now. Of a pool all units count."""
+        if lock.share is None:
+            return
         whole = lock if lock.pool is None else lock.pool.views.get(LockKey("pool", lock.key.name))
         if whole is not None:
             self.uncounted[whole] = None

@@ -228,6 +228,9 @@ class Families:
     def give_back(self, hold: int, owner: int, accesses: tuple[tuple[Lock, int], ...]) -> None:
         """Take a hold off its locks; what its owner's children have of them goes on being taken."""
         board = self.board
+        if board.shares:
+            for lock, _ in accesses:
+                board.count_again(lock)
         if board.pools:
             for pool in [lock.pool for lock, _ in accesses if lock.pool is not None]:
                 pool.drop(hold)
@@ -281,8 +284,7 @@ class Families:
             for each in (owner, *self.descendants(owner)):
                 for hold in board.holds_of.get(each, ()):
                     for lock, _ in board.hold_locks[hold]:
-                        if lock.share is not None:
-                            board.recount(lock)
+                        board.count_again(lock)
 
     def _held_below(self, owner: int) -> dict[Lock, None]:
         board = self.board

@@ -333,7 +333,6 @@ class Share:
     __slots__ = (
         "filled",
         "had",
-        "members",
         "order",
         "rule",
         "size",
@@ -342,7 +341,6 @@ class Share:
         "turns",
         "used",
         "weights",
-        "wide",
     )
 
     def __init__(self, rule: ShareRule, memory: ShareMemory) -> None:
@@ -350,7 +348,6 @@ class Share:
         self.weights = dict(rule.weights)
         self.total = sum(self.weights.values())
         self.turns = dict(memory.turns)
-        self.members: dict[Lock, None] = {}
         self.had: dict[Lock, list[tuple[str, int, int]]] = {}
         self.used: dict[str, int] = dict.fromkeys(self.weights, 0)
         self.filled: dict[str, int] = {}
@@ -365,9 +362,10 @@ class Share:
 
     def count(self, lock: Lock, had: list[tuple[str, int, int]]) -> None:
         """This is what parties have of one of the locks now, and how much there is of it."""
-        if lock.capacity != self.sizes.get(lock, 0):
-            self.size += lock.capacity - self.sizes.get(lock, 0)
-            self.sizes[lock] = lock.capacity
+        grown = lock.capacity - self.sizes.get(lock, 0)
+        self.sizes[lock] = lock.capacity
+        if grown:
+            self.size += grown
             self.filled.clear()
         for party, _, units in self.had.pop(lock, ()):
             self.used[party] -= units
@@ -383,7 +381,6 @@ class Share:
         self.count(lock, [])
         self.size -= self.sizes.pop(lock, 0)
         self.filled.clear()
-        self.members.pop(lock, None)
 
     def is_below(self, party: str, units: int) -> bool:
         """Whether with so many units a party has less than its share of all that there are; where none are, it has."""
@@ -453,7 +450,7 @@ class Standing:
         return changed
 
     def over_for(self, ticket: int) -> tuple[Share, ...]:
-        """The shares of which the project has its part already by builds that came before this ticket."""
-        if not self.over:
+        """The shares whose part the project has by builds from before this ticket, if it is to come after others."""
+        if not self.begins or not self.over:
             return ()
         return tuple(share for share, party in self.parties.items() if 0 < share.filled_by(party) < ticket)

@@ -160,8 +160,7 @@ class Limits:
             self.barriers.stir()
         if capacity != lock.capacity:
             lock.capacity = capacity
-            if lock.share is not None:
-                board.recount(lock)
+            board.count_again(lock)
             for owner in board.claims_of:
                 board.suspects[owner] = None
             board.safer = True

@@ -26,11 +26,10 @@ class Shares:
 
     # --- what is configured
 
-    def set_rules(self, rules: Iterable[ShareRule]) -> None:
+    def set_rules(self, rules: tuple[ShareRule, ...]) -> None:
         """These are the shares from now on, while nobody waits; whose turn it is stays known."""
-        wanted = tuple(rules)
-        self.put_back(wanted, self.memories())
-        if not wanted:
+        self.put_back(rules, self.memories())
+        if not rules:
             self.board.project_of.clear()
         self.barriers.stir()
 
@@ -59,17 +58,10 @@ class Shares:
 
     # --- what happens
 
-    def ended(self, accesses: Iterable[tuple[Lock, int]]) -> None:
-        """A hold of these locks has ended."""
-        for lock, _ in accesses:
-            if lock.share is not None:
-                self.board.recount(lock)
-
     def granted(self, owner: int, anew: Mapping[Lock, int]) -> None:
         """So much was granted anew: the project's next turn comes the later, the less its weight is."""
         for lock, units in anew.items():
-            if lock.share is not None:
-                self.board.recount(lock)
+            self.board.count_again(lock)
             if lock.share is not None and units:
                 project = self.board.project_of.get(self.families.eldest(owner), "")
                 lock.share.take_turn(lock.share.party(project), min(units, max(1, lock.capacity)))
@@ -88,12 +80,11 @@ class Shares:
             self._look_again([c for c in board.pinned_apart if c.full])
         changed = []
         for c in board.pinned_apart:
-            if c.standing is not None and c.standing.begins:
-                full = c.standing.over_for(c.ticket)
-                if full != c.full:
-                    changed.append(c)
-                    c.full = full
-                    board.reopen(c)
+            full = c.standing.over_for(c.ticket) if c.standing is not None else ()
+            if full != c.full:
+                changed.append(c)
+                c.full = full
+                board.reopen(c)
         if changed:
             self._look_again(changed)
             board.to_weigh.update(board.pinned_apart)

@@ -149,8 +149,6 @@ class Allocator:
             board.dirty[lock] = None
         if board.leaving:
             self.limits.moved(accesses)
-        if board.shares:
-            self.queues.shares.ended(accesses)
         holds = board.holds_of[owner]
         del holds[hold]
         if not holds:
@@ -196,8 +194,7 @@ class Allocator:
         board.holds_of.setdefault(claim.owner, {})[new] = None
         for lock, _ in board.hold_locks[new]:
             lock.used = self.families.recount(lock)
-            if lock.share is not None:
-                board.recount(lock)
+            board.count_again(lock)
         board.next_hold = new + 1
         board.safer = True
         self.barriers.stir()
@@ -315,6 +312,8 @@ class Allocator:
                 board.reopen(c)
         for owner in board.claims_of:
             board.suspects[owner] = None
+        for share in board.shares.values():
+            board.uncounted.update(dict.fromkeys(share.sizes))
         board.safer = True
         self.barriers.stir()
         return self.decide()
