@@ -1,12 +1,13 @@
 """Runs of the same allocation forward: when waiting claims are granted, if builds take as long as is supposed (L70)."""
 
 import pytest
+from msgspec.structs import replace
 
 from lockstep.core.alloc_facts import Granted
 from lockstep.core.allocation import Allocator
 from lockstep.core.forecast import OWN_WORKER, Course, Future, Going, Phase, first_claims, grants_in, likely
 from lockstep.core.nouns import Access, Alternative, Claim, LockKey, Need
-from lockstep.core.values import UnitSetup
+from lockstep.core.values import ShareRule, UnitSetup
 
 DB = LockKey("master", "db")
 DISK = LockKey("worker", "disk", "w")
@@ -129,6 +130,12 @@ def test_who_is_looked_at_is_limited() -> None:
     snapshot = first_claims(allocator.snapshot(), 3)
     assert [claim.ticket for claim in snapshot.waiting] == [2, 3, 4]
     assert first_claims(snapshot, 3) is snapshot
+    shared = replace(
+        allocator.snapshot(),
+        shares=(ShareRule("s", (("*", 1), ("apps", 1)), (), ("w",)),),
+        projects=((18, "apps"), (19, "apps")),
+    )
+    assert [claim.ticket for claim in first_claims(shared, 4).waiting] == [2, 18, 3, 19], "some of each project"
     future = Future((Going(1, holds[1], "w", course(1)),), {ticket: course(1) for ticket in range(2, 20)})
     assert grants_in(snapshot, future, DAY, 2) == {2: 1.0, 3: 2.0}
     assert grants_in(snapshot, future, DAY, 100, wanted=[2]) == {2: 1.0}
