@@ -93,6 +93,10 @@ def without_siblings(self: Families, owner: int, lock: Lock, gone: Any) -> int:
     return 0
 
 
+def everybody_was_overtaken(self: Any, *_: Any) -> tuple[int, int, int]:
+    return 0, self.board.clock + 1, self.board.clock + 1
+
+
 REAL_RELEASE = Allocator.release
 REAL_RANK = Barriers.plain_rank
 
@@ -106,8 +110,12 @@ MUTANTS: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "L46 without barriers before": (Waits, "barrier_edges", nobody),
     "L46 without children": (Waits, "child_edges", nobody),
     "L46 without others": (Waits, "_closure", directly_only),
-    "only later tickets count": (Barriers, "entry", lambda self, level, ticket, *_: ticket),
-    "lower rank counts for everybody for ever": (Barriers, "entry", lambda self, *_: self.board.clock + 1),
+    "only later tickets count": (Barriers, "entries", lambda self, ticket, *_: (0, ticket, ticket)),
+    "lower rank counts for everybody for ever": (
+        Barriers,
+        "entries",
+        lambda self, *_: (0, self.board.clock + 1, self.board.clock + 1),
+    ),
     "impossible claims reserve": (Barriers, "may_reserve", lambda self, c, index: True),
     "the ticket is lost on RETRY": (Barriers, "plain_rank", lambda self, c, ticket: REAL_RANK(self, c, c.since)),
     "a step is ranked among barriers by its own ticket": (Barriers, "barrier_rank", lambda self, c: c.ticket),

@@ -129,41 +129,40 @@ class Barriers:
 
     # --- overtaking (L41, L44, L45)
 
-    def entry(self, level: int, ticket: int, since: int, granted_level: int, barrier: bool) -> int:
-        """The number that a grant counts as at a level: who began to wait before was overtaken.
+    def entries(self, ticket: int, since: int, level: int, barrier: bool) -> tuple[int, int, int]:
+        """A level, and the numbers that a grant counts as up to that level and above it.
 
-        Its ticket, if L40 puts it before that level (a barrier, or no lower level); else it overtakes everybody who
-        waits. For steps it is when it began to wait: one that was put back must not pass them for ever (decision 0014).
+        Who began to wait before such a number was overtaken. It is the grant's ticket, if L40 puts it before that level
+        (a barrier, or no lower level); else it overtakes everybody who waits. For steps it is when it began to wait:
+        one that was put back must not pass them for ever (decision 0014).
         """
-        if not barrier and granted_level < level:
-            return self.board.clock + 1
-        return max(since, 0) if level == STEP_LEVEL else ticket
+        if barrier or level == STEP_LEVEL:
+            return BELOW_STEPS, ticket, max(since, 0)
+        return level, ticket, self.board.clock + 1
 
-    def count(self, lock: Lock, ticket: int, since: int, level: int, barrier: bool) -> None:
-        """Remember a grant at a lock, and find whom it was one too many for."""
-        if barrier and since != ticket:
-            lock.lane(BELOW_STEPS)  # from now on steps count otherwise than new lanes must
-        for lane in lock.lane_list:
-            late = lane.late
-            if len(late) < lane.k:
-                heappush(late, self.entry(lane.level, ticket, since, level, barrier))
-                if len(late) < lane.k:
+    def count(self, accesses: tuple[tuple[Lock, int], ...], level: int, own: int, above: int) -> None:
+        """Remember a grant at its locks, and find whom it was one too many for. The numbers are of `entries`."""
+        for lock, _ in accesses:
+            for lane in lock.lane_list:
+                threshold = lane.threshold
+                entry = own if lane.level <= level else above
+                if threshold and entry <= threshold:
                     continue
-            elif late:
-                entry = self.entry(lane.level, ticket, since, level, barrier)
-                if entry <= late[0]:
-                    continue
-                heapreplace(late, entry)
-            else:
-                continue
-            threshold = lane.threshold = late[0]
-            if lane.ages and lane.ages[0][0] < threshold:
-                self.age(lane)
-            for band in lane.bands:
-                if threshold > band.threshold:
-                    band.threshold = threshold
-                    if band.ages and band.ages[0][0] < threshold:
-                        self.age(band)
+                late = lane.late
+                if threshold or len(late) == lane.k:
+                    heapreplace(late, entry)
+                else:
+                    heappush(late, entry)
+                    if len(late) < lane.k:
+                        continue
+                threshold = lane.threshold = late[0]
+                if lane.ages and lane.ages[0][0] < threshold:
+                    self.age(lane)
+                for band in lane.bands:
+                    if threshold > band.threshold:
+                        band.threshold = threshold
+                        if band.ages and band.ages[0][0] < threshold:
+                            self.age(band)
 
     def age(self, watch: Watch) -> None:
         """Take out the classes whose first claim has become due in this lane or band."""

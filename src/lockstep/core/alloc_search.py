@@ -15,7 +15,7 @@ from lockstep.core.alloc_barriers import BARRED, FITS
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_facts import Decision, Granted, Hold, Units
-from lockstep.core.alloc_items import CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
+from lockstep.core.alloc_items import BELOW_STEPS, CROWDED, MAX_ASIDE, NO_BARRIER, WHOLE, Lock, Parked, ParkEntry
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_pools import names_of, touched
 from lockstep.core.alloc_queues import Queues
@@ -208,7 +208,8 @@ class Search:
         """
         sources, c.sources = c.sources, []
         board = self.board
-        board.barred.pop(c, None)
+        if board.barred:
+            board.barred.pop(c, None)
         if board.withheld:
             board.withheld.pop(c, None)
         stopped: list[tuple[Lock, int]] = []
@@ -288,11 +289,12 @@ class Search:
                 anew = dict(accesses)
         if barrier:  # in a family what is taken may be no more than what others of it have: then it is room for others
             barriers.drop_pin(c, NO_UNITS if owner in board.parent_of or owner in board.children_of else anew)
+            for lock, _ in counted if since != ticket else ():
+                lock.lane(BELOW_STEPS)  # from now on steps count otherwise than new lanes must
         board.holds[hold] = Hold(hold, ticket, owner, index, alternative, marks, level, claim.retryable, units)
         out.append(Granted(ticket, hold, index, alternative, marks, owner, level, barrier, board.clock, lent, units))
         self.queues.dequeue(claim)
-        for lock, _ in counted:
-            barriers.count(lock, ticket, since, level, barrier)
+        barriers.count(counted, *barriers.entries(ticket, since, level, barrier))
         if owner in board.children_of:
             board.suspects[owner] = None
             self.queues.offer_family(owner)

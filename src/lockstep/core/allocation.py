@@ -104,7 +104,7 @@ class Allocator:
             self._is_reprieved(claim.owner)
         board.clock = max(board.clock, claim.ticket, claim.since)
         self.queues.enqueue(claim)
-        if self.board.class_of[claim.ticket].shape.pooled:
+        if board.pools and board.class_of[claim.ticket].shape.pooled:
             self.limits.bring_back(claim.need)
         if claim.plan:
             self.set_course(claim.owner, claim.plan, 0)
@@ -160,9 +160,12 @@ class Allocator:
             if owner in board.children_of:
                 for child in tuple(board.children_of[owner]):
                     self.forget_parent(child)
-            board.courses.pop(owner, None)
-            board.project_of.pop(owner, None)
-            board.sentenced.pop(owner, None)
+            if board.courses:
+                board.courses.pop(owner, None)
+            if board.project_of:
+                board.project_of.pop(owner, None)
+            if board.sentenced:
+                board.sentenced.pop(owner, None)
         self.barriers.stir()
 
     def pass_on(self, hold: int, claim: Claim, new: int, fences: tuple[int, ...]) -> None:
