@@ -31,3 +31,21 @@ LOCK_SECONDS: Final = 2.0
 
 MAX_LOCK_EVENTS: Final = 20_000
 """Grants, or ends of holds, of one lock that an answer about its use counts: the newest of the period."""
+
+KEPT_BUILDS: Final = 50
+"""The last builds of each configured builder, which are never deleted: forecasts look at them."""
+
+DELETE_ROWS: Final = 1_000
+"""Rows that one transaction deletes while old things are deleted; who wants to store something waits for it."""
+
+DELETE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of logs that one such transaction deletes, but for the last chunk."""
+
+DELETE_LOOK: Final = 400
+"""Rows that are looked at between two such transactions."""
+
+DELETE_SETS: Final = 40
+"""Build sets that are looked at together when builds are deleted."""
+
+TIDY_AFTER: Final = 20
+"""Transactions for events after which one slice of deleting comes first, on a server that is never idle."""

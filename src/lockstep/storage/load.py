@@ -24,17 +24,8 @@ from lockstep.core.records import (
 from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
 from lockstep.core.values import SourceStamp
 from lockstep.storage import codec
+from lockstep.storage.deleted import past
 from lockstep.storage.reading import Reader
-
-_COUNTED = {
-    "bsid": "buildsets",
-    "brid": "requests",
-    "buildid": "builds",
-    "stepid": "steps",
-    "logid": "logs",
-    "changeid": "changes",
-    "ssid": "source_stamps",
-}
 
 _LAST = "SELECT number, counters FROM facts WHERE number = (SELECT max(number) FROM facts)"
 
@@ -110,9 +101,9 @@ def _names(reader: Reader, saved: Saved) -> None:
 
 
 def _counters(reader: Reader, saved: Saved) -> None:
-    numbers = {}
-    for field, table in _COUNTED.items():
-        numbers[field] = reader.rows(f"SELECT max({field}) FROM {table}")[0][0] or 0
+    known = past(reader)
+    known.raised(reader)
+    numbers = {column: number for column, number in known.highest.items() if column != "ticket"}
     saved.counters = Counters(
         **numbers,
         builderid=max(saved.builder_ids.values(), default=0),

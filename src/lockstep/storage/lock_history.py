@@ -104,6 +104,8 @@ def _party(
 ) -> Party:
     if not brid and not buildid:
         return booking_party(ticket, who, reason)
+    if number is None and buildid:
+        return Party(kind="build", text=f"build {buildid}, which was deleted", builder="", buildid=buildid)
     if number is None:
         return Party(kind="request", text=f"request {brid} of {builder}", builder=builder, requestid=brid)
     build = f"{builder} #{number}"

@@ -47,6 +47,8 @@ def hold_passed(p: Projection, fact: f.HoldPassed, n: f.Numbered, _body: bytes) 
         else:
             p.changes.upsert("locks", (access.lock.kind, access.lock.name, access.lock.worker), {"fence": fence})
     granted(p, fact.ticket, fact.hold, n.at)
+    if (held := p.holds.get(fact.of_hold)) is not None:
+        p.changes.update("bookings", fact.ticket, {"buildid": held.buildid})
     locks.granted(p, fact, n, p.waits.pop(fact.ticket))
 
 

@@ -16,6 +16,8 @@ from lockstep.core.forecast import Course
 from lockstep.storage import codec
 from lockstep.storage import lock_history as past
 from lockstep.storage.courses import courses
+from lockstep.storage.deleted import Gone
+from lockstep.storage.deleted import past as past_of
 from lockstep.storage.errors import explain
 from lockstep.storage.filters import Filter, QueryError, order_by, where
 from lockstep.storage.limits import MAX_PAGE
@@ -47,6 +49,7 @@ class Queries:
         self._free: list[Any] = []
         self._guard = threading.Lock()
         self._counted: dict[str, tuple[int, int]] = {}
+        self._slices = 0
         self._mark = "?" if self._database.is_sqlite else "%s"
 
     @contextmanager
@@ -118,6 +121,10 @@ class Queries:
         return Page(items, total)
 
     def _total(self, reader: Reader, spec: Resource, condition: str, values: Sequence[Any]) -> int:
+        slices = past_of(reader).slices
+        if slices != self._slices:  # what was counted may have been deleted
+            self._counted.clear()
+            self._slices = slices
         if condition or not spec.grows:
             sql = f"SELECT count(*) FROM {spec.table}" + (f" WHERE {condition}" if condition else "")
             return int(reader.rows(sql, values)[0][0])
@@ -139,6 +146,19 @@ class Queries:
             rows = reader.rows(f"{_select(spec, properties)} WHERE {spec.key} = ?", (key,))
             items = _shaped(reader, spec, rows, properties)
         return items[0] if items else None
+
+    def gone(self, resource: str, number: int) -> Gone | None:
+        """When the thing with this id was deleted, at the latest; None: nothing of that number was.
+
+        Only for things that the store does not have.
+
+        Raises:
+            QueryError: there is no such resource.
+            StoreError: the store cannot be read.
+        """
+        spec = _spec(resource)
+        with self._reader() as reader:
+            return past_of(reader).gone(spec.key, number)
 
     # --- what hangs on other things
 

@@ -19,10 +19,12 @@ class Reader:
         if not values:
             plain: list[tuple[Any, ...]] = self.connection.execute(sql).fetchall()
             return plain
-        if self._mark != "?":
-            sql = sql.replace("%", "%%").replace("?", self._mark)
-        result: list[tuple[Any, ...]] = self.connection.execute(sql, tuple(values)).fetchall()
+        result: list[tuple[Any, ...]] = self.connection.execute(self.marked(sql), tuple(values)).fetchall()
         return result
+
+    def marked(self, sql: str) -> str:
+        """SQL with parameters, written with `?`, as the database's driver takes it."""
+        return sql if self._mark == "?" else sql.replace("%", "%%").replace("?", self._mark)
 
     def rows_in(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """All rows of a SELECT that ends with `COLUMN IN`, for any number of values."""

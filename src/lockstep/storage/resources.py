@@ -156,6 +156,8 @@ def _log(row: Row) -> dict[str, Any]:
         "type": row[4],
         "complete": bool(row[5]),
         "num_lines": row[6],
+        "deleted_at": _date(row[7]),
+        "horizon": _date(row[8]),
     }
 
 
@@ -363,7 +365,7 @@ _ALL: Final = (
         "logs",
         "logs",
         "logid",
-        f"logid, stepid, name, slug, type, complete, {_LINES}",
+        f"logid, stepid, name, slug, type, complete, {_LINES}, deleted_at, horizon",
         _log,
         {
             "logid": Field("logid"),
@@ -373,6 +375,8 @@ _ALL: Final = (
             "type": Field("type", "str"),
             "complete": Field("complete", "bool"),
             "num_lines": Field(_LINES),
+            "deleted_at": Field("deleted_at", "date"),
+            "horizon": Field("horizon", "date"),
         },
         grows=True,
     ),

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 10
+SCHEMA: Final = 11
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -317,8 +317,11 @@ logs = Table(
     _text("type"),
     _flag("complete"),
     _int("num_lines"),
+    _time("deleted_at"),
+    _time("horizon"),
     Index("logs_stepid", "stepid"),
 )
+"""A log of the type `d` was deleted, at `deleted_at`, since its build had ended more than `horizon` seconds before."""
 
 log_chunks = Table(
     "log_chunks",
@@ -364,8 +367,10 @@ bookings = Table(
     _text("ending"),
     _text("ended_by"),
     _text("ended_why"),
+    _int("buildid", None),
     Index("bookings_live", "ticket", **_where("complete_at IS NULL")),
 )
+"""`buildid` is the build that failed and whose locks are kept for a look, if it is that."""
 
 calls = Table(
     "calls",

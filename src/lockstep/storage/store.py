@@ -6,13 +6,15 @@ One process, and in it one thread, appends. Reading for the web is in `queries.p
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lockstep.core.saved import Saved
 from lockstep.storage import codec, opening
 from lockstep.storage.batch import Batch, CommandProgress
+from lockstep.storage.deleting import Deleted, Deletion, Horizons, Slice, Slices
 from lockstep.storage.errors import StoreError, explain
 from lockstep.storage.load import load
 from lockstep.storage.logs import Packer, add_ends, add_parts, add_progress, merged
@@ -40,6 +42,7 @@ class Store:
         self._lock = opening.lock_file(database) if database.is_sqlite else -1
         self._connection: Any = None
         self._saved: Saved | None = None
+        self._deletions: deque[tuple[Deletion, Slices, Callable[[Deleted], None]]] = deque()
         try:
             self._connection = database.connect(self._engine)
             if not database.is_sqlite:
@@ -146,14 +149,53 @@ class Store:
             self._connection.execute("ROLLBACK")
         return told
 
+    # --- when there is time
+
+    def delete(self, horizons: Horizons, now: float, done: Callable[[Deleted], None]) -> None:
+        """Have what is older than its horizon deleted by `tidy`, slice by slice. `done` is called at the end."""
+        deletion = Deletion(self._reader, horizons, now)
+        self._deletions.append((deletion, deletion.slices(), done))
+
     def tidy(self) -> bool:
-        """Merge the chunks of one closed log, when there is time. Returns whether there was one.
+        """Merge the chunks of one closed log, or delete one slice. Returns whether there was anything to do.
 
         Raises:
             StoreError: as `append`.
         """
-        if self._broken or not self._memory.closed:
+        if self._broken:
             return False
+        if self._memory.closed:
+            self._merge()
+            return True
+        return self._delete_slice()
+
+    def _delete_slice(self) -> bool:
+        if not self._deletions:
+            return False
+        deletion, slices, done = self._deletions[0]
+        try:
+            slice_ = next(slices, None)
+            if slice_:
+                self._run(slice_)
+        except Exception as error:  # the store is as it was before the slice, and takes what comes
+            with contextlib.suppress(Exception):
+                self._connection.execute("ROLLBACK")
+            deletion.deleted.error = str(explain(error, self.database.place))
+            slice_ = None
+        if slice_ is None:
+            self._deletions.popleft()
+            done(deletion.deleted)
+        return True
+
+    def _run(self, slice_: Slice) -> None:
+        cursor = self._begin()
+        for sql, values in slice_:
+            cursor.executemany(self._reader.marked(sql), values)
+        cursor.execute("COMMIT")
+        cursor.close()
+
+    def _merge(self) -> None:
+        """Merge the chunks of one closed log."""
         logid = self._memory.closed.pop()
         sql = "SELECT first_line, num_lines, packing, content FROM log_chunks WHERE logid = ? ORDER BY first_line"
         try:
@@ -167,7 +209,6 @@ class Store:
                 cursor.close()
         except Exception as error:
             raise self._fail(error) from error
-        return True
 
     # --- reading back, before the writer runs
 

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 
 from lockstep.storage.batch import Batch
+from lockstep.storage.deleting import Deleted, Horizons
 from lockstep.storage.errors import StoreError
-from lockstep.storage.limits import MAX_GROUP, MAX_WAITING
+from lockstep.storage.limits import MAX_GROUP, MAX_WAITING, TIDY_AFTER
 from lockstep.storage.store import Store
 
 Callback = Callable[[str], None]
@@ -31,6 +32,8 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: deque[tuple[Batch, Callback]] = deque()
+        self._orders: deque[tuple[Horizons, float, Callable[[Deleted], None]]] = deque()
+        self._in_a_row = 0
         self._wake = threading.Condition()
         self._error = ""
         self._closing = False
@@ -53,6 +56,15 @@ class Writer:
             self._waiting.append((batch, done))
             self._wake.notify()
 
+    def delete(self, horizons: Horizons, now: float, done: Callable[[Deleted], None]) -> None:
+        """Delete what is older than that, slice by slice, when nothing waits to be stored.
+
+        `done` is called in the writer's thread at the end of it, unless the writer is closed before.
+        """
+        with self._wake:
+            self._orders.append((horizons, now, done))
+            self._wake.notify()
+
     def close(self) -> None:
         """Store what waits, then end the thread. The store stays open. May be called twice."""
         with self._wake:
@@ -65,18 +77,22 @@ class Writer:
             self._commit(group)
 
     def _take(self) -> list[tuple[Batch, Callback]]:
-        """Wait for batches, merging small chunks meanwhile. An empty list means the end."""
+        """Wait for batches, and tidy up meanwhile. An empty list means the end."""
         while True:
             with self._wake:
-                if self._waiting:
+                if self._waiting and self._in_a_row < TIDY_AFTER:
+                    self._in_a_row += 1
                     return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
-                if self._closing:
+                if self._closing and not self._waiting:
                     return []
+            self._in_a_row = 0
             if not self._tidy():
                 with self._wake:
-                    self._wake.wait_for(lambda: self._waiting or self._closing)
+                    self._wake.wait_for(lambda: self._waiting or self._closing or self._orders)
 
     def _tidy(self) -> bool:
+        while self._orders:
+            self._store.delete(*self._orders.popleft())
         try:
             return not self._error and self._store.tidy()
         except StoreError as error:
