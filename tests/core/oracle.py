@@ -257,16 +257,17 @@ class Oracle:
     def has_room(self, owner: int, access: Access, among: set[int] | None = None) -> bool:
         if access.lock.kind == "pool":
             return self.units.has_room(access, self.ancestors(owner), among)
-        limit = self.limit(access.lock)
+        limit, kin = self.limit(access.lock), self.ancestors(owner)
         users = [user for user in self.users(access.lock) if among is None or user[0] in among]
+        if any(held.mode == "exclusive" and user not in kin and user != owner for user, held in users):
+            return False
         if access.mode == "exclusive":
-            kin = self.ancestors(owner)
             others = [held for user, held in users if user not in kin and (user != owner or held.mode == "exclusive")]
             return limit >= 1 and not others
         if owner not in self.parents:
             return self.taken(owner, users) + access.count <= limit
         more = [*users, (owner + 0.5, access)]
-        for lender in self.ancestors(owner):
+        for lender in kin:
             whole = any(user == lender and held.mode == "exclusive" for user, held in users)
             lent = self.lent(owner, lender, more)
             if whole and lent > limit and lent > self.lent(owner, lender, users):

@@ -183,3 +183,15 @@ def test_L52_L53_a_child_that_lacks_what_a_stranger_of_a_ring_has_is_no_ring_wit
     farm.step(two, whole(NET))
     farm.decide()
     assert [sentence.ticket for sentence in farm.said(Sentenced)] == [two]
+
+
+def test_L53_who_was_lent_a_whole_lock_by_one_that_ended_has_it_alone_still() -> None:
+    farm = Farm({DB: 3})
+    top = farm.get(units(2))
+    child = farm.get(whole(), parent=top)
+    orphan = farm.get(whole(), parent=child)
+    farm.allocator.forget_parent(child)
+    farm.end(child)
+    other = farm.ask(units(1), parent=top)
+    assert farm.decide() == []
+    assert farm.end(orphan) == [other]

@@ -133,8 +133,9 @@ class Families:
     def anew(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> int:
         """How many of these units the owner could not take from its ancestors, and must take anew.
 
-        `WHOLE` if it may not have them at all: it wants the lock for itself and somebody else holds of it, or an
-        ancestor has it whole and lends too much of it already.
+        `WHOLE` if it may not have them at all: it wants the lock for itself and somebody else holds of it, an ancestor
+        has it whole and lends too much of it already, or somebody has it whole who was lent it by a child of an
+        ancestor that has ended since.
         """
         borrows = owner in self.board.parent_of and self.lender(owner, lock)
         raised = self.raises(owner, lock, units)
@@ -144,6 +145,8 @@ class Families:
             if any(not raised or stranger != owner for stranger in self.strangers(owner, lock, gone)):
                 return WHOLE
             return max(0, WHOLE - self.taken(lock, gone))
+        if lock.used > WHOLE and any(self.own_units(each, lock) >= WHOLE for each in self.strangers(owner, lock, gone)):
+            return WHOLE
         more = units
         for ancestor in self.ancestors(owner):
             own = self.own_units(ancestor, lock) if ancestor not in gone else 0
