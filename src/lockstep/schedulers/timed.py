@@ -3,8 +3,7 @@
 Times are Unix seconds; a time table is read in the server's time zone.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import mistake
@@ -12,6 +11,7 @@ from lockstep.core.values import Change, SourceStamp
 from lockstep.schedulers.base import Move
 from lockstep.schedulers.basic import ChangeScheduler, Gathered
 from lockstep.schedulers.filters import NotABranch
+from lockstep.schedulers.timetable import TimeTable
 
 
 class Timed(ChangeScheduler):
@@ -129,36 +129,9 @@ class Nightly(Timed):
         **kwargs: Any,
     ) -> None:
         """Take the time table."""
-        from croniter import CroniterError, croniter  # type: ignore[import-untyped]
-
         super().__init__(name, builderNames=builderNames, **kwargs)
-        fields = (_cron(minute), _cron(hour), _cron(dayOfMonth), _cron(month), _cron(dayOfWeek, weekday=True))
-        self.table = " ".join(fields)
-        try:
-            croniter(self.table)
-        except (CroniterError, ValueError, AttributeError) as exc:
-            text = f"scheduler {self.name!r}: its times make the time table {self.table!r}, which cannot be: {exc}"
-            mistake(text, place=self.place)
-            self.table = "0 * * * *"
+        what = f"scheduler {self.name!r}"
+        self.times = TimeTable(what, self.place, minute, hour, dayOfMonth, month, dayOfWeek)
 
     def after(self, last: float | None, now: float) -> float | None:
-        from croniter import croniter
-
-        begin = now if last is None else last
-        times = croniter(self.table, datetime.fromtimestamp(begin), ret_type=datetime)
-        for _ in range(200):  # local times that fall into the hour that is skipped or doubled come out too early
-            found: float = times.get_next(datetime).timestamp()
-            if found > begin:
-                return found
-        return None
-
-
-def _cron(value: Any, weekday: bool = False) -> str:
-    """One field of a time table in cron's manner; numbers of weekdays count from Monday here and from Sunday there."""
-    if isinstance(value, str):
-        return str((int(value) + 1) % 7) if weekday and value.isdigit() else value
-    if isinstance(value, int):
-        return str((value + 1) % 7 if weekday else value)
-    if isinstance(value, Iterable):
-        return ",".join(_cron(one, weekday) for one in value)
-    return str(value)
+        return self.times.after(now if last is None else last)
