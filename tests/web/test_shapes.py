@@ -39,6 +39,7 @@ BEYOND = {
     "builder": {"description_format", "description_html"},
     "forcescheduler": {"enabled"},
     "buildrequest": {"ended_reason"},
+    "log": {"deleted_at", "horizon"},
 }
 """Fields that Buildbot gives and the table does not name, and our own."""
 

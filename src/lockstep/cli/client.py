@@ -96,7 +96,8 @@ class Client:
         try:
             items = self.all(resource, path)
         except MissingError as exc:
-            raise CliError(REFUSED, f"There is no {what}.") from exc
+            told = str(exc) if " was deleted" in str(exc) else f"There is no {what}."
+            raise CliError(REFUSED, told) from exc
         if not items:
             raise CliError(REFUSED, f"There is no {what}.")
         return items[0]

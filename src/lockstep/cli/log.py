@@ -10,6 +10,7 @@ from lockstep.cli import references, show
 from lockstep.cli.client import Client, patience_option, server_options
 from lockstep.cli.codes import REFUSED, CliError, colour
 from lockstep.cli.plain import plain
+from lockstep.web.ages import deleted
 
 CHUNK: Final = 5_000
 """Lines that are asked for at once."""
@@ -30,8 +31,8 @@ def command(
 ) -> int:
     """Print the logs of BUILD (its id, or BUILDER/NUMBER): of every step, or of STEP (its name or number).
 
-    A last line tells how it ended, unless it succeeded. With --follow a server may be started again meanwhile. With
-    --json, one object a line: step, log, stream (o, e, h), text.
+    A last line tells how it ended, unless it succeeded. A log that was deleted is named, with when and why. With
+    --follow a server may be started again meanwhile. With --json, one object a line: step, log, stream (o, e, h), text.
 
     \b
     Examples:
@@ -88,8 +89,16 @@ class _Reader:
                 continue
             for log in self.client.all("logs", f"steps/{step['stepid']}/logs"):
                 wanted = log["type"] != "h" if self.name is None else log["name"] == self.name
+                if wanted and log["type"] == "d":
+                    self._say_deleted(step, log)
                 if wanted and log["num_lines"] > self._read.get(log["logid"], 0):
                     self._print(step, log)
+
+    def _say_deleted(self, step: dict[str, Any], log: dict[str, Any]) -> None:
+        """A log of which the text is not kept any more."""
+        if log["logid"] not in self._read:
+            self._read[log["logid"]] = 0
+            click.secho(plain(f"=== {step['name']}: {log['name']}: {deleted(log)}"), bold=True, err=self.as_json)
 
     def known(self) -> str:
         """The names of all steps, for who named a wrong one."""

@@ -71,6 +71,7 @@ _BY_ROOM = (
     ("process.step", "lockstep.steps"),
     ("schedulers", "lockstep.schedulers"),
     ("scheduler", "lockstep.schedulers"),
+    ("configurators", "lockstep.schedulers"),
     ("changes", "lockstep.sources"),
     ("reporters", "lockstep.reporters"),
 )

@@ -15,6 +15,7 @@ from lockstep.config.errors import Mistake
 from lockstep.config.lock_table import LockTable
 from lockstep.config.needs import Needs, RenderedNeed, worker_properties
 from lockstep.config.properties import Properties, resolve
+from lockstep.config.protocols import JanitorLike
 from lockstep.config.rings import Rings
 from lockstep.config.shares import Shares
 from lockstep.config.stages import Stages
@@ -45,6 +46,8 @@ class Config:
     prioritizeBuilders: Any
     select_next_worker: Any
     properties: Mapping[str, Any]
+    janitor: JanitorLike | None
+    changeHorizon: int | None
     logMaxSize: int | None
     logMaxTailSize: int | None
     logEncoding: str

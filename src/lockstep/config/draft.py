@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.locks import BaseLock, Lockable
+from lockstep.config.protocols import JanitorLike
 from lockstep.config.shares import Shares
 from lockstep.config.workers import Worker
 
@@ -38,6 +39,8 @@ class Draft:
     prioritizeBuilders: Any = None
     select_next_worker: Any = None
     properties: dict[str, Any] = field(default_factory=dict)
+    janitor: JanitorLike | None = None
+    changeHorizon: int | None = None
     logMaxSize: int | None = None
     logMaxTailSize: int | None = None
     logEncoding: str = "utf-8"

@@ -14,7 +14,7 @@ from lockstep.config.draft import Draft, Port
 from lockstep.config.errors import nearest, plain
 from lockstep.config.locate import Locator
 from lockstep.config.locks import Lockable, MasterLock
-from lockstep.config.protocols import SchedulerLike, SourceLike
+from lockstep.config.protocols import JanitorLike, SchedulerLike, SourceLike
 from lockstep.config.secrets import SecretProviderBase
 from lockstep.config.shares import Shares
 from lockstep.config.workers import Worker
@@ -23,16 +23,15 @@ _TCP = re.compile(r"(?:tcp:)?(?:(?P<before>[\w.-]+):)?(?P<port>\d+)(?::interface
 
 NO_EFFECT = {
     "buildCacheSize": "there is no cache to size",
-    "buildHorizon": "builds are never deleted",
+    "buildHorizon": "builds are not counted; util.JanitorConfigurator(buildHorizon=timedelta(...)) deletes old ones",
     "buildbotNetUsageData": "nothing is ever sent",
     "caches": "there is no cache to size",
     "changeCacheSize": "there is no cache to size",
-    "changeHorizon": "changes are never deleted",
     "debugPassword": "there is no debug client",
-    "eventHorizon": "events are never deleted",
+    "eventHorizon": "events go with their builds: util.JanitorConfigurator(buildHorizon=timedelta(...))",
     "logCompressionLimit": "logs are always compressed",
     "logCompressionMethod": "logs are always compressed, with zstd",
-    "logHorizon": "logs are never deleted",
+    "logHorizon": "logs are not counted; util.JanitorConfigurator(logHorizon=timedelta(...)) deletes old ones",
     "manhole": "there is no manhole",
     "metrics": "metrics need no setting",
     "workerPingInterval": "connections are watched by the protocol",
@@ -42,7 +41,6 @@ NO_EFFECT = {
 NOT_YET = (
     "codebaseGenerator",
     "codebases",
-    "configurators",
     "defaultBuilderBasedir",
     "machines",
     "projects",
@@ -321,6 +319,25 @@ def _size(reader: KeyReader, value: Any, key: str) -> None:
         reader.wrong(key, f"must be a number of bytes, not {value!r}")
 
 
+def _horizon(reader: KeyReader, value: Any, key: str) -> None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        reader.draft.changeHorizon = value or None
+    else:
+        reader.wrong(key, f"must be how many changes are kept, a number from 1, not {value!r}", "None keeps all")
+
+
+def _configurators(reader: KeyReader, value: Any, key: str) -> None:
+    for item in reader.listed(value, key):
+        if not isinstance(item, JanitorLike):
+            hint = "of configurators there is util.JanitorConfigurator(...) only; what others do write into c yourself"
+            reader.wrong(key, f"{item!r} is not supported yet", hint)
+        elif reader.draft.janitor is not None:
+            text = f"c['{key}']: there are two janitors; the first is at {reader.draft.janitor.place}"
+            errors.mistake(text, "one takes the times, logHorizon= and buildHorizon=", item.place)
+        else:
+            reader.draft.janitor = item
+
+
 def _log_encoding(reader: KeyReader, value: Any, key: str) -> None:
     try:
         "".encode(value)
@@ -369,8 +386,10 @@ READERS: dict[str, Callable[[KeyReader, Any, str], None]] = {
     "bots": _workers,
     "buildbotURL": _buildbot_url,
     "builders": _builders,
+    "changeHorizon": _horizon,
     "change_source": _sources,
     "collapseRequests": _collapse,
+    "configurators": _configurators,
     "db": _db,
     "db_url": _db,
     "locks": _locks_2004,

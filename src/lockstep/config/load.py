@@ -183,6 +183,8 @@ def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Co
         prioritizeBuilders=draft.prioritizeBuilders,
         select_next_worker=draft.select_next_worker,
         properties=MappingProxyType(draft.properties),
+        janitor=draft.janitor,
+        changeHorizon=draft.changeHorizon,
         logMaxSize=draft.logMaxSize,
         logMaxTailSize=draft.logMaxTailSize,
         logEncoding=draft.logEncoding,

@@ -1,4 +1,4 @@
-"""What the configuration expects of the vocabulary that is handed to it: steps, schedulers, change sources.
+"""What the configuration expects of the vocabulary that is handed to it: steps, schedulers, change sources, horizons.
 
 Only protocols live here. `steps/`, `schedulers/` and `sources/` fulfil them; nothing here imports them.
 """
@@ -27,6 +27,18 @@ class SchedulerLike(Protocol):
     name: str
     builderNames: Any
     place: Place
+
+
+@runtime_checkable
+class JanitorLike(Protocol):
+    """How long logs and builds are kept, in seconds (None: for ever), and when what is older is deleted."""
+
+    logHorizon: float | None
+    buildHorizon: float | None
+    place: Place
+
+    def after(self, begin: float) -> float | None:
+        """The first time after `begin` at which to delete, Unix seconds."""
 
 
 @runtime_checkable

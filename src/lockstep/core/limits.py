@@ -73,3 +73,6 @@ MAX_WEIGHT: Final = 1_000
 
 MAX_RANK: Final = 1 << 16
 """The greatest order that a hook can give a builder, and with a minus the least."""
+
+MIN_HORIZON: Final = 3_600
+"""Seconds that everything is kept at least after its end: what is younger may still be written, or asked for again."""

@@ -23,6 +23,7 @@ from lockstep.core.recovery import resume, state_of
 from lockstep.master import clock
 from lockstep.master.agents import Agents
 from lockstep.master.house import House
+from lockstep.master.janitor import Janitor
 from lockstep.master.listening import Listening
 from lockstep.master.local_workers import LocalWorkers
 from lockstep.master.loop import Loop, Recorder
@@ -115,6 +116,8 @@ class Server:
         self.polling = Polling(self.house)
         await self.scheduling.start()
         self.house.spawn(self.scheduling.run())
+        self.janitor = Janitor(self.house, self.writer)
+        self.house.spawn(self.janitor.run())
         await self.polling.start()
         await self._start_local(config)
         self.house.spawn(self._keep_local())
@@ -205,6 +208,7 @@ class Server:
             self.house.hooks.ask_again()
             told += await self.scheduling.restart()
             await self.polling.start()
+            self.janitor.reloaded()
             await self._start_local(config)
             return told
 

@@ -29,7 +29,7 @@ class TimeTable:
         fields = (_cron(minute), _cron(hour), _cron(dayOfMonth), _cron(month), _cron(dayOfWeek, weekday=True))
         self.table = " ".join(fields)
         try:
-            croniter(self.table)
+            croniter(self.table, datetime(2000, 1, 1)).get_next()
         except (CroniterError, ValueError, AttributeError) as exc:
             text = f"{what}: its times make the time table {self.table!r}, which cannot be: {exc}"
             mistake(text, place=place)

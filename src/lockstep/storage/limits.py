@@ -38,7 +38,7 @@ KEPT_BUILDS: Final = 50
 DELETE_ROWS: Final = 1_000
 """Rows that one transaction deletes while old things are deleted; who wants to store something waits for it."""
 
-DELETE_BYTES: Final = 4 * 1024 * 1024
+DELETE_BYTES: Final = 1024 * 1024
 """Bytes of logs that one such transaction deletes, but for the last chunk."""
 
 DELETE_LOOK: Final = 400

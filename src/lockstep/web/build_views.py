@@ -11,6 +11,7 @@ from lockstep.core.records import Build, Step
 from lockstep.storage.filters import Filter
 from lockstep.storage.queries import Queries
 from lockstep.web import rest
+from lockstep.web.ages import deleted
 from lockstep.web.asking import Item, equals
 from lockstep.web.door import Door
 from lockstep.web.limits import SHOWN_LINES, TAIL_LINES
@@ -168,6 +169,7 @@ class _Stored:
         logs = _logs_of(reads, ids)
         for step in self.steps:
             step["logs"] = logs.get(step["stepid"], [])
+            step["deleted"] = next((told for log in step["logs"] if (told := deleted(log))), "")
             step["tail"] = Markup("")
             step["state"] = "ended" if step["complete"] else "running"
         self._tails(reads)
@@ -212,6 +214,7 @@ async def log(door: Door, ids: Ids) -> View:
         "build": build_item,
         "builder": name,
         "path": builder_path(door, name),
+        "deleted": deleted(item),
         "first": first,
         "next": first + text.count("\n"),
         "lines": lines_html(text, item["type"]) if item["type"] != "h" else Markup(""),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from lockstep.storage.queries import Queries
+from lockstep.web.ages import deleted
 from lockstep.web.asking import Item
 from lockstep.web.door import Door
 from lockstep.web.limits import LOG_PIECE, PAGE_BREATH
@@ -26,6 +27,8 @@ async def in_thread(pieces: Iterator[str]) -> AsyncIterator[str]:
 
 def raw(reads: Queries, log: Item) -> Iterator[str]:
     """A log as people read it. Before a stdio log stand no prefixes."""
+    if told := deleted(log):
+        return iter((f"{told}\n",))
     return reads.log_raw(log["logid"], log["type"])
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from lockstep.storage.filters import Filter
 from lockstep.storage.queries import Queries
+from lockstep.web.ages import age, moment
 from lockstep.web.asking import Answer, Asked, Item, MissingError, chosen, equals
 
 Params = Mapping[str, str]
@@ -28,10 +29,22 @@ def _by_id(kind: str, one: str, param: str) -> Finder:
         key = number(params[param])
         item = reads.get(kind, key) if key is not None else None
         if item is None:
-            raise MissingError(f"There is no {one} {params[param]}.")
+            raise missing(reads, kind, one, key, params[param])
         return item
 
     return find
+
+
+def missing(reads: Queries, kind: str, one: str, key: int | None, text: str) -> MissingError:
+    """What is said of a thing that is not in the store: it was deleted, or there never was one."""
+    gone = reads.gone(kind, key) if key is not None else None
+    if gone is None:
+        return MissingError(f"There is no {one} {text}.")
+    if gone.seconds is None:
+        kept = f"only the newest {gone.count} are kept, and those that builds have"
+    else:
+        kept = f"what ended more than {age(gone.seconds)} ago is not kept"
+    return MissingError(f"{one.capitalize()} {text} was deleted, on {moment(gone.at)} at the latest: {kept}.")
 
 
 def by_id_or_name(reads: Queries, kind: str, one: str, text: str) -> Item:
@@ -68,6 +81,10 @@ def build_of_builder(reads: Queries, params: Params) -> Item:
     filters = [equals("builderid", owner["builderid"]), equals("number", wanted)]
     found = reads.page("builds", filters, limit=1).items if wanted is not None else []
     if not found:
+        newer = [filters[0], Filter("number", "gt", (wanted,))]
+        gone = reads.gone("builds", 1)
+        if wanted and gone and reads.page("builds", newer, limit=1).items:  # numbers have no gaps: it was there
+            raise MissingError(f"Build {owner['name']} #{wanted} was deleted, on {moment(gone.at)} at the latest.")
         raise MissingError(f"Builder '{owner['name']}' has no build {params['number']}.")
     return found[0]
 

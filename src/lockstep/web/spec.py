@@ -28,7 +28,7 @@ FIELDS: Final[dict[str, str]] = {
         "stepid:int buildid:int complete:bool complete_at?:date hidden:bool name:str number:int results?:int "
         "started_at?:date locks_acquired_at?:date state_string:str urls[]:object"
     ),
-    "log": "complete:bool logid:int name:str num_lines:int slug:str stepid:int type:str",
+    "log": "complete:bool deleted_at?:date horizon?:int logid:int name:str num_lines:int slug:str stepid:int type:str",
     "logchunk": "content:str firstline:int logid:int",
     "worker": (
         "workerid:int configured_on[]:object connected_to[]:object name:str paused:bool pause_reason?:str "

@@ -1,0 +1,98 @@
+"""Has old things deleted at the times that the configuration says. What is deleted, and how: `storage/deleting.py`.
+
+When it was done last is remembered: what fell into a time without a server is made up for at its next start. A new
+configuration counts from the moment in which it came into force.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from lockstep.config.errors import NOWHERE
+from lockstep.core import events as e
+from lockstep.master import clock
+from lockstep.schedulers.timetable import TimeTable
+from lockstep.storage.deleting import Deleted, Horizons
+from lockstep.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from lockstep.master.house import House
+
+log = logging.getLogger(__name__)
+
+OWNER: Final = "janitor"
+"""Under which name it is remembered when old things were deleted last."""
+
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds; the wall clock may be set, so it is looked at again."""
+
+
+class Janitor:
+    """Looks at the time, and has the writer delete."""
+
+    def __init__(self, house: "House", writer: Writer) -> None:
+        self._house = house
+        self._writer = writer
+        self._changed = asyncio.Event()
+        self._last = 0.0
+
+    def reloaded(self) -> None:
+        """Another configuration is in force."""
+        self._last = 0.0
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Delete in its time, for ever."""
+        memory = self._house.loop.state.memories.get(OWNER, (None, 0))[0]
+        self._last = float(memory["last"]) if memory is not None else 0.0
+        while True:
+            horizons = self.horizons()
+            if horizons and not self._last:
+                self._remember(clock.wall())
+            wake = self._next() if horizons else None
+            if wake is not None and wake <= clock.wall():
+                await self._delete(horizons)
+                continue
+            seconds = _LONGEST_WAIT if wake is None else min(_LONGEST_WAIT, wake - clock.wall())
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), seconds)
+
+    def horizons(self) -> Horizons:
+        """How long things are kept as the configuration in force says."""
+        config = self._house.config
+        janitor = config.janitor
+        return Horizons(
+            logs=janitor.logHorizon if janitor is not None else None,
+            builds=janitor.buildHorizon if janitor is not None else None,
+            changes=config.changeHorizon,
+        )
+
+    def _next(self) -> float | None:
+        """When to delete next; in the past: at once. Where only changes are counted, at midnight."""
+        janitor = self._house.config.janitor
+        return janitor.after(self._last) if janitor is not None else TimeTable("", NOWHERE, hour=0).after(self._last)
+
+    def _remember(self, at: float) -> None:
+        self._last = at
+        self._house.loop.post(e.Remembered(owner=OWNER, memory={"last": at}))
+
+    async def _delete(self, horizons: Horizons) -> None:
+        """One run: it is over when all is deleted that is old now."""
+        now, loop = clock.wall(), asyncio.get_running_loop()
+        done: asyncio.Future[Deleted] = loop.create_future()
+
+        def told(deleted: Deleted) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop that waited for it has been closed
+                loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(deleted))
+
+        await self._house.loop.settle()
+        self._writer.delete(horizons, now, told)
+        deleted = await done
+        if deleted.error:
+            log.error("old things could not be deleted: %s; that is tried again at the next time", deleted.error)
+        if deleted.logs or deleted.builds or deleted.changes:
+            text = "deleted what was old: the text of %s logs, %s builds, %s changes"
+            log.info(text, deleted.logs, deleted.builds, deleted.changes)
+        self._remember(now)
