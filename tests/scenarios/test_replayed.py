@@ -170,13 +170,21 @@ def test_a_step_one_part_of_which_fails_ends_with_all_of_them(stage: Stage) -> N
                 while True:
                     await self.command('never')
 
+            async def swallows(self):
+                while True:
+                    try:
+                        self.setProperty('again', 'and again')
+                        await self.command('never')
+                    except BaseException:
+                        pass
+
             async def command(self, name):
                 text = f'echo $$ > {here}/gates/{name}.runs; until [ -e {here}/gates/{name} ]; do sleep 0.02; done'
                 made = await self.makeRemoteShellCommand(command=['sh', '-c', text], stdioLogName=name)
                 await self.runCommand(made)
 
             async def run(self):
-                await asyncio.gather(super().run(), self.fails(), self.goes_on(), self.sleep(3600))
+                await asyncio.gather(super().run(), self.fails(), self.goes_on(), self.swallows(), self.sleep(3600))
                 return util.SUCCESS
 
         db = util.MasterLock('db')

@@ -128,9 +128,7 @@ class StepRun:
     # --- calls
 
     def _begin(self, call: c.Call) -> tuple[int, CallRecord | None]:
-        """Number a call, and find its record if this is a replay. What the step's code left behind makes none."""
-        if self._code_ended:
-            raise asyncio.CancelledError("its step has ended")
+        """Number a call, and find its record if this is a replay."""
         number = self._next
         self._next += 1
         mark = fingerprint(call)
@@ -166,8 +164,10 @@ class StepRun:
 
     async def call(self, call: c.Call) -> Any:
         """Make a call and wait for its stored result."""
-        if self.build.buildid not in self._run.loop.state.builds or (
-            self._stop_reason is not None and not isinstance(call, c.RunCommand)
+        if (
+            self._code_ended
+            or self.build.buildid not in self._run.loop.state.builds
+            or (self._stop_reason is not None and not isinstance(call, c.RunCommand))
         ):
             await self._refuse()
         number, known = self._begin(call)
@@ -201,8 +201,20 @@ class StepRun:
             raise refusal
         await asyncio.get_running_loop().create_future()
 
+    def _is_left_behind(self) -> bool:
+        """The step's code has ended, and what it left running makes no calls.
+
+        It is cancelled once; if it goes on all the same, nothing comes of what it does, until it must wait.
+        """
+        if asyncio.CancelledError not in self._refused:
+            self._refused.add(asyncio.CancelledError)
+            raise asyncio.CancelledError("its step has ended")
+        return True
+
     def call_now(self, call: c.Call) -> Any:
-        """Make a call that ends at once and return its result."""
+        """Make a call that ends at once and return its result; None for what the step's code left behind."""
+        if self._code_ended and self._is_left_behind():
+            return None
         number, known = self._begin(call)
         if known is not None:
             self._journal.pass_at_once(number)
@@ -307,6 +319,8 @@ class StepRun:
     def open_log(self, name: str, type: c.LogType, encoding: str = "") -> int:
         """Add a log to the step. Raises LookupError for an encoding that nobody knows."""
         encoding = codecs.lookup(encoding or self._run.house.config.logEncoding).name
+        if self._code_ended and self._is_left_behind():
+            return 0
         logid = int(self.call_now(c.OpenLog(name, type, encoding)))
         self._logs.add(logid)
         if logid not in self._tapes:
@@ -319,6 +333,8 @@ class StepRun:
 
     def write_log(self, log: int, stream: c.Stream, text: str) -> None:
         """Append text to a log of this step; on replay it is there already."""
+        if self._code_ended and self._is_left_behind():
+            return
         data = text.encode("utf-8", "replace")
         digest = hashlib.blake2b(data, digest_size=12).hexdigest()
         replayed = self._next in self._journal
@@ -334,7 +350,8 @@ class StepRun:
             except Exception as exc:
                 self._observer_error = self._observer_error or exc
 
-        self._tapes[log].observe(guarded)
+        if log in self._tapes:  # else it is what the step's code left behind that opens it
+            self._tapes[log].observe(guarded)
 
     @property
     def calls(self) -> int:

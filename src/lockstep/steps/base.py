@@ -386,7 +386,7 @@ class BuildStep:
 
     def now(self) -> float:
         """The wall time, Unix seconds: the same after a restart of the server."""
-        return float(self.doors.call_now(Now()))
+        return float(self.doors.call_now(Now()) or 0)
 
     async def acquire(self, accesses: tuple[Access, ...]) -> int:
         """Claim locks and wait for the grant. Returns the number of the call, for `release`."""
