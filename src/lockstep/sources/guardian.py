@@ -7,6 +7,7 @@ are left. Only that; what is run, and for how long, `programs.py` knows.
 import contextlib
 import subprocess
 import threading
+from collections.abc import Iterator
 from typing import Final
 
 _WORDS: Final = """
@@ -43,17 +44,18 @@ class Guardian:
                 )
                 self._tell([f"+ {group}" for group in self._groups])
 
-    def watch(self, group: int) -> None:
-        """This process group is to end with this process."""
+    @contextlib.contextmanager
+    def watching(self, group: int) -> Iterator[None]:
+        """So long this process group is to end with this process."""
         with self._lock:
             self._groups.add(group)
             self._tell([f"+ {group}"])
-
-    def forget(self, group: int) -> None:
-        """It has ended."""
-        with self._lock:
-            self._groups.discard(group)
-            self._tell([f"- {group}"])
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._groups.discard(group)
+                self._tell([f"- {group}"])
 
     def _tell(self, lines: list[str]) -> None:
         """Without a shell programs run all the same."""

@@ -6,6 +6,7 @@ who cancels `run_program` ends the program, and waits no longer than it takes to
 
 import asyncio
 import contextlib
+import logging
 import os
 import selectors
 import signal
@@ -19,6 +20,8 @@ from lockstep.config.secrets import mask
 from lockstep.sources.base import PollError, without_password
 from lockstep.sources.guardian import Guardian
 
+log = logging.getLogger(__name__)
+
 PROGRAM_SECONDS: Final = 600.0
 """How long one program may run."""
 
@@ -29,6 +32,9 @@ _THREADS: Final = ThreadPoolExecutor(8, "programs")
 """Those that wait for programs: pages and the store have others, so programs that hang keep nobody else waiting."""
 
 _GUARDIAN: Final = Guardian()
+
+_PIPE: Final = 1 << 16
+"""Bytes that a pipe has room for."""
 
 _OUTPUT_SHOWN: Final = 300
 """Characters of a program's error that are shown."""
@@ -98,12 +104,12 @@ class _Program:
         else:
             _GUARDIAN.ready()
             process = self._start(stdin is not None)
-            _GUARDIAN.watch(process.pid)
-            try:
-                out, err = self._tails(process, self._keep, seconds)
-            finally:
-                self._signal(signal.SIGKILL)
-                _GUARDIAN.forget(process.pid)
+            with _GUARDIAN.watching(process.pid):
+                try:
+                    out, err = self._tails(process, self._keep, seconds)
+                finally:
+                    if not self._signal(signal.SIGKILL):
+                        log.warning("%s left something of another user behind, which cannot be ended.", self._what)
         if process.returncode:
             said = (err.strip() or out.strip()).decode("utf-8", "replace")
             said = mask(without_password(said), self._hide)
@@ -144,32 +150,38 @@ class _Program:
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=_SLICE)
-        raise PollError(f"{self._what} took more than {seconds:g} seconds and was ended")
+        raise self._too_long(process, seconds)
+
+    def _too_long(self, process: subprocess.Popen[bytes], seconds: float) -> PollError:
+        took = f"{self._what} took more than {seconds:g} seconds"
+        if process.poll() is None:
+            return PollError(f"{took}, and cannot be ended: process {process.pid} is another user's")
+        return PollError(f"{took} and was ended")
 
     def _tails(self, process: subprocess.Popen[bytes], keep: int, seconds: float) -> tuple[bytes, bytes]:
         """The last so many bytes of its output and of its errors, whatever it says, up to its end."""
         late = threading.Event()
-
-        def time_is_up() -> None:
-            late.set()
-            self._signal(signal.SIGKILL)
-
-        timer = threading.Timer(seconds, time_is_up)
+        timer = threading.Timer(seconds, late.set)
         timer.start()
         try:
             found = self._drain(process, keep, late)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_SLICE if self._unwanted or late.is_set() else None)
+            while process.poll() is None and not self._unwanted and not late.is_set():
+                _wait(process)  # it says no more
+            if self._unwanted:
+                _wait(process)
         finally:
             timer.cancel()
         if process.poll() is None or late.is_set():
             self._signal(signal.SIGKILL)
-            process.wait()
-            raise PollError(f"{self._what} took more than {seconds:g} seconds and was ended")
+            _wait(process)
+            raise self._too_long(process, seconds)
         return found
 
     def _drain(self, process: subprocess.Popen[bytes], keep: int, late: threading.Event) -> tuple[bytes, bytes]:
-        """Read until nobody holds the pipes, or nobody cares. What was left behind and killed may hold them."""
+        """Read until it ends, nobody holds the pipes, or nobody cares. What it leaves behind may hold them, and talk.
+
+        Of one that has ended a pipe has no more than is read at once.
+        """
         assert process.stdout is not None
         assert process.stderr is not None
         with process.stdout as out, process.stderr as err, selectors.DefaultSelector() as ready:
@@ -178,21 +190,29 @@ class _Program:
                 ready.register(pipe, selectors.EVENT_READ)
             while ready.get_map() and not self._unwanted and not late.is_set():
                 ended = process.poll() is not None
-                if ended:
-                    self._signal(signal.SIGKILL)
-                found = ready.select(_SLICE)
-                for key, _ in found:
-                    data = os.read(key.fd, 1 << 16)
+                for key, _ in ready.select(0 if ended else _SLICE):
+                    data = os.read(key.fd, _PIPE)
                     tails[key.fd] += data
                     del tails[key.fd][:-keep]
                     if not data:
                         ready.unregister(key.fd)
-                if ended and not found:
+                if ended:
                     break
             return bytes(tails[out.fileno()]), bytes(tails[err.fileno()])
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the program and all that it started."""
+    def _signal(self, number: signal.Signals) -> bool:
+        """To the program and all that it started; whether none of that was forbidden: sudo starts what is root's."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
+            try:
                 os.killpg(self._process.pid, number)
+            except PermissionError:
+                return False
+            except ProcessLookupError:
+                pass
+        return True
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """For its end, but not for long."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_SLICE)
