@@ -95,6 +95,19 @@ def test_all_units_of_a_pool_are_lifted_at_once(pool: Running) -> None:
     assert "There is no pool 'phones'" in pool.call("locks/phones", "lift", status=404)
 
 
+def test_a_script_whose_variable_is_empty_lifts_and_quarantines_nothing(pool: Running) -> None:
+    pool.call("locks/boards%2Fnuc", "quarantine", owner="ann", reason="it smells")
+    for path, said in (
+        ("boards%2F", "'boards/' names no unit: write POOL/UNIT."),
+        ("lock:boards%2F", "'lock:boards/' names no unit: write POOL/UNIT."),
+        ("%2Fnuc", "'/nuc' names no pool: write POOL/UNIT."),
+        ("%2F", "'/' names no pool: write POOL/UNIT."),
+    ):
+        assert pool.call(f"locks/{path}", "lift", status=400) == said
+        assert pool.call(f"locks/{path}", "quarantine", status=400, reason="burnt") == said
+    assert [each["name"] for each in pool.one("locks/boards")["units"] if each["quarantine"]] == ["nuc"]
+
+
 @pytest.mark.parametrize(
     ("path", "method", "given", "status", "said"),
     [

@@ -88,7 +88,9 @@ def unit_of(state: State, text: str) -> tuple[str, str]:
 
 def pool_of(state: State, text: str) -> tuple[str, str]:
     """The same where a pool alone may be meant: then the unit is empty."""
-    pool, _, unit = text.removeprefix("lock:").partition("/")
+    pool, slash, unit = text.removeprefix("lock:").partition("/")
+    if slash and not (pool and unit):
+        raise RefusedError(f"'{text}' names no {'unit' if pool else 'pool'}: write POOL/UNIT.")
     if pool not in (pools := pools_of(state)):
         raise MissingError(f"There is no pool '{pool}'. There are: {', '.join(sorted(pools)) or 'none'}.")
     names = [each.name for each in units_of(state, LockKey("pool", pool))]
