@@ -10,8 +10,8 @@ from lockstep.core.alloc_facts import Sentenced
 from lockstep.core.alloc_part import give_back
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.allocation import Allocator
-from lockstep.core.nouns import LockKey
-from lockstep.core.values import BuilderSetup, Stage
+from lockstep.core.nouns import LockKey, Need
+from lockstep.core.values import BuilderSetup, Stage, UnitSetup
 
 from .compare import differs, drained, over_the_wire
 from .farm import DB, NET, Farm, need, units, whole
@@ -154,6 +154,9 @@ def test_L51_what_is_not_safe_already_withholds_nothing_more() -> None:
     third = farm.ask(whole(other))
     farm.allocator.set_course(third, "a", 5)
     assert farm.decide() == [third]
+    assert farm.end(third) == []
+    step = farm.step(first, whole(other))
+    assert farm.decide() == [step], "nor is one of the two kept from what makes nothing worse"
 
 
 def test_L51_what_a_step_gives_back_early_is_withheld_no_more() -> None:
@@ -341,3 +344,26 @@ def test_L51_that_a_build_is_not_looked_at_for_others_ends_is_caught(
 def test_without_L51_rings_do_close_in_these_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Safety, "withholds", lambda self, *_: False)
     assert any(run(seed)[0] for seed in range(50))
+
+
+def board(where: str) -> Need:
+    return need(units(1, LockKey("pool", "boards", where=where)))
+
+
+def test_L51_what_builds_may_claim_is_not_forgotten_though_nobody_asks_for_it_now() -> None:
+    """People ask for units in words of their own, and the pool forgets those: not what a plan names."""
+    claims = (("one", board("a and not b"), board("b")), ("two", board("b and not a"), board("a")))
+    farm = Planned(
+        *(
+            BuilderSetup(name=name, workers=(), need=own, stages=(Stage(number=1, name="step", need=then),))
+            for name, own, then in claims
+        )
+    )
+    farm.allocator.set_pool("boards", [UnitSetup("a"), UnitSetup("b")], 8)
+    farm.allocator.set_plans(farm.plans)
+    for number in range(500):
+        farm.end(farm.get(board(f"a and not x{number}")))
+    first, withheld = farm.build("one"), farm.build("two")
+    assert farm.decide() == [first]
+    farm.allocator.set_course(first, "one", 5)
+    assert farm.decide() == [withheld]
