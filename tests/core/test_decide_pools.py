@@ -1,13 +1,14 @@
 """Pools in the whole of the core: a configuration makes them, a grant names its units, a person takes a unit out."""
 
 import msgspec
+from msgspec.structs import replace
 
 from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, Alternative, LockKey, Result
-from lockstep.core.pool_reasons import pools_of
+from lockstep.core.pool_reasons import pools_of, units_of
 from lockstep.core.reasons import Reasons
 from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
 
@@ -62,6 +63,10 @@ def test_a_unit_or_pool_that_is_gone_is_seen_and_lifted_while_it_is_in_quarantin
         hand.put(e.Configured(setup=left))
         (seen,) = [unit for unit in Reasons(hand.state, hand.now).lock(key).units if unit.removed]
         assert (seen.name, seen.quarantine, pools_of(hand.state)) == ("nuc", "it smells", {"boards"})
+    seen_by = {
+        where: [unit.name for unit in units_of(hand.state, replace(key, where=where))] for where in ("nuc", "pi-1")
+    }
+    assert seen_by == {"nuc": ["nuc"], "pi-1": []}
     assert asked(hand, "", lift=True) == ""
     assert pools_of(hand.state) == set()
     hand.put(e.Configured(setup=farm(some(1, "amd"))))

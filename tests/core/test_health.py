@@ -7,10 +7,11 @@ from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.nouns import Access, LockKey, Patience, Result
+from lockstep.core.pool_reasons import looked_at
 from lockstep.core.reasons import Reasons
 from lockstep.core.values import PoolSetup, Setup, UnitSetup
 
-from .driving import Hand, builder, plan, setup
+from .driving import Hand, builder, plan, setup, submission
 
 BOARDS = PoolSetup("boards", (UnitSetup("pi-1", ("arm",)), UnitSetup("pi-2", ("arm",)), UnitSetup("nuc", ("amd",))))
 SICK = ("boards", "pi-1", "it does not answer")
@@ -111,6 +112,17 @@ def test_why_says_which_units_are_looked_at_and_for_how_long() -> None:
     assert why() == "Looks at boards/pi-1 first (healthCheck), for 0 s."
     hand.call(buildid, c.Keep("arguments", b""))
     assert why().startswith("Runs step 'step 1' for ")
+
+
+def test_units_that_a_build_lends_were_looked_at_when_it_got_them() -> None:
+    plain = setup(builder("b", some(1, "pi-1")), builder("child", some(2)), limits={})
+    hand = Hand(replace(plain, pools=(replace(BOARDS, checked=True),)))
+    parent = hand.started("b", plan())
+    hand.prepared(parent)
+    hand.call(parent, c.StartBuilds((submission("child"),), wait=True))
+    child = next(each for each in hand.state.builds.values() if each.builder == "child")
+    assert units(hand) == [("pi-1",), ("pi-1", "pi-2")]
+    assert looked_at(hand.state, child.hold) == [("boards", "pi-2")]
 
 
 def test_a_step_that_has_done_something_keeps_its_units() -> None:

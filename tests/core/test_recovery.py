@@ -1,14 +1,16 @@
 """After a crash: the state is read back, recovery comes before the first grant, errands are told again (L60)."""
 
 import pytest
+from msgspec.structs import replace
 
 from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.nouns import Result
+from lockstep.core.nouns import Access, LockKey, Result
 from lockstep.core.recovery import resume, state_of
 from lockstep.core.state import slot_key
+from lockstep.core.values import PoolSetup, UnitSetup
 from lockstep.sim.checks import same
 from lockstep.sim.fold import Fold
 
@@ -210,9 +212,23 @@ def test_a_removed_lock_is_there_until_its_last_holder_has_ended() -> None:
     assert crash(hand).state.removed_locks[lock("lock")].limit == 1
 
 
-def test_requests_that_wait_for_their_locks_to_be_rendered_are_rendered() -> None:
-    from msgspec.structs import replace
+def test_L6_a_removed_pool_is_in_the_way_of_the_lock_of_its_name_until_its_last_holder_has_ended() -> None:
+    pool = PoolSetup("boards", (UnitSetup("pi-1"),))
+    hand = Hand(replace(setup(builder("a", Access(LockKey("pool", "boards")))), pools=(pool,)))
+    hand.started("a", plan())
+    hand.prepared(1)
+    hand.command(1)
+    hand.put(e.Configured(setup=setup(builder("a"), builder("b", use("boards")), limits={"boards": 1})))
+    hand = crash(hand)
+    hand.connect(known=("test-1.1.1",))
+    brid = hand.force("b")
+    assert hand.request(brid).state == "waiting"
+    hand.over("test-1.1.1")
+    hand.finished(1, 1)
+    assert hand.request(brid).state == "building"
 
+
+def test_requests_that_wait_for_their_locks_to_be_rendered_are_rendered() -> None:
     made = setup(builder("a"))
     hand = Hand(replace(made, builders=(replace(made.builders[0], need=None),)))
     brid = hand.force("a")
