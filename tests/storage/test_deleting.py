@@ -137,12 +137,14 @@ def sets_with(store: Store, bsid: int, buildids: set[int]) -> bool:
 class Builds(Farm):
     """A farm that makes whole builds with logs."""
 
-    def build(self, store: Store, text: str = "out\n", chunks: int = 1) -> int:
+    def build(
+        self, store: Store, text: str = "out\n", chunks: int = 1, builder: str = "b0", result: Result = Result.SUCCESS
+    ) -> int:
         """A build of one step with one log. Returns its id."""
         from lockstep.core.calls import OpenLog
         from lockstep.storage.batch import Batch, LogPart
 
-        asked = e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),)))
+        asked = e.Submitted(submission=Submission(requests=(RequestWish(builder=builder),)))
         batches = [self.happen(asked)]
         buildid = self.state.counters.buildid
         planned = e.BuildPlanned(buildid=buildid, plans=(StepPlan(name="one"),), properties={})
@@ -153,7 +155,7 @@ class Builds(Farm):
         logid, lines = self.state.counters.logid, text.count("\n")
         parts = [LogPart(logid, n * lines, lines, text) for n in range(chunks)]
         batches.append(Batch(parts=parts))
-        batches.append(self.happen(e.StepFinished(buildid=buildid, number=1, result=Result.SUCCESS)))
+        batches.append(self.happen(e.StepFinished(buildid=buildid, number=1, result=result)))
         store.append(batches)
         return buildid
 
@@ -200,6 +202,8 @@ def test_numbers_never_come_again(url: str, few: None) -> None:
     store.append([farm.happen(e.WorkerDisconnected(worker="w0", session=1)), farm.happen(asked())])
     store.append([farm.happen(e.CancelAsked(brid=farm.state.counters.brid, reason="no"))])
     farm.at += 10 * DAY
+    queries = Queries(url)
+    assert queries.page("builds", limit=1).total == 3
     done = delete(store, farm.at, builds=DAY, look=True)
     assert (done.builds, done.changes) == (2, 2)
     assert numbers(store, "builds", "number") == {3}
@@ -210,7 +214,6 @@ def test_numbers_never_come_again(url: str, few: None) -> None:
     again = state_of(store.load())
     assert again.counters == before.counters
     assert (again.build_numbers, again.last_fact) == ({"b0": 3}, before.last_fact)
-    queries = Queries(url)
     told = queries.gone("builds", 1)
     assert told is not None
     assert (told.at, told.seconds) == (farm.at, DAY)
@@ -223,6 +226,23 @@ def test_numbers_never_come_again(url: str, few: None) -> None:
 
 def asked() -> e.Submitted:
     return e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),)))
+
+
+def test_a_build_whose_lock_is_kept_for_a_look_stays_with_its_logs(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`keepAfterFailure`: until somebody gives the lock back, however old the build is."""
+    monkeypatch.setattr(delete_builds, "KEPT_BUILDS", 0)
+    store, farm = opened(url)
+    buildid = farm.build(store, builder="b1", result=Result.FAILURE)
+    (ticket,) = farm.state.bookings
+    farm.at += 10 * DAY
+    for _ in range(2):
+        assert delete(store, farm.at, logs=DAY, builds=DAY).logs == 0
+        assert numbers(store, "builds", "buildid") == {buildid}
+        store.close()
+        store = Store.open(url)
+    store.append([farm.happen(e.BookingReleaseAsked(ticket=ticket, who="Zoë"))])
+    assert delete(store, farm.at, builds=DAY).builds == 1
+    store.close()
 
 
 def test_the_newest_changes_and_those_that_builds_or_schedulers_have_stay(url: str) -> None:
