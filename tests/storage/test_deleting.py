@@ -359,3 +359,20 @@ def test_room_that_deleted_logs_had_is_used_again(tmp_path: Path) -> None:
     sizes = [week() for _ in range(8)]
     assert max(sizes[4:]) < sizes[3] * 1.1
     store.close()
+
+
+def test_a_deletion_that_fails_is_told_and_the_store_goes_on(url: str, few: None) -> None:
+    store, farm = opened(url)
+    for _ in range(5):
+        farm.build(store)
+    reader(store).connection.execute("ALTER TABLE urls RENAME TO elsewhere")
+    told: list[Deleted] = []
+    store.delete(Horizons(builds=DAY), farm.at + 10 * DAY, told.append)
+    while store.tidy():
+        pass
+    assert "urls" in told[0].error
+    store.append([farm.happen(asked())])
+    reader(store).connection.execute("ALTER TABLE elsewhere RENAME TO urls")
+    assert delete(store, farm.at + 10 * DAY, builds=DAY).builds > 0
+    assert remembered(state_of(store.load())) == remembered(farm.state)
+    store.close()

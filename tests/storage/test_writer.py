@@ -25,6 +25,8 @@ def fact(number: int) -> Batch:
 class Held:
     """A store whose transactions wait until they are let go."""
 
+    deleting = False
+
     def __init__(self, store: Store) -> None:
         self.store = store
         self.groups: list[int] = []

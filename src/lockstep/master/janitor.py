@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lockstep.config.errors import NOWHERE
 from lockstep.core import events as e
+from lockstep.core.errors import RefusedError
 from lockstep.master import clock
 from lockstep.schedulers.timetable import TimeTable
 from lockstep.storage.deleting import Deleted, Horizons
@@ -45,19 +46,31 @@ class Janitor:
     async def run(self) -> None:
         """Delete in its time, for ever."""
         memory = self._house.loop.state.memories.get(OWNER, (None, 0))[0]
-        self._last = float(memory["last"]) if memory is not None else 0.0
+        self._last = min(float(memory["last"]), clock.wall()) if memory is not None else 0.0
         while True:
-            horizons = self.horizons()
-            if horizons and not self._last:
-                self._remember(clock.wall())
-            wake = self._next() if horizons else None
-            if wake is not None and wake <= clock.wall():
-                await self._delete(horizons)
-                continue
-            seconds = _LONGEST_WAIT if wake is None else min(_LONGEST_WAIT, wake - clock.wall())
             self._changed.clear()
+            seconds = await self._look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), seconds)
+
+    async def _look(self) -> float:
+        """Delete if it is time. Returns after how many seconds to look again."""
+        horizons = self.horizons()
+        if not horizons:
+            return _LONGEST_WAIT
+        if not self._last:
+            self._remember(clock.wall())
+        wake, now = self._next(), clock.wall()
+        if wake is None or wake > now:
+            return _LONGEST_WAIT if wake is None else min(_LONGEST_WAIT, wake - now)
+        try:
+            error = await self._delete(horizons, now)
+        except RefusedError as exc:
+            error = str(exc)
+        if error:
+            log.error("old things could not be deleted: %s. That is tried again in an hour.", error)
+            return _LONGEST_WAIT
+        return 0.0
 
     def horizons(self) -> Horizons:
         """How long things are kept as the configuration in force says."""
@@ -78,9 +91,9 @@ class Janitor:
         self._last = at
         self._house.loop.post(e.Remembered(owner=OWNER, memory={"last": at}))
 
-    async def _delete(self, horizons: Horizons) -> None:
-        """One run: it is over when all is deleted that is old now."""
-        now, loop = clock.wall(), asyncio.get_running_loop()
+    async def _delete(self, horizons: Horizons, now: float) -> str:
+        """One run: it is over when all is deleted that is old now. Returns why it could not be done."""
+        loop = asyncio.get_running_loop()
         done: asyncio.Future[Deleted] = loop.create_future()
 
         def told(deleted: Deleted) -> None:
@@ -90,9 +103,9 @@ class Janitor:
         await self._house.loop.settle()
         self._writer.delete(horizons, now, told)
         deleted = await done
-        if deleted.error:
-            log.error("old things could not be deleted: %s; that is tried again at the next time", deleted.error)
         if deleted.logs or deleted.builds or deleted.changes:
             text = "deleted what was old: the text of %s logs, %s builds, %s changes"
             log.info(text, deleted.logs, deleted.builds, deleted.changes)
-        self._remember(now)
+        if not deleted.error:
+            self._remember(now)
+        return deleted.error

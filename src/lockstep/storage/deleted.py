@@ -18,9 +18,8 @@ COUNTED: Final = {
     "logid": "logs",
     "changeid": "changes",
     "ssid": "source_stamps",
-    "ticket": "bookings",
 }
-"""Column to its table: numbers that are given one after the other."""
+"""Column to its table: numbers of which none is left out, so that one that is not there was deleted."""
 
 KEY: Final = "deleted"
 """Its row of `meta`."""

@@ -47,5 +47,8 @@ DELETE_LOOK: Final = 400
 DELETE_SETS: Final = 40
 """Build sets that are looked at together when builds are deleted."""
 
+DELETE_QUIET: Final = 0.01
+"""Seconds without anything to store after which one such transaction begins."""
+
 TIDY_AFTER: Final = 20
 """Transactions for events after which one slice of deleting comes first, on a server that is never idle."""

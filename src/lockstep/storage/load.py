@@ -103,9 +103,8 @@ def _names(reader: Reader, saved: Saved) -> None:
 def _counters(reader: Reader, saved: Saved) -> None:
     known = past(reader)
     known.raised(reader)
-    numbers = {column: number for column, number in known.highest.items() if column != "ticket"}
     saved.counters = Counters(
-        **numbers,
+        **known.highest,
         builderid=max(saved.builder_ids.values(), default=0),
         workerid=max(saved.worker_ids.values(), default=0),
     )

@@ -156,6 +156,11 @@ class Store:
         deletion = Deletion(self._reader, horizons, now)
         self._deletions.append((deletion, deletion.slices(), done))
 
+    @property
+    def deleting(self) -> bool:
+        """Whether something is left to be deleted, and nothing else to be tidied."""
+        return bool(self._deletions) and not self._memory.closed
+
     def tidy(self) -> bool:
         """Merge the chunks of one closed log, or delete one slice. Returns whether there was anything to do.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lockstep.storage.batch import Batch
 from lockstep.storage.deleting import Deleted, Horizons
 from lockstep.storage.errors import StoreError
-from lockstep.storage.limits import MAX_GROUP, MAX_WAITING, TIDY_AFTER
+from lockstep.storage.limits import DELETE_QUIET, MAX_GROUP, MAX_WAITING, TIDY_AFTER
 from lockstep.storage.store import Store
 
 Callback = Callable[[str], None]
@@ -85,10 +85,15 @@ class Writer:
                     return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
                 if self._closing and not self._waiting:
                     return []
+                if not self._waiting and self._store.deleting and self._wake.wait_for(self._wanted, DELETE_QUIET):
+                    continue  # what builds do comes in bursts: a slice begins when none is under way
             self._in_a_row = 0
             if not self._tidy():
                 with self._wake:
-                    self._wake.wait_for(lambda: self._waiting or self._closing or self._orders)
+                    self._wake.wait_for(lambda: self._wanted() or self._orders)
+
+    def _wanted(self) -> bool:
+        return bool(self._waiting) or self._closing
 
     def _tidy(self) -> bool:
         while self._orders:
