@@ -50,5 +50,5 @@ DELETE_SETS: Final = 40
 DELETE_QUIET: Final = 0.01
 """Seconds without anything to store after which one such transaction begins."""
 
-TIDY_AFTER: Final = 20
+TIDY_AFTER: Final = 10
 """Transactions for events after which one slice of deleting comes first, on a server that is never idle."""
