@@ -25,7 +25,7 @@ def fact(number: int) -> Batch:
 class Held:
     """A store whose transactions wait until they are let go."""
 
-    deleting = False
+    deletions = ()
 
     def __init__(self, store: Store) -> None:
         self.store = store

@@ -32,6 +32,7 @@ class Store:
         database: its address.
         installation: a random name made with the store: it keeps command ids unique for ever.
         statements: how many SQL statements the last `append` ran, without BEGIN and COMMIT.
+        deletions: what is left to be deleted by `tidy`, and who is told at the end.
     """
 
     def __init__(self, database: Database) -> None:
@@ -42,7 +43,7 @@ class Store:
         self._lock = opening.lock_file(database) if database.is_sqlite else -1
         self._connection: Any = None
         self._saved: Saved | None = None
-        self._deletions: deque[tuple[Deletion, Slices, Callable[[Deleted], None]]] = deque()
+        self.deletions: deque[tuple[Deletion, Slices, Callable[[Deleted], None]]] = deque()
         try:
             self._connection = database.connect(self._engine)
             if not database.is_sqlite:
@@ -154,12 +155,7 @@ class Store:
     def delete(self, horizons: Horizons, now: float, done: Callable[[Deleted], None]) -> None:
         """Have what is older than its horizon deleted by `tidy`, slice by slice. `done` is called at the end."""
         deletion = Deletion(self._reader, horizons, now)
-        self._deletions.append((deletion, deletion.slices(), done))
-
-    @property
-    def deleting(self) -> bool:
-        """Whether something is left to be deleted, and nothing else to be tidied."""
-        return bool(self._deletions) and not self._memory.closed
+        self.deletions.append((deletion, deletion.slices(), done))
 
     def tidy(self) -> bool:
         """Merge the chunks of one closed log, or delete one slice. Returns whether there was anything to do.
@@ -175,9 +171,9 @@ class Store:
         return self._delete_slice()
 
     def _delete_slice(self) -> bool:
-        if not self._deletions:
+        if not self.deletions:
             return False
-        deletion, slices, done = self._deletions[0]
+        deletion, slices, done = self.deletions[0]
         try:
             slice_ = next(slices, None)
             if slice_:
@@ -188,7 +184,7 @@ class Store:
             deletion.deleted.error = str(explain(error, self.database.place))
             slice_ = None
         if slice_ is None:
-            self._deletions.popleft()
+            self.deletions.popleft()
             done(deletion.deleted)
         return True
 

@@ -85,15 +85,13 @@ class Writer:
                     return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
                 if self._closing and not self._waiting:
                     return []
-                if not self._waiting and self._store.deleting and self._wake.wait_for(self._wanted, DELETE_QUIET):
+                patient = self._store.deletions and not self._waiting
+                if patient and self._wake.wait_for(lambda: self._waiting or self._closing, DELETE_QUIET):
                     continue  # what builds do comes in bursts: a slice begins when none is under way
             self._in_a_row = 0
             if not self._tidy():
                 with self._wake:
-                    self._wake.wait_for(lambda: self._wanted() or self._orders)
-
-    def _wanted(self) -> bool:
-        return bool(self._waiting) or self._closing
+                    self._wake.wait_for(lambda: self._waiting or self._closing or self._orders)
 
     def _tidy(self) -> bool:
         while self._orders:
