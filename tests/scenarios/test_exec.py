@@ -191,6 +191,18 @@ def test_L61_exec_that_stands_still_does_not_keep_its_command(stage: Stage, run:
     assert (code, "the lock is lost" in err) == (125, True), err
 
 
+def test_a_lease_is_renewed_as_often_as_it_must_be_and_no_oftener(stage: Stage, run: Callable[..., Exec]) -> None:
+    """The server keeps each question for a sixth of the lease, unless the locks must be given back."""
+    scene = stage(CONFIG)
+    running = run(scene, "--lock", "database", "--lease", "6", "--", "sleep", "600")
+    scene.until(lambda: len(scene.facts.of("BookingRenewed")) >= 2, "the first question that waits")
+    before, since = len(scene.facts.of("BookingRenewed")), time.monotonic()
+    scene.until(lambda: len(scene.facts.of("BookingRenewed")) >= before + 3, "three more")
+    assert time.monotonic() - since > 1.9
+    running.popen.terminate()
+    running.end()
+
+
 def test_L61_a_restart_of_the_server_is_nothing_to_exec(stage: Stage, run: Callable[..., Exec]) -> None:
     scene = stage(CONFIG)
     go = scene.folder / "go"
