@@ -147,6 +147,8 @@ def test_a_step_gives_units_back_by_the_name_of_their_pool_whatever_it_said_of_t
     assert [fact.locks for fact in hand.all(f.LocksReturned)] == [(some(2, "arm").lock,)]
     hand.call(buildid, c.Release(0, LockKey("pool", "boards")), 2)
     assert len(hand.all(f.LocksReturned)) == 1
+    (refused,) = hand.errands(x.CallDone)
+    assert refused.result == "step 'step 1' has no pool 'boards' by its locks="
 
 
 def test_a_person_holds_a_unit() -> None:

@@ -82,7 +82,12 @@ def test_a_person_holds_extends_releases_and_steals_a_unit(stage: Stage) -> None
     assert scene.cli("release", "boards/nuc").stdout == "Booking 2 is released.\n"
     stolen = scene.cli("steal", "boards/pi-2", "--reason", "now")
     assert stolen.stdout == "Booking 3 holds pi-2 of 'boards' (fence 3).\n", stolen.stderr
-    assert scene.cli("fence", "check", "boards/pi-2", "3").returncode == 0
+    checked = scene.cli("fence", "check", "boards/pi-2", "3")
+    assert (checked.returncode, checked.stdout) == (
+        0,
+        "Fence 3 of pool 'boards/pi-2' is current: ann (booking 3: now) has it.\n",
+    )
+    assert "Fence 1 of pool 'boards' is not current" in scene.cli("fence", "check", "boards", "1").stdout
     assert scene.cli("hold", "boards", "--exclusive", "--no-wait").stdout.startswith("Booking 4 waits. ")
 
 
@@ -114,7 +119,7 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
         ("hold", "boards", "--where", "arm or"): (4, "'arm or' cannot be read: a label is missing at the end"),
         ("hold", "boards", "--count", "4"): (4, "Pool 'boards' has 3 units: 4 can never be had."),
         ("hold", "database", "--where", "arm"): (4, "'where' is for pools; 'database' is a lock."),
-        ("release", "boards/pi-1"): (4, "Nobody has booked lock 'boards/pi-1'."),
+        ("release", "boards/pi-1"): (4, "Nobody has booked pool 'boards/pi-1'."),
         ("steal", "boards/pi-1", "--reason", "now"): (4, "Nobody holds pool 'boards where pi-1'"),
         ("locks", "boards/pi-9"): (4, "Pool 'boards' has no unit 'pi-9'."),
         ("exec", "--lock", "boards", "--lock", "database", "--where", "arm", "--", "true"): (

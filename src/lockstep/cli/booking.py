@@ -16,6 +16,7 @@ from lockstep.cli.client import Client, LostError, MissingError, person, quoted
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
 from lockstep.cli.references import is_number
 from lockstep.core.durations import HOW, seconds_of
+from lockstep.core.nouns import capital, told_lock
 from lockstep.master import clock
 from lockstep.worker.guard import heard
 
@@ -182,10 +183,11 @@ def found(client: Client, what: str, who: str) -> int:
     chosen = mine or of_lock
     if len(chosen) == 1:
         return int(chosen[0]["bookingid"])
+    called = told_lock(locks[0]["kind"], what.removeprefix("lock:"))
     if not chosen:
-        raise CliError(REFUSED, f"Nobody has booked lock '{what}'.", "'lockstep locks' says who holds what.")
+        raise CliError(REFUSED, f"Nobody has booked {called}.", "'lockstep locks' says who holds what.")
     names = ", ".join(f"{booking['bookingid']} ({booking['who'] or 'nobody'})" for booking in chosen)
-    raise CliError(REFUSED, f"Lock '{what}' has several bookings: {names}.", "Say which by its number.")
+    raise CliError(REFUSED, f"{capital(called)} has several bookings: {names}.", "Say which by its number.")
 
 
 def report(booking: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import click
 from lockstep.cli import show
 from lockstep.cli.client import Client, MissingError, quoted, server_options
 from lockstep.cli.codes import FAILED, OK, REFUSED, CliError
+from lockstep.core.nouns import told_lock
 
 
 @click.command("fence", short_help="Check the number that goes with a lock.")
@@ -26,10 +27,11 @@ def command(client: Client, what: str, lock: str, number: int, as_json: bool) ->
         (fence,) = client.all("fences", f"locks/{quoted(lock)}/fences/{number}")
     except MissingError as exc:
         raise CliError(REFUSED, str(exc), "'lockstep locks' lists them.") from exc
+    of = told_lock(fence["kind"], lock.removeprefix("lock:"))
     if as_json:
         show.as_json(fence)
     elif fence["current"]:
-        show.say(f"Fence {number} of lock '{lock}' is current: {fence['by']} has it.")
+        show.say(f"Fence {number} of {of} is current: {fence['by']} has it.")
     else:
-        show.say(f"Fence {number} of lock '{lock}' is not current; the last one given is {fence['last']}.")
+        show.say(f"Fence {number} of {of} is not current; the last one given is {fence['last']}.")
     return OK if fence["current"] else FAILED

@@ -87,10 +87,10 @@ def return_lock(draft: Draft, build: Build, step: Step, lock: LockKey) -> str:
     held = ((one, [key.whole for key in _held(state, one)]) for one in owners if one is not None)
     owner = next((one for one, keys in held if lock.whole in keys), None)
     if owner is None:
-        return f"step '{step.name}' has no lock '{lock}' by its locks="
+        return f"step '{step.name}' has no {lock.told} by its locks="
     commands = (state.commands[name] for name in state.commands_of.get(build.buildid, ()))
     if any(command.step == step.number for command in commands):
-        return f"a command of step '{step.name}' still runs under lock '{lock}'"
+        return f"a command of step '{step.name}' still runs under {lock.told}"
     _return(draft, build, owner, tuple(key for key in _held(state, owner) if key.whole == lock.whole))
     return ""
 

@@ -287,6 +287,7 @@ def fence(door: Door, ids: Mapping[str, str], _asked: Asked) -> Answer:
     last = door.state.allocator.reasons.fence(key)
     item: Item = {
         "lock": called(key),
+        "kind": key.kind,
         "fence": number_,
         "current": holder is not None,
         "exclusive": holder is not None and holder.exclusive,

@@ -57,7 +57,7 @@ FIELDS: Final[dict[str, str]] = {
         "ends_at?:date lease?:float after_current:bool complete:bool complete_at?:date ending?:str ended_by:str "
         "ended_why:str"
     ),
-    "fence": "lock:str fence:int current:bool exclusive:bool highest:bool last:int by?:str",
+    "fence": "lock:str kind:str fence:int current:bool exclusive:bool highest:bool last:int by?:str",
     "claim": (
         "ticket:int state:str by:object hold?:int worker?:str since?:float accesses[]:object reason?:str why?:object"
     ),
