@@ -24,7 +24,7 @@ def test_L40_L46_L52_quick_and_dumb_decide_the_same(block: int) -> None:
         assert not (difference := differs(seed)), difference
 
 
-@pytest.mark.parametrize("seed", [11076, 11484, 15518, 15689, 16873, 18635])
+@pytest.mark.parametrize("seed", [11076, 11484, 15518, 15689, 15727, 16873, 17567, 18635])
 def test_worlds_in_which_they_once_differed(seed: int) -> None:
     assert not (difference := differs(seed, events=120)), difference
 

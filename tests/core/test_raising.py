@@ -6,7 +6,7 @@ from lockstep.core.alloc_facts import Sentenced
 from lockstep.core.values import BuilderSetup, Stage
 
 from .compare import differs
-from .farm import DB, Farm, need, units, whole
+from .farm import DB, NET, Farm, need, units, whole
 from .raising import RaisingWorld
 
 
@@ -35,6 +35,18 @@ def test_a_step_has_the_lock_for_itself_and_then_its_build_shares_it_again() -> 
     assert farm.decide() == []
     assert farm.end(step) == [next_one]
     assert farm.end(build) == []
+
+
+def test_who_is_granted_a_share_may_raise_it_though_another_waits_before_for_the_whole() -> None:
+    farm = Farm({DB: 2, NET: 3})
+    build, other, last = farm.get(units(1, NET)), farm.get(units(1, NET)), farm.get(whole())
+    shared = farm.step(build, units(1))
+    before = farm.step(other, whole())
+    alone = farm.step(build, whole())
+    assert farm.decide() == []
+    assert farm.end(last) == [shared, alone]
+    farm.end(alone)
+    assert farm.end(shared) == [before]
 
 
 def test_L52_two_that_raise_unforeseen_close_a_ring() -> None:

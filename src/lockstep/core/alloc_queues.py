@@ -67,12 +67,12 @@ class Queues:
                 self.requeue(claim, claim)
 
     def offer_family(self, owner: int) -> None:
-        """This owner has more to lend: whatever its descendants wait for is looked at anew (L53).
+        """This owner has more to raise or to lend: what it and its descendants wait for is looked at anew (L53).
 
-        They may be parked behind others to whom it lends nothing.
+        They may be parked behind others who have, or are lent, nothing.
         """
-        for child in self.barriers.families.descendants(owner):
-            for ticket in self.board.claims_of.get(child, ()):
+        for each in (owner, *self.barriers.families.descendants(owner)):
+            for ticket in self.board.claims_of.get(each, ()):
                 self.board.reopen(self.board.class_of[ticket])
 
     def dequeue(self, claim: Claim) -> None:

@@ -295,11 +295,9 @@ class Search:
         out.append(Granted(ticket, hold, index, alternative, marks, owner, level, barrier, board.clock, lent, units))
         self.queues.dequeue(claim)
         barriers.count(counted, *barriers.entries(ticket, since, level, barrier))
-        if owner in board.children_of:
+        if owner in board.children_of or owner in board.claims_of:
             board.suspects[owner] = None
             self.queues.offer_family(owner)
-        elif owner in board.claims_of:
-            board.suspects[owner] = None
         if board.rated:
             self.limits.started(anew)
         if board.leaving:
