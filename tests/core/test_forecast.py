@@ -101,6 +101,19 @@ def test_a_step_to_come_wants_such_units_as_its_like_had_though_nobody_asks_for_
         assert grants_in(allocator.snapshot(), Future(going, {4: course(1)}), DAY, 1000) == {4: both_ended}, where
 
 
+@pytest.mark.parametrize(
+    "gone",
+    [Access(LockKey("pool", "boards", where="arm")), Access(LockKey("pool", "boards"), count=3), Access(DB, count=2)],
+)
+def test_what_nobody_could_have_any_more_is_not_waited_for(gone: Access) -> None:
+    allocator = builds(1)
+    allocator.set_pool("boards", (UnitSetup("pi", ("rpi",)), UnitSetup("nuc")), 8)
+    holds = start(allocator)
+    allocator.submit(Claim(2, Need((Alternative("w", (Access(SLOT),)),)), 2))
+    going = Going(1, holds[1], "w", (Phase(10), Phase(15, (gone,))))
+    assert grants_in(allocator.snapshot(), Future((going,), {2: course(1)}), DAY, 1000) == {2: 25.0}
+
+
 @pytest.mark.parametrize("steps", [None, ()])
 def test_of_a_build_that_nobody_knows_the_end_is_not_foreseen(steps: Course | None) -> None:
     allocator = builds(1, 2)

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from lockstep.core.alloc_facts import UNRATED, AllocatorSnapshot, Granted, Sentenced, normalize
+from lockstep.core.alloc_items import WHOLE
 from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
@@ -203,8 +204,10 @@ class _Run:
             self._run_phase(build)
 
     def _claim(self, build: _Build, accesses: Sequence[Access]) -> None:
-        """A phase claims its locks, as a step does. Of locks that are not there it claims nothing."""
-        there = tuple(each for each in (on_worker(access, build.worker) for access in accesses) if self._is(each.lock))
+        """A phase claims its locks, as a step does. Of those of which nobody could have so much it claims nothing."""
+        there = tuple(
+            each for each in (on_worker(access, build.worker) for access in accesses) if self._can_be_had(each)
+        )
         if not there:
             self._run_phase(build)
             return
@@ -213,10 +216,12 @@ class _Run:
         self._claims[self._clock] = build
         self._allocator.submit(Claim(self._clock, need, build.owner, level=STEP_LEVEL, since=self._clock))
 
-    def _is(self, key: LockKey) -> bool:
-        """Whether there is such a lock, or such a pool, whichever of its units are meant."""
-        board = self._allocator.board
-        return key in board.locks or (key.kind == "pool" and key.name in board.pools)
+    def _can_be_had(self, access: Access) -> bool:
+        """Whether there is so much of such a lock, or of such units of a pool: there may have been once."""
+        board, key = self._allocator.board, access.lock
+        if key not in board.locks and not (key.kind == "pool" and key.name in board.pools):
+            return False
+        return board.lock(key).could_admit(WHOLE if access.mode == "exclusive" else access.count)
 
     def _give_up(self, owner: int) -> None:
         """A ring ended a build: what it holds is free. That it comes back is not foreseen."""
