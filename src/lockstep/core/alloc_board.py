@@ -22,7 +22,7 @@ from lockstep.core.alloc_items import (
     Standing,
 )
 from lockstep.core.alloc_pools import Pool
-from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Alternative, Claim, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, FENCED, Alternative, Claim, LockKey, Need
 
 
 class Board:
@@ -44,6 +44,7 @@ class Board:
         self.serial = 0
         self.stamp = 0
         self.locks: dict[LockKey, Lock] = {}
+        self.kinds_of: dict[str, dict[str, dict[Lock, None]]] = {}
         self.pools: dict[str, Pool] = {}
         self.shares: dict[str, Share] = {}
         self.project_of: dict[int, str] = {}
@@ -95,6 +96,7 @@ class Board:
         known = self.locks.get(key)
         if known is None and key.kind == "pool":
             known = self.locks[key] = self.pool(key.name).view(key)
+            self.note_name(known)
             self.join_share(known)
         elif known is None:
             known = self.add_lock(key, 0, self.gone[key].max_overtakes if key in self.gone else DEFAULT_MAX_OVERTAKES)
@@ -123,11 +125,30 @@ class Board:
     def add_lock(self, key: LockKey, limit: int, k: int) -> Lock:
         """A new lock. What an earlier one of its name knew of its grants goes on: fences, and who was overtaken."""
         lock = self.locks[key] = Lock(key, limit, k)
+        self.note_name(lock)
         self.join_share(lock)
         earlier = self.gone.pop(key, None)
         if earlier is not None:
             lock.remember(earlier)
         return lock
+
+    def drop_lock(self, lock: Lock) -> None:
+        """The lock is no more."""
+        del self.locks[lock.key]
+        for looked_at in (self.dirty, self.moved, self.limits_moved, self.rated, self.uncounted):
+            looked_at.pop(lock, None)
+        kinds = self.kinds_of.get(lock.key.name, {})
+        kinds.get(lock.key.kind, {}).pop(lock, None)
+
+    def note_name(self, lock: Lock) -> None:
+        """Let it be found by its name. Of a pool the whole is: its views come and go."""
+        if lock.key.kind in FENCED and not lock.key.where:
+            self.kinds_of.setdefault(lock.key.name, {}).setdefault(lock.key.kind, {})[lock] = None
+
+    def namesakes(self, key: LockKey) -> list[Lock]:
+        """The locks of this name and of other kinds."""
+        kinds = self.kinds_of.get(key.name, {})
+        return [lock for kind, locks in kinds.items() if kind != key.kind for lock in locks] if len(kinds) > 1 else []
 
     def join_share(self, lock: Lock) -> None:
         """Find the share that this lock is in. Of a pool all views are; its units count once."""

@@ -4,7 +4,6 @@ Who is granted because of it is decided elsewhere; here locks get other limits, 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
@@ -13,9 +12,6 @@ from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_pools import Pool
 from lockstep.core.nouns import LockKey, Need
 from lockstep.core.values import UnitSetup
-
-_KINDS: Final = ("master", "worker", "pool")
-"""Kinds of locks that a reload may make of each other under one name (L6)."""
 
 
 class Limits:
@@ -35,7 +31,7 @@ class Limits:
         lock.wanted = min(limit, WHOLE - 1)
         if lock in board.leaving:
             del board.leaving[lock]
-            self.enforce_namesakes(key.name)
+            self._enforce_namesakes(key)
         if lock.k != max_overtakes:
             self._set_k(lock, max_overtakes)
         self._enforce(lock)
@@ -46,7 +42,8 @@ class Limits:
         if lock is not None:
             lock.removed = True
             self.board.leaving[lock] = None
-            self.enforce_namesakes(key.name)
+            self._enforce(lock)
+            self._enforce_namesakes(key)
 
     # --- pools
 
@@ -57,7 +54,8 @@ class Limits:
         whole.removed = False
         pool.configure(units)
         self.board.leaving.pop(whole, None)
-        self.enforce_namesakes(name)
+        self._enforce_namesakes(whole.key)
+        self._enforce(whole)
         if pool.k != max_overtakes:
             pool.k = max_overtakes
             for view in pool.views.values():
@@ -72,12 +70,13 @@ class Limits:
         whole = self.board.lock(LockKey("pool", name))
         whole.removed = True
         self.board.leaving[whole] = None
-        self.enforce_namesakes(name)
+        self._enforce_namesakes(whole.key)
+        self._enforce(whole)
 
     def bring_back(self, need: Need) -> None:
         """Somebody wants this: of a removed pool, what has got its name meanwhile has to wait again (L6)."""
         for name in {a.lock.name for each in need.alternatives for a in each.accesses if a.lock.kind == "pool"}:
-            if self.board.locks[LockKey("pool", name)].removed:
+            if self.board.lock(LockKey("pool", name)).removed:
                 self.forget_pool(name)
 
     def quarantine(self, name: str, unit: str, out: bool) -> None:
@@ -110,9 +109,7 @@ class Limits:
             held = (lock for hold in pool.held for lock, _ in board.hold_locks[hold])
             waited_for = (view for view in pool.views.values() if view.shapes)
             for view in pool.keep_views({*kept, *held, *waited_for}):
-                del board.locks[view.key]
-                for looked_at in (board.dirty, board.moved, board.limits_moved):
-                    looked_at.pop(view, None)
+                board.drop_lock(view)
         board.crowded.clear()
 
     # --- locks
@@ -174,27 +171,31 @@ class Limits:
             pool.refresh()
             self._units_changed(pool)
 
-    def enforce_namesakes(self, name: str) -> None:
-        """Something of this name was removed, has gone, or is had by others: whoever waits for that begins (L6)."""
-        for lock in [each for each in self.board.locks.values() if each.key.name == name and each.key.kind in _KINDS]:
+    def _enforce_namesakes(self, key: LockKey) -> None:
+        """This lock or pool was removed, has gone, or is had by others: whoever waits for that begins (L6)."""
+        for lock in self.board.namesakes(key):
             self._enforce(lock)
+
+    def put_back(self) -> None:
+        """These locks are removed, says a snapshot: what has their names has to wait (L6)."""
+        for lock in tuple(self.board.leaving):
+            self._enforce(lock)
+            self._enforce_namesakes(lock.key)
 
     def moved(self, accesses: Iterable[tuple[Lock, int]]) -> None:
         """These are held, or not held any more, while removed locks are still there."""
-        for name in {lock.key.name for lock, _ in accesses} & {lock.key.name for lock in self.board.leaving}:
-            self.enforce_namesakes(name)
+        for key in {lock.key for lock, _ in accesses}:
+            self._enforce_namesakes(key)
 
     def in_the_way(self, lock: Lock) -> Lock | None:
         """What has the name of this lock and another kind: a removed one that may be had, or is had.
 
         If it is removed itself, only one that is had: of two that have waiters, one is served after the other.
         """
-        if lock.key.kind not in _KINDS:
-            return None
-        others = self.board.locks.values() if lock.removed else self.board.leaving
-        namesakes = (o for o in others if o.key.name == lock.key.name and o.key.kind in _KINDS)
-        for other in (each for each in namesakes if each.key.kind != lock.key.kind):
-            if _is_held(other) or not (lock.removed or _has_nothing(other)):
+        for other in self.board.namesakes(lock.key):
+            if (lock.removed or other in self.board.leaving) and (
+                _is_held(other) or not (lock.removed or _has_nothing(other))
+            ):
                 return other
         return None
 
@@ -209,7 +210,7 @@ class Limits:
             del board.leaving[lock]
             if lock.pool is None:
                 self._drop(lock)
-            self.enforce_namesakes(lock.key.name)
+            self._enforce_namesakes(lock.key)
         return True
 
     def _is_waited_for(self, lock: Lock) -> bool:
@@ -219,14 +220,9 @@ class Limits:
     def _drop(self, lock: Lock) -> None:
         """A removed lock is no more. What it knows of its grants is kept for one that comes back."""
         board = self.board
-        del board.locks[lock.key]
-        board.dirty.pop(lock, None)
-        board.moved.pop(lock, None)
-        board.limits_moved.pop(lock, None)
-        board.rated.pop(lock, None)
+        board.drop_lock(lock)
         if lock.share is not None:
             lock.share.forget(lock)
-            board.uncounted.pop(lock, None)
             self.barriers.stir()
         if lock.fence:
             board.gone[lock.key] = lock.state()

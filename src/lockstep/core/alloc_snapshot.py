@@ -40,6 +40,8 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
     for pool in snapshot.pools:
         board.pools[pool.name] = Pool.from_state(pool)
         board.locks.update(board.pools[pool.name].views)
+        for view in board.pools[pool.name].views.values():
+            board.note_name(view)
     board.gone.update((state.key, state) for state in snapshot.gone)
     for state in snapshot.locks:
         lock = board.add_lock(state.key, min(state.limit, WHOLE - 1), state.max_overtakes)

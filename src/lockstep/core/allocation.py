@@ -356,7 +356,7 @@ class Allocator:
         allocator.board.project_of.update(snapshot.projects)
         allocator.barriers.stir()
         allocator.set_plans({plan.name: plan for plan in snapshot.plans})
-        allocator.limits.moved((lock, 0) for lock in tuple(allocator.board.leaving))
+        allocator.limits.put_back()
         for claim in snapshot.waiting:
             allocator.submit(claim)
         for ticket, index in snapshot.pins:
