@@ -1,15 +1,13 @@
 """The life of builds, decision by decision: steps, flags, results, step locks, stopping. See `driving.py`."""
 
 import pytest
-from msgspec.structs import replace
 
 from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.nouns import Access, Alternative, Need, Result
+from lockstep.core.nouns import Access, Result
 from lockstep.core.tables import IllegalMoveError, move
-from lockstep.core.values import Stage
 
 from .driving import Hand, builder, lock, plan, setup, submission, use, whole
 
@@ -392,13 +390,10 @@ def test_an_illegal_move_names_what_where_and_why() -> None:
         move("build", 7, "ended", "planned")
 
 
-def test_L25_a_build_that_runs_may_raise_what_its_own_factory_said_also_after_a_reload_took_that_out() -> None:
+def test_L25_a_build_may_raise_what_its_own_factory_said() -> None:
     alone = Access(lock("db"), "exclusive", raises=True)
-    stage = Stage(number=1, name="step", need=Need((Alternative("", (alone,)),)))
-    after = builder("b", use("db"))
-    hand = Hand(setup(replace(after, stages=(stage,)), limits={"db": 2}))
-    build = hand.started("b", plan())
-    hand.put(e.Configured(setup=setup(after, limits={"db": 2})))
+    hand = Hand(setup(builder("b", use("db")), limits={"db": 2}))
+    build = hand.started("b", plan(raises=(alone,)))
     hand.prepared(build, 1, alone)
     assert hand.step(build).state == "running"
     assert hand.used("db") == 2

@@ -53,3 +53,20 @@ def test_a_step_raises_what_its_build_shares(stage: Stage) -> None:
     for hold in raised:
         beside = {each.fact.owner for each in holds if each.meets(hold)}
         assert beside == {hold.fact.owner} <= owners
+
+
+def test_a_reload_while_its_units_are_looked_at_does_not_change_what_a_build_may_raise(stage: Stage) -> None:
+    text = """
+        looks = ['sh', '-c', 'until [ -e ' + os.path.join(here, 'gates', 'looked') + ' ]; do sleep 0.05; done']
+        boards = util.ResourcePool('boards', ['u1'], healthCheck=looks)
+        db = util.MasterLock('db', maxCount=2)
+        c['workers'] = workers('w1')
+        c['builders'] = [build('b', sh('alone', 'true'RAISE), locks=[db.access('counting'), boards.access()])]
+        """
+    scene = stage(text.replace("RAISE", ", locks=[db.access('exclusive', raises=True)]"), "w1")
+    (build,) = scene.force("b")
+    scene.until(lambda: "boards" in scene.why(build)["sentence"], "its unit to be looked at")
+    scene.configure(text.replace("RAISE", ""))
+    assert scene.cli("reload").returncode == 0
+    scene.open("looked")
+    assert scene.ended(build) == [Result.SUCCESS]

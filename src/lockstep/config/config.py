@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.draft import Port
 from lockstep.config.errors import Mistake
@@ -22,7 +24,7 @@ from lockstep.config.stages import Stages
 from lockstep.config.workers import Worker
 from lockstep.core import values
 from lockstep.core.nouns import LockKey
-from lockstep.core.values import BuilderSetup, SchedulerSetup, Setup, SourceStamp
+from lockstep.core.values import BuilderSetup, SchedulerSetup, Setup, SourceStamp, StepPlan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +99,14 @@ class Config:
     def setup(self) -> Setup:
         """What the core is told: workers, builders with their needs, locks with their limits, schedulers, sources."""
         return self._setup
+
+    def raising(self, builder: str, worker: str, plans: list[StepPlan]) -> tuple[StepPlan, ...]:
+        """The plans of the steps that the builder's factory makes, with what each raises on that worker."""
+        for stage in next(each for each in self._setup.builders if each.name == builder).stages:
+            raises = tuple(access for access in stage.on(worker) if access.raises)
+            if raises:
+                plans[stage.number - 1] = msgspec.structs.replace(plans[stage.number - 1], raises=raises)
+        return tuple(plans)
 
     def _builder_setup(self, builder: BuilderConfig, stages: Stages) -> BuilderSetup:
         """One builder for the core; without a need where that must be asked for each request (L24, L24a)."""

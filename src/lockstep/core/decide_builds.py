@@ -5,8 +5,6 @@ See `decide.py`. Calls of steps are in `decide_calls.py`.
 
 from typing import Any
 
-from msgspec.structs import replace
-
 from lockstep.core import decide_bookings, decide_groups, decide_pools, decide_requests
 from lockstep.core import effects as x
 from lockstep.core import events as e
@@ -26,13 +24,6 @@ def build_planned(draft: Draft, event: e.BuildPlanned) -> None:
     if build is None or build.steps or build.state not in ("starting", "stopping"):
         return
     plans = event.plans[:MAX_STEPS_PER_BUILD]
-    builder = draft.state.builders.get(build.builder)
-    for stage in builder.stages if builder is not None else ():
-        raised = tuple(access for access in stage.on(build.worker) if access.raises)
-        if raised and stage.number <= len(plans):  # kept: a reload may take that out of the factory meanwhile
-            plan = plans[stage.number - 1]
-            plan = replace(plan, raises=(*plan.raises, *raised))
-            plans = (*plans[: stage.number - 1], plan, *plans[stage.number :])
     draft.emit(f.BuildPlanKept(buildid=build.buildid, plans=plans, properties=event.properties))
     if draft.state.allocator.board.pools:
         decide_pools.used(draft, build, build.hold)

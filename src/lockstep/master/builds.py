@@ -137,11 +137,11 @@ class BuildRun:
             return
         view = await self._look(record)
         self.steps = self.house.make_steps(record.builder)
+        plans = self.house.config.raising(record.builder, record.worker, [step.plan() for step in self.steps])
         if self.loop.state.allocator.board.pools and not await self._fit(record.hold, 0):
             return
         properties = await self.house.properties_of(record, view.sourcestamps)
         self._made.set()
-        plans = tuple(step.plan() for step in self.steps)
         self.loop.post(e.BuildPlanned(buildid=self.buildid, plans=plans, properties=properties))
 
     async def _fit(self, hold: int, step: int) -> bool:

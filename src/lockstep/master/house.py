@@ -211,7 +211,9 @@ class House:
         """L25: a lock that the build holds cannot be claimed by its step. Tells the core of locks it does not know."""
         if record is None:
             return prepared
-        unknown = tuple(lock for lock in prepared.limits if lock.key not in self.loop.state.locks)
+        state = self.loop.state
+        known = state.locks.keys() | state.removed_locks.keys()  # of a removed one its claim itself reminds (L6)
+        unknown = tuple(lock for lock in prepared.limits if lock.key not in known)
         hold = self.loop.state.allocator.holds.get(record.hold)
         held = {access.lock.whole for access in hold.alternative.accesses} if hold is not None else set()
         claimed = [access.lock.whole for access in prepared.accesses if not access.raises]
