@@ -1,6 +1,7 @@
 """Pools of named units at a running server: who gets which, and what builds and steps are told, after a kill too."""
 
 from collections.abc import Callable
+from functools import reduce
 
 from scene import Scene
 
@@ -208,3 +209,29 @@ def test_a_step_can_be_stopped_while_its_units_are_looked_at(stage: Stage) -> No
     assert ended[step] - scene.facts.numbered("BuildStopping")[0].at < 30
     assert not scene.facts.of("UnitQuarantined")
     assert not scene.facts.of("CommandKnown")
+
+
+def test_L6_a_build_of_before_waits_for_who_has_the_pool_that_its_lock_became(stage: Stage) -> None:
+    text = """
+        db = OLD
+        c['workers'] = workers('w1', 'w2')
+        c['builders'] = [build('before', gate('go'), sh('late', 'true', locks=LOCKS)),
+                         build('after', gate('stay'), locks=[db.access(HOW)], on='w2')]
+        """
+    old = {"OLD": "util.MasterLock('db')", "LOCKS": "[db.access('exclusive')]", "HOW": "'exclusive'"}
+    new = {"OLD": "util.ResourcePool('db', ['u1'])", "LOCKS": "[]", "HOW": ""}
+    before, after = (reduce(lambda text, pair: text.replace(*pair), words.items(), text) for words in (old, new))
+    scene = stage(before, "w1", "w2")
+    (first,) = scene.force("before")
+    scene.running("before-1-go")
+    scene.configure(after)
+    assert scene.cli("reload").returncode == 0
+    (second,) = scene.force("after")
+    scene.running("after-1-stay")
+    scene.open("go")
+    scene.until(lambda: "db" in scene.why(first)["sentence"], "the step to wait for the pool of the lock's name")
+    scene.open("stay")
+    assert scene.ended(first, second) == [Result.SUCCESS] * 2
+    had = scene.facts.holds("db")
+    assert len(had) == 2
+    assert not had[0].meets(had[1])
