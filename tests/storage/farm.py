@@ -14,13 +14,14 @@ from lockstep.core.decide import decide
 from lockstep.core.facts import Numbered
 from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
 from lockstep.core.records import Build, Step
-from lockstep.core.state import State
+from lockstep.core.state import State, slot_key
 from lockstep.core.values import (
     BookingWish,
     BuilderSetup,
     Change,
     LockSetup,
     Patch,
+    PoolSetup,
     RequestWish,
     SchedulerSetup,
     Setup,
@@ -34,6 +35,19 @@ from lockstep.storage.batch import Batch, CommandProgress, LogPart
 DATABASE = LockKey("master", "database")
 CPU = LockKey("worker", "cpu", "w0")
 RESULTS = (Result.SUCCESS, Result.SUCCESS, Result.SUCCESS, Result.WARNINGS, Result.FAILURE, Result.EXCEPTION)
+
+
+def one_step(pool: PoolSetup, access: Access) -> list[e.Event]:
+    """What happens until the one step of the first build has units of a pool."""
+    need = Need((Alternative("w0", (Access(slot_key("w0")),)),))
+    builder = BuilderSetup(name="b0", workers=("w0",), need=need)
+    return [
+        e.Configured(setup=Setup(workers=(WorkerSetup(name="w0"),), builders=(builder,), pools=(pool,))),
+        e.WorkerConnected(worker="w0", lease=60.0),
+        e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),))),
+        e.BuildPlanned(buildid=1, plans=(StepPlan(name="flash"),), properties={}),
+        e.StepPrepared(buildid=1, number=1, name="flash", accesses=(access,)),
+    ]
 
 
 class Farm:

@@ -4,23 +4,19 @@ from pathlib import Path
 
 from lockstep.core import events as e
 from lockstep.core.forecast import OWN_WORKER, Phase
-from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
-from lockstep.core.state import slot_key
+from lockstep.core.nouns import Access, LockKey, Result
 from lockstep.core.values import (
-    BuilderSetup,
     PoolSetup,
     RequestWish,
-    Setup,
     StepPlan,
     Submission,
     UnitSetup,
-    WorkerSetup,
 )
 from lockstep.storage.batch import Batch
 from lockstep.storage.queries import Queries
 from lockstep.storage.store import Store
 
-from .farm import CPU, DATABASE, Farm
+from .farm import CPU, DATABASE, Farm, one_step
 
 
 class Clock(Farm):
@@ -57,13 +53,7 @@ def test_L70_of_a_pool_they_say_which_units_were_wanted(tmp_path: Path) -> None:
     farm = Clock(0)
     arm = LockKey("pool", "boards", where="arm")
     boards = PoolSetup(name="boards", units=(UnitSetup("pi", ("arm",)), UnitSetup("nuc")))
-    need = Need((Alternative("w0", (Access(slot_key("w0")),)),))
-    builder = BuilderSetup(name="b0", workers=("w0",), need=need)
-    ready = Setup(workers=(WorkerSetup(name="w0"),), builders=(builder,), pools=(boards,))
-    store.append([farm.happen(e.Configured(setup=ready)), farm.happen(e.WorkerConnected(worker="w0"))])
-    batches = [farm.happen(e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),))))]
-    batches.append(farm.happen(e.BuildPlanned(buildid=1, plans=(StepPlan(name="flash"),), properties={})))
-    batches.append(farm.happen(e.StepPrepared(buildid=1, number=1, name="flash", accesses=(Access(arm),))))
+    batches = [farm.happen(event) for event in one_step(boards, Access(arm))]
     store.append([*batches, farm.happen(e.StepFinished(buildid=1, number=1, result=Result.SUCCESS))])
     reads = Queries(url)
     (course,) = reads.courses(1, {1: "w0"}, 10)

@@ -5,22 +5,19 @@ from typing import Any
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core.decide import decide
-from lockstep.core.nouns import Access, Alternative, LockKey, Need
+from lockstep.core.nouns import Access, LockKey
 from lockstep.core.recovery import state_of
-from lockstep.core.state import State, slot_key
+from lockstep.core.state import State
 from lockstep.core.values import (
     BookingWish,
-    BuilderSetup,
     PoolSetup,
-    RequestWish,
     Setup,
-    StepPlan,
-    Submission,
     UnitSetup,
-    WorkerSetup,
 )
 from lockstep.storage.batch import Batch
 from lockstep.storage.store import Store
+
+from .farm import one_step
 
 UNITS = tuple(UnitSetup(f"u{n}", ("a",) if n < 2 else ("b",), {"address": f"10.0.0.{n}"}) for n in range(4))
 
@@ -104,18 +101,9 @@ def test_L60_a_restart_changes_nothing_about_pools(url: str) -> None:
 
 def test_L60_a_step_that_was_put_back_waits_after_a_restart_and_gets_another_unit(url: str) -> None:
     people = People(url)
-    need = Need((Alternative("w", (Access(slot_key("w")),)),))
-    farm = Setup(
-        workers=(WorkerSetup(name="w"),),
-        builders=(BuilderSetup(name="b", workers=("w",), need=need),),
-        pools=(PoolSetup("p", UNITS),),
-    )
-    people.put(e.Configured(setup=farm))
-    people.put(e.WorkerConnected(worker="w", lease=60.0))
-    people.put(e.Submitted(submission=Submission(requests=(RequestWish(builder="b"),))))
-    people.put(e.BuildPlanned(buildid=1, plans=(StepPlan(name="s"),), properties={}))
     both = Access(LockKey("pool", "p", where="a"), "counting", 2)
-    people.put(e.StepPrepared(buildid=1, number=1, name="s", accesses=(both,)))
+    for event in one_step(PoolSetup("p", UNITS), both):
+        people.put(event)
     step = people.state.builds[1].steps[0]
     people.put(e.UnitsFailed(buildid=1, step=1, hold=step.hold, units=(("p", "u1", "it does not answer"),)))
     people.restart()
