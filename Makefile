@@ -12,7 +12,7 @@ TESTERS ?= $(shell $(BIN)/python -c "import os; n = os.cpu_count() or 2; print(n
 help:
 	@echo "make demo    run a server with a farm to look at      (ARGS=\"--port 9000\" is handed on)"
 	@echo "make test    everything that guards a change          (ARGS=\"tests/core -k L42\" chooses)"
-	@echo "make soak    long simulations and hundreds of faults"
+	@echo "make soak    long simulations and hundreds of faults, for hours   (ARGS=\"tests/core\" chooses)"
 	@echo "make bench   the measurements"
 	@echo "make lint types    the linters alone"
 	@echo "make clean   remove the environment and all caches"
@@ -25,7 +25,7 @@ test: $(VENV)/.ready-test lint types
 	$(BIN)/python -m pytest -m "not soak" -n $(TESTERS) --dist loadfile $(ARGS)
 
 soak: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest -m soak -n $(TESTERS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.ready-test
 	$(BIN)/python bench/decide.py $(ARGS)
