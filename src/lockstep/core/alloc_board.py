@@ -403,10 +403,6 @@ class Board:
                 self.moved[lock] = None
         return tuple(fences)
 
-    def add_owner(self, claim: Claim) -> None:
-        """Note that this owner waits."""
-        self.claims_of.setdefault(claim.owner, {})[claim.ticket] = None
-
     def drop_owner(self, claim: Claim) -> None:
         """Note that this owner waits no more with this claim."""
         tickets = self.claims_of[claim.owner]

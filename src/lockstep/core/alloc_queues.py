@@ -42,7 +42,7 @@ class Queues:
         ticket = claim.ticket
         board.waiting[ticket] = claim
         board.class_of[ticket] = c
-        board.add_owner(claim)
+        board.claims_of.setdefault(claim.owner, {})[ticket] = None
         if c.live == 0:
             board.idle -= 1
         c.live += 1
