@@ -205,6 +205,7 @@ def test_L04_wrong_locks(mistakes: Mistakes) -> None:
         ),
         ("util.MasterLock('a', lease='2d')", 'MasterLock "a": lease must be a time from 1 to 86400 s'),
         ("util.WorkerLock('a', lease=True)", 'WorkerLock "a": lease must be a time'),
+        ("worker.Worker('a', 'b', maxOvertakes=-1)", 'Worker "a": maxOvertakes must be a whole number, 0 or more'),
         ("worker.Worker('a', 'b', lease='long')", 'Worker "a": lease must be a time'),
         ("worker.Worker('a', 'b', lease=None, assumeDeadAfter=9)", 'Worker "a": lease=None waits for ever'),
         (

@@ -106,3 +106,27 @@ def test_whoever_came_last_goes_first(stage: Stage) -> None:
     assert scene.ended(*brids) == [Result.SUCCESS] * 4
     assert [one.brid for one in scene.facts.of("BuildStarted")] == [brids[0], *brids[:0:-1]]
     check_lock(scene.facts, "live", 1)
+
+
+def test_L42_how_often_who_waits_for_a_worker_is_passed_is_said_of_the_worker(stage: Stage) -> None:
+    scene = stage(
+        """
+        c['workers'] = workers('w1', max_builds=1, maxOvertakes=2) + workers('w2')
+        asks = steps.Trigger(schedulerNames=['urgent'])
+        c['schedulers'] = [schedulers.Triggerable('urgent', ['high'], priority=10)]
+        c['collapseRequests'] = False
+        c['builders'] = [build(name, gate('go')) for name in ('first', 'low', 'high')] + [build('ask', asks, on='w2')]
+        """,
+        "w1",
+        "w2",
+    )
+    scene.force("first")
+    scene.running("first-1-go")
+    scene.force("low")
+    scene.ended(*scene.force("ask", count=4))
+    scene.kill()
+    scene.start()
+    scene.open("go")
+    scene.until(lambda: len(scene.facts.of("BuildEnded")) == 10, "all builds")
+    order = [fact.builder for fact in scene.facts.of("BuildStarted") if fact.builder != "ask"]
+    assert order == ["first", "high", "high", "low", "high", "high"]

@@ -14,7 +14,7 @@ from lockstep.config.locked_steps import groups_in
 from lockstep.config.locks import BaseLock, LockAccess, accesses_for, as_accesses, tidy
 from lockstep.config.rendering import Properties, has_renderables, render
 from lockstep.config.workers import Worker
-from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, UNLIMITED, Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
 from lockstep.core.values import LockLease, LockSetup
 
@@ -143,11 +143,12 @@ class Needs:
                 setups[setup.key] = setup
         for worker in self.workers.values():
             limit = UNLIMITED if worker.max_builds is None else worker.max_builds
-            setups[slot_key(worker.name)] = LockSetup(slot_key(worker.name), limit)
+            setups[slot_key(worker.name)] = LockSetup(slot_key(worker.name), limit, worker.maxOvertakes)
+        passed = {worker.name: worker.maxOvertakes for worker in self.workers.values()}
         for builder in builders:
             for name in builder.workernames:
                 key = builddir_key(builder, name)
-                setups[key] = LockSetup(key, 1)
+                setups[key] = LockSetup(key, 1, passed.get(name, DEFAULT_MAX_OVERTAKES))
         return tuple(setups.values())
 
     def leases(self, builders: Iterable[BuilderConfig]) -> tuple[LockLease, ...]:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lockstep.config.errors import check_keywords, here, mistake, named, note, plain
-from lockstep.config.locks import AS_ANNOUNCED, patience_of
+from lockstep.config.locks import AS_ANNOUNCED, limit_of, patience_of
 from lockstep.config.properties import Properties, is_renderable, render_now
 from lockstep.config.secrets import substitute
-from lockstep.core.limits import MAX_UNITS
+from lockstep.core.limits import MAX_OVERTAKES, MAX_UNITS
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES
 from lockstep.core.values import FOR_EVER, WorkerSetup
 
 DEFAULT_LEASE = 60.0
@@ -28,6 +29,7 @@ _KEYWORDS = (
     "machine_name",
     "lease",
     "assumeDeadAfter",
+    "maxOvertakes",
 )
 
 
@@ -36,7 +38,8 @@ class Worker:
 
     `max_builds` None: as many builds at once as there are. `locks` are claimed by every build that runs there (L22).
     `lease`: so many seconds at least it is waited for when it is out of reach, never less than it announces itself;
-    None: until it is back, or a person says that it is dead. `assumeDeadAfter`: see L61.
+    None: until it is back, or a person says that it is dead. `assumeDeadAfter`: see L61. `maxOvertakes`: how often a
+    build that waits for this worker may be passed there, whatever its locks say (L42).
     """
 
     local = False
@@ -56,6 +59,7 @@ class Worker:
         machine_name: Any = None,
         lease: Any = AS_ANNOUNCED,
         assumeDeadAfter: float | None = None,
+        maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
         **unknown: Any,
     ) -> None:
         """Check and keep what the configuration says."""
@@ -75,6 +79,7 @@ class Worker:
         self.patience = patience_of(lease, f"{what}: lease", self.place)
         self.lease = self.patience if self.patience > 0 else DEFAULT_LEASE
         self.assumeDeadAfter = _seconds(assumeDeadAfter, f"{what}: assumeDeadAfter", self.place)
+        self.maxOvertakes = limit_of(maxOvertakes, f"{what}: maxOvertakes", self.place, MAX_OVERTAKES)
         if self.patience == FOR_EVER and self.assumeDeadAfter is not None:
             mistake(f"{what}: lease=None waits for ever, and assumeDeadAfter does not", "leave one out", self.place)
         self.properties = _dictionary(properties, f"{what}: properties", self.place)
@@ -105,7 +110,13 @@ class Worker:
 
     def setup(self) -> WorkerSetup:
         """What the core knows of it."""
-        return WorkerSetup(name=self.name, max_builds=self.max_builds, lease=self.lease, patience=self.patience)
+        return WorkerSetup(
+            name=self.name,
+            max_builds=self.max_builds,
+            lease=self.lease,
+            patience=self.patience,
+            max_overtakes=self.maxOvertakes,
+        )
 
     def __repr__(self) -> str:
         """The name; never the password."""

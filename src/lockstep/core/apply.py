@@ -66,7 +66,7 @@ def forget_worker(state: State, name: str) -> None:
 
 
 def _sync_slot(state: State, worker: Worker) -> None:
-    state.allocator.set_lock(slot_key(worker.name), state.slot_limit(worker))
+    state.allocator.set_lock(slot_key(worker.name), state.slot_limit(worker), state.slot_overtakes(worker.name))
 
 
 def limit_changed(state: State, fact: f.LimitChanged, _at: float) -> None:

@@ -315,16 +315,17 @@ class Reasons:
         counted = ((self.answers.overtaken(claim.ticket, key), self.answers.max_overtakes(key)) for key in keys)
         passed, most = max(counted, default=(0, 0))
         if (pin := self.answers.pin(claim.ticket)) >= 0:
-            told += self._first(claim, claim.need.alternatives[pin])
+            told += self._first(claim, claim.need.alternatives[pin], ahead if placed else 0)
         elif passed:
             told += f" It was passed {times(passed) if claim.newest else f'{passed} of at most {most} times'}"
             told += ": the newest comes first." if claim.newest else "."
         return told + in_full(self.answers.shares.full(claim.ticket))
 
-    def _first(self, claim: Claim, pinned: Alternative) -> str:
+    def _first(self, claim: Claim, pinned: Alternative, ahead: int) -> str:
         """Why a barrier is one (perhaps because of a lock that is not told of), and what that gives it."""
         passed = max(self.answers.overtaken(claim.ticket, access.lock) for access in pinned.accesses)
-        kept = "what it needs is kept free for it" if self._kept(claim) else "it comes first"
+        first = "it comes right after them" if ahead else "it comes first"
+        kept = "what it needs is kept free for it" if self._kept(claim) else first
         return f" It was passed {times(passed)}, so {kept}." if passed else f" Nobody may pass it: {kept}."
 
     def _kept(self, claim: Claim) -> tuple[Kept, ...]:

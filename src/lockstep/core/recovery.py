@@ -189,7 +189,7 @@ def _lock_state(state: State, lock: SavedLock) -> LockState:
     if lock.key.kind == "slot":
         worker = state.workers.get(lock.key.worker)
         limit = state.slot_limit(worker) if worker is not None else 0
-        k, removed = DEFAULT_MAX_OVERTAKES, worker is None
+        k, removed = state.slot_overtakes(lock.key.worker), worker is None
     left = state.lock_rules.left(lock.key)
     return LockState(lock.key, limit, k, removed, lock.fence, lock.memory or (), left)
 

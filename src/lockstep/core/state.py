@@ -10,7 +10,7 @@ from lockstep.core.allocation import Allocator
 from lockstep.core.calls import StartBuilds
 from lockstep.core.deadlock import plans_of
 from lockstep.core.lock_rules import LockRules
-from lockstep.core.nouns import PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
+from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, PRIORITIES, UNLIMITED, Alternative, Claim, LockKey, Need
 from lockstep.core.records import Booking, Build, Buildset, Command, Counters, Quarantine, Request, Stamp, Step, Worker
 from lockstep.core.values import BuilderSetup, LockSetup, PoolSetup, Rank, Setup, SourceStamp
 from lockstep.core.waiting import Ruled, terms_of
@@ -288,6 +288,10 @@ class State:
         """The requests of a build set that have not ended."""
         for brid in sorted(self.buildsets[bsid].open_requests):
             yield self.requests[brid]
+
+    def slot_overtakes(self, name: str) -> int:
+        """How often who waits for this worker may be passed there (L42)."""
+        return next((each.max_overtakes for each in self.setup.workers if each.name == name), DEFAULT_MAX_OVERTAKES)
 
     def slot_limit(self, worker: Worker) -> int:
         """How many builds a worker may have now: 0 while it is away, paused or removed (L5, L23)."""

@@ -234,7 +234,7 @@ FOR_EVER: Final = -1.0
 
 
 class WorkerSetup(Struct, frozen=True, kw_only=True):
-    """A configured worker. `max_builds` None means no limit (L23).
+    """A configured worker. `max_builds` None means no limit (L23); `max_overtakes` is the K of its slots (L42).
 
     `lease` is what an agent is told that the server starts itself; `patience` is how long at least this worker is
     waited for when it is out of reach, or `FOR_EVER`: never less than it has announced (L61).
@@ -244,6 +244,7 @@ class WorkerSetup(Struct, frozen=True, kw_only=True):
     max_builds: int | None = None
     lease: float = 60.0
     patience: float = 0.0
+    max_overtakes: int = DEFAULT_MAX_OVERTAKES
 
 
 class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
