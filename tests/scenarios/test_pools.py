@@ -235,3 +235,20 @@ def test_L6_a_build_of_before_waits_for_who_has_the_pool_that_its_lock_became(st
     had = scene.facts.holds("db")
     assert len(had) == 2
     assert not had[0].meets(had[1])
+
+
+def test_sources_whose_programs_hang_keep_no_unit_from_being_looked_at(stage: Stage) -> None:
+    scene = stage(
+        "boards = util.ResourcePool('boards', ['u'], healthCheck=['true'])\n"
+        "slow = os.path.join(here, 'slow')\n"
+        "with open(slow, 'w') as file:\n"
+        "    file.write(f'#!/bin/sh\\n>{slow}.$$\\nexec sleep 600\\n')\n"
+        "os.chmod(slow, 0o755)\n"
+        "c['change_source'] = [changes.GitPoller(repourl=f'file:///{n}', gitbin=slow, pollAtLaunch=True)\n"
+        "                      for n in range(12)]\n"
+        "c['workers'] = workers('w1')\n"
+        "c['builders'] = [build('b', sh('s'), locks=[boards.access()])]\n",
+        "w1",
+    )
+    scene.until(lambda: len(list(scene.folder.glob("**/slow.*"))) >= 8, "programs that hang in every thread")
+    assert scene.ended(*scene.force("b")) == [OK]
