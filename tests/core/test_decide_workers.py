@@ -2,6 +2,7 @@
 
 import pytest
 
+from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -221,8 +222,6 @@ def test_a_worker_that_was_removed_is_forgotten_when_nothing_runs_on_it(ends: st
 
 
 def test_two_builds_of_a_lost_worker_of_which_one_waits_for_the_other() -> None:
-    from lockstep.core import calls as c
-
     from .driving import submission
 
     hand = Hand(setup(builder("parent"), builder("child")))
@@ -234,3 +233,63 @@ def test_two_builds_of_a_lost_worker_of_which_one_waits_for_the_other() -> None:
     hand.put(e.WorkerDeclaredDead(worker="w1"))
     assert not hand.state.builds
     assert [request.builder for request in hand.state.requests.values()] == ["parent"]
+
+
+def test_a_worker_that_is_being_stopped_gets_nothing_new() -> None:
+    hand, build, command = running()
+    session = hand.state.workers["w1"].session
+    hand.put(e.WorkerLeaving(worker="w1", session=session))
+    hand.put(e.WorkerLeaving(worker="w1", session=session))
+    assert len(hand.all(f.WorkerLeaving)) == 1
+    hand.over(command, rc=-1, lost=True)
+    assert hand.result(build) is Result.RETRY
+    assert (hand.used("lock"), hand.state.builds) == (0, {})
+    hand.lose()
+    assert hand.state.workers["w1"].state == "absent"
+    assert not hand.errands(x.ArmTimer)
+    hand.connect()
+    assert len(hand.state.builds) == 1
+
+
+def test_a_build_whose_worker_is_being_stopped_gets_no_further_command() -> None:
+    hand, build, command = running()
+    hand.put(e.WorkerLeaving(worker="w1", session=hand.state.workers["w1"].session))
+    hand.over(command)
+    hand.call(build, c.RunCommand(kind="shell", args={}), 2)
+    assert not hand.errands(x.SendCommand)
+    assert hand.result(build) is Result.RETRY
+    assert hand.used("lock") == 0
+
+
+def test_a_stopped_worker_takes_builds_with_it_that_run_nothing_there() -> None:
+    hand, build, command = running()
+    hand.over(command)
+    hand.put(e.WorkerLeaving(worker="w1", session=hand.state.workers["w1"].session))
+    assert hand.used("lock") == 1
+    hand.lose()
+    assert hand.result(build) is Result.RETRY
+    assert hand.used("lock") == 0
+    assert hand.state.workers["w1"].state == "absent"
+
+
+def test_L61_a_stopped_worker_that_did_not_tell_an_end_is_waited_for() -> None:
+    hand, _, _ = running()
+    hand.put(e.WorkerLeaving(worker="w1", session=hand.state.workers["w1"].session))
+    hand.lose()
+    assert hand.state.workers["w1"].state == "unreachable"
+    assert [timer.seconds for timer in hand.errands(x.ArmTimer)] == [60.0 + LEASE_MARGIN]
+    assert hand.used("lock") == 1
+
+
+def test_only_the_present_connection_of_a_worker_says_that_it_is_being_stopped() -> None:
+    hand = Hand(setup(builder("b")))
+    for worker, session in (("w1", 0), ("nobody", 1)):
+        hand.put(e.WorkerLeaving(worker=worker, session=session))
+        assert not hand.last.facts
+    session = hand.state.workers["w1"].session
+    hand.put(e.WorkerLeaving(worker="w1", session=session))
+    assert hand.request(hand.force()).state == "waiting"
+    hand.connect()
+    assert len(hand.state.builds) == 1
+    hand.put(e.WorkerLeaving(worker="w1", session=session))
+    assert not hand.last.facts

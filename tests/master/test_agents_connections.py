@@ -15,11 +15,24 @@ from agent_client import Client, at_work, force, no_commits, serving, until
 from lockstep.core import events as e
 from lockstep.core.facts import CommandOver
 from lockstep.core.nouns import Result
+from lockstep.core.values import RequestWish, Submission
 from lockstep.master.server import Server
 from lockstep.protocol.errors import ProtocolError
 from lockstep.protocol.limits import MAX_PIECE
 from lockstep.protocol.master_session import MasterSession
-from lockstep.protocol.messages import Ack, Ended, FileRead, FromAgent, Hello, Known, Output, Start, Welcome, encode
+from lockstep.protocol.messages import (
+    Ack,
+    Ended,
+    FileRead,
+    FromAgent,
+    Hello,
+    Known,
+    Output,
+    Shutdown,
+    Start,
+    Welcome,
+    encode,
+)
 from lockstep.storage.batch import Batch
 
 SHELL = "c['builders'] = [build('one', steps.ShellCommand(command=['true']))]"
@@ -257,6 +270,64 @@ def test_an_end_in_order_of_the_agent_is_tried_again(tmp_path: Path) -> None:
         client, command = await at_work(server, "one")
         client.say(Ended(command, 0, -1, "shutdown", "the worker is stopped"))
         assert await ended(server) == Result.RETRY
+
+    played(tmp_path, SHELL, play)
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_an_agent_that_is_being_stopped_gets_no_other_command(tmp_path: Path, says_so: bool) -> None:
+    """An older one does not say so in its frames: the first end that it tells does."""
+
+    async def play(server: Server) -> None:
+        client, command = await at_work(server, "one")
+        if says_so:
+            client.session.leaving = True
+            client.say()
+            await until(lambda: client.told(Shutdown), "the server to let it go")
+        client.say(Ended(command, 0, -1, "shutdown", "the worker is stopped"))
+        assert await ended(server) == Result.RETRY
+        await until(lambda: client.told(Shutdown), "the server to let it go")
+        await until(lambda: [ack for ack in client.told(Ack) if ack.ended], "the end to be stored")
+        await client.close()
+        await until(lambda: server.loop.state.workers["w1"].state == "absent", "its going")
+        assert len(client.told(Start)) == 1
+        assert not server.loop.state.builds
+
+    played(tmp_path, SHELL, play)
+
+
+def test_a_command_that_is_decided_while_its_agent_goes_is_not_sent(tmp_path: Path) -> None:
+    async def play(server: Server) -> None:
+        client = Client(server)
+        client.hello()
+        await client.welcomed()
+        await until(lambda: server.loop.state.workers["w1"].state == "connected", "the worker")
+        with no_commits(tmp_path):
+            server.loop.post(e.Submitted(submission=Submission(requests=(RequestWish(builder="one"),))))
+            await until(lambda: server.loop.state.commands, "a command")
+            client.session.leaving = True
+            client.say()
+            await until(lambda: server.loop.state.workers["w1"].state == "leaving", "the word")
+        assert await ended(server) == Result.RETRY
+        await until(lambda: client.told(Shutdown), "the server to let it go")
+        assert not client.told(Start)
+
+    played(tmp_path, SHELL, play)
+
+
+def test_an_end_of_a_former_life_says_nothing_of_this_one(tmp_path: Path) -> None:
+    async def play(server: Server) -> None:
+        first, command = await at_work(server, "one")
+        await first.close()
+        second = Client(server)
+        second.hello(Known(command, "ended"))
+        await second.welcomed()
+        second.say(Ended(command, 0, -1, "shutdown", "the worker is stopped"))
+        again = await second.started()
+        second.say(Ended(again.command, 0, 0))
+        await until(lambda: len(server.reads.page("builds").items) == 2, "a second build")
+        await until(lambda: not server.loop.state.builds, "its end")
+        assert server.loop.state.workers["w1"].state == "connected"
 
     played(tmp_path, SHELL, play)
 

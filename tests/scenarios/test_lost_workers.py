@@ -71,6 +71,46 @@ def test_a_killed_agents_builds_are_tried_again_with_their_tickets(stage: Stage)
     assert apart(scene.facts.commands("wait"))
 
 
+def test_a_worker_that_is_stopped_gives_back_what_it_held_at_once(stage: Stage) -> None:
+    """Nothing new begins on it, though nobody else waits for what is tried again."""
+    scene = stage(CONFIG, "w1", "w2", "w3")
+    (first,), (second,) = scene.force("first"), scene.force("second")
+    scene.running("first-1-wait")
+    scene.running("second-1-wait")
+    for name in ("w1", "w2"):
+        agent = scene.agents[name]
+        agent.end()
+        agent.end()
+        assert agent.ended() == 0
+    heirs = [*scene.force("heir1"), *scene.force("heir2")]
+    for heir in ("heir1", "heir2"):
+        scene.running(f"{heir}-1-in")
+        scene.open(f"{heir}-1-in")
+    assert scene.ended(*heirs) == [OK, OK]
+    assert [fact.busy for name in ("w1", "w2") for fact in scene.facts.of("WorkerDown", worker=name)] == [False] * 2
+    assert [len(scene.facts.builds(name)) for name in ("first", "second")] == [1, 1]
+    scene.agent("w1")
+    scene.agent("w2")
+    scene.open("wait")
+    assert scene.ended(first, second) == [OK, OK]
+
+
+def test_a_worker_that_is_stopped_while_its_server_is_away_tells_it_in_its_next_life(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1")
+    (brid,) = scene.force("first")
+    scene.running("first-1-wait")
+    scene.kill()
+    agent = scene.agents["w1"]
+    agent.end()
+    assert agent.ended() == 0
+    scene.start()
+    scene.agent("w1")
+    scene.open("wait")
+    assert scene.ended(brid) == [OK]
+    assert [fact.result for fact in scene.facts.of("BuildEnded")] == [Result.RETRY, OK]
+    assert not scene.facts.of("WorkerGivenUp")
+
+
 def test_a_lease_that_is_over_frees_what_was_held_and_no_sooner(stage: Stage, cables: Callable[[int], Cable]) -> None:
     """One worker is cut off and ends its commands by itself; another one is dead with its machine, so to speak."""
     scene = stage(CONFIG, "w3")

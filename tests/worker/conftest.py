@@ -26,7 +26,7 @@ from websockets.http11 import Request, Response
 from lockstep.protocol.errors import ProtocolError
 from lockstep.protocol.limits import MAX_FRAME, SUBPROTOCOL
 from lockstep.protocol.messages import Ended, FileRead, Hello, Output
-from lockstep.protocol.session import Absent, Attached, Cleared, Event, Session, open_session
+from lockstep.protocol.session import Absent, Attached, Cleared, Event, Leaving, Session, open_session
 
 DEADLINE = 30.0
 """Seconds after which a condition is given up; generous, because machines may be slow."""
@@ -60,6 +60,8 @@ class Master:
         self.hellos: list[Hello] = []
         self.absent: list[Absent] = []
         self.cleared: list[str] = []
+        self.leaving = False
+        self.too_late: tuple[str, ...] = ()
         self.errors: list[str] = []
         self.refusal = ""
         self.acking = True
@@ -257,6 +259,12 @@ class Master:
             self.absent.append(event)
         elif isinstance(event, Cleared):
             self.cleared.append(event.command)
+        elif isinstance(event, Leaving):
+            self.leaving = True
+            for command in self.too_late:
+                self.prepare(command)
+                session.start(command, "shell", {"command": "true"})
+            session.shutdown("go")
 
     def _take_hello(self, session: Session, hello: Hello) -> None:
         """Welcome a worker, with what is stored."""

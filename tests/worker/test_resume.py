@@ -206,10 +206,21 @@ def test_stopping_ends_commands_and_tells(world: World, word: str) -> None:
     world.until(lambda: world.alive(word), "the command")
     assert agent.stop() == 0
     assert not world.alive(word)
+    assert world.master.leaving
     assert world.master.ended("1").end.reason == "shutdown"
     agent = world.agent()
     world.master.call(lambda: world.master.session.shutdown("for a test"))
     assert agent.popen.wait(30) == 0
+
+
+def test_what_was_on_its_way_to_an_agent_that_is_being_stopped_does_not_begin(world: World) -> None:
+    agent = world.agent()
+    world.master.too_late = ("1", "2")
+    assert agent.stop() == 0
+    for command in ("1", "2"):
+        end = world.master.told[command].end
+        assert (end.reason, end.detail, end.produced) == ("shutdown", "the worker is stopped", 0)
+    assert not agent.spooled()
 
 
 def test_much_output_waits_on_the_disk(world: World) -> None:

@@ -302,6 +302,12 @@ def worker_up(state: State, fact: f.WorkerUp, _at: float) -> None:
     _sync_slot(state, worker)
 
 
+def worker_leaving(state: State, fact: f.WorkerLeaving, _at: float) -> None:
+    worker = state.workers[fact.worker]
+    worker.state = move("worker", fact.worker, worker.state, "leaves")  # type: ignore[assignment]
+    _sync_slot(state, worker)
+
+
 def worker_down(state: State, fact: f.WorkerDown, _at: float) -> None:
     worker = state.workers[fact.worker]
     event = "disconnected, busy" if fact.busy else "disconnected, idle"
@@ -377,6 +383,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.CommandInterrupted: builds.command_interrupted,
     f.CommandOver: builds.command_over,
     f.WorkerUp: worker_up,
+    f.WorkerLeaving: worker_leaving,
     f.WorkerDown: worker_down,
     f.WorkerGivenUp: worker_given_up,
     f.WorkerPaused: worker_paused,

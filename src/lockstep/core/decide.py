@@ -67,6 +67,7 @@ HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.TimerFired: decide_workers.timer_fired,
     e.WorkerConnected: decide_workers.connected,
     e.WorkerDisconnected: decide_workers.disconnected,
+    e.WorkerLeaving: decide_workers.leaving,
     e.WorkerPauseAsked: decide_workers.pause_asked,
     e.WorkerDeclaredDead: decide_workers.declared_dead,
     e.FullPass: _full_pass,

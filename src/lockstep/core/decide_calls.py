@@ -91,6 +91,9 @@ def _start_command(draft: Draft, build: Build, step: Step, number: int, command:
         # Whoever is being stopped gets no new command; the step learns it as an ended call.
         draft.emit(f.CommandOver(command=command))
         decide_builds.end_call(draft, build.buildid, step.number, number, STOPPED)
+    elif (worker := draft.state.workers.get(build.worker)) is not None and worker.state == "leaving":
+        draft.emit(f.CommandOver(command=command))
+        decide_builds.break_build(draft, build, Result.RETRY, f"worker '{build.worker}' is being stopped")
     else:
         draft.effect(x.SendCommand(build.worker, command))
 

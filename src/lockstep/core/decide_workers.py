@@ -52,13 +52,25 @@ def connected(draft: Draft, event: e.WorkerConnected) -> None:
 
 def disconnected(draft: Draft, event: e.WorkerDisconnected) -> None:
     """A connection ended. What ran there is kept until the worker is back or its lease is over (L61)."""
-    worker = draft.state.workers.get(event.worker)
-    if worker is None or worker.session != event.session or worker.state != "connected":
+    state = draft.state
+    worker = state.workers.get(event.worker)
+    if worker is None or worker.session != event.session or worker.state not in ("connected", "leaving"):
         return
-    busy = bool(draft.state.builds_on.get(event.worker))
+    busy = bool(state.builds_on.get(event.worker))
+    # Who was being stopped and has told the ends of all that it ran has nothing left that could run.
+    stopped = worker.state == "leaving" and all(each.worker != event.worker for each in state.commands.values())
     draft.emit(f.WorkerDown(worker=event.worker, busy=busy))
-    if busy:
+    if busy and stopped:
+        _give_up(draft, worker, "it was stopped")
+    elif busy:
         watch_lease(draft, worker, event.silent)
+
+
+def leaving(draft: Draft, event: e.WorkerLeaving) -> None:
+    """A worker is being stopped: it gets nothing new. The ends of what it runs come as those of any command."""
+    worker = draft.state.workers.get(event.worker)
+    if worker is not None and worker.session == event.session and worker.state == "connected":
+        draft.emit(f.WorkerLeaving(worker=event.worker))
 
 
 def watch_lease(draft: Draft, worker: Worker, silent: float = 0.0) -> None:

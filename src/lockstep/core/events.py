@@ -191,6 +191,13 @@ class WorkerDisconnected(Event, frozen=True):
     silent: float = 0.0
 
 
+class WorkerLeaving(Event, frozen=True):
+    """A worker says that it is being stopped: it ends its commands, tells their ends and goes. `session` as above."""
+
+    worker: str
+    session: int
+
+
 class WorkerPauseAsked(Event, frozen=True):
     """Somebody pauses a worker (it gets no new builds) or lets it go on."""
 

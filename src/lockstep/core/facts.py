@@ -371,6 +371,12 @@ class WorkerUp(Fact, frozen=True):
     info: dict[str, Any]
 
 
+class WorkerLeaving(Fact, frozen=True):
+    """A worker is being stopped: it gets nothing new, and when it is gone, nothing runs there that it was told of."""
+
+    worker: str
+
+
 class WorkerDown(Fact, frozen=True):
     """A worker's connection has ended. `busy`: what it runs is kept until it is back or its lease is over (L61)."""
 
@@ -447,6 +453,7 @@ AnyFact = (
     | CommandInterrupted
     | CommandOver
     | WorkerUp
+    | WorkerLeaving
     | WorkerDown
     | WorkerGivenUp
     | WorkerPaused

@@ -422,8 +422,8 @@ class Reasons:
             return "is not configured any more"
         if worker.state == "unreachable":
             return "is out of reach; what ran there may still run"
-        if worker.state == "absent":
-            return "is not connected"
+        if worker.state in ("absent", "leaving"):
+            return "is not connected" if worker.state == "absent" else "is being stopped"
         if worker.paused:
             return f"is paused ({worker.pause_reason})" if worker.pause_reason else "is paused"
         return ""

@@ -19,7 +19,7 @@ BuildState = Literal["starting", "running", "stopping", "ended"]
 StepState = Literal["planned", "waiting", "running", "ended"]
 CallState = Literal["started", "ended"]
 CommandState = Literal["asked", "known", "ended"]
-WorkerState = Literal["absent", "connected", "unreachable"]
+WorkerState = Literal["absent", "connected", "leaving", "unreachable"]
 BookingState = Literal["waiting", "held", "leaving", "ended"]
 
 

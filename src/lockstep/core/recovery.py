@@ -228,7 +228,7 @@ def resume(state: State, at: float) -> Outcome:
     draft = Draft(state, at)
     for worker in list(state.workers.values()):
         busy = bool(state.builds_on.get(worker.name))
-        if worker.state == "connected":
+        if worker.state in ("connected", "leaving"):
             draft.emit(f.WorkerDown(worker=worker.name, busy=busy))
         if worker.name in state.workers and worker.state == "unreachable":
             watch_lease(draft, worker)

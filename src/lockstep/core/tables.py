@@ -53,8 +53,12 @@ WORKER: Final[Table] = {
     ("absent", "connected"): "connected",
     ("unreachable", "connected"): "connected",
     ("connected", "connected"): "connected",
+    ("connected", "leaves"): "leaving",
+    ("leaving", "connected"): "connected",
     ("connected", "disconnected, idle"): "absent",
     ("connected", "disconnected, busy"): "unreachable",
+    ("leaving", "disconnected, idle"): "absent",
+    ("leaving", "disconnected, busy"): "unreachable",
     ("unreachable", "given up"): "absent",
 }
 

@@ -23,7 +23,7 @@ from lockstep.master.transfers import Transfers
 from lockstep.protocol.errors import ProtocolError
 from lockstep.protocol.limits import SUBPROTOCOL
 from lockstep.protocol.messages import Ended, FileRead, Output
-from lockstep.protocol.session import Absent, Attached, Cleared, Event, Session, open_session
+from lockstep.protocol.session import Absent, Attached, Cleared, Event, Leaving, Session, open_session
 from lockstep.storage.batch import CommandProgress
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ class Agents:
         match event:
             case Attached():
                 self._attached(connection)
+            case Leaving():
+                self._leaving(connection)
             case Output():
                 if not self.outputs.take(event):
                     connection.session.ack(event.command, event.offset + len(event.data))
@@ -257,6 +259,16 @@ class Agents:
             errand()
         if connection.closed:
             self._say_lost(connection)
+
+    def _leaving(self, connection: Connection) -> None:
+        """A worker is being stopped: nothing new is sent there, and it may go when nothing more is on its way."""
+        if not connection.number:
+            connection.early.append(lambda: self._leaving(connection))
+            return
+        name = connection.session.name
+        log.info("worker %s is being stopped", name)
+        self.house.loop.post(e.WorkerLeaving(worker=name, session=connection.number))
+        self.house.loop.after_commit(lambda: self.shut_down(name, "nothing more is on its way"))
 
     def _lease(self, name: str, announced: float) -> float:
         """Seconds after which what ran on a lost worker has ended: announced by it, or assumed by a person (L61)."""
@@ -386,7 +398,7 @@ class Agents:
             return
         finally:
             interrupted = connection.sending.pop(name, "")
-        if connection.closed or self._call(name) is None:
+        if self._call(name) is None or (connection.closed and not connection.session.leaving):
             return  # if it is still wanted, the core asks again when the worker is back
         self._send(connection, name, call, values)
         if interrupted:
@@ -394,6 +406,9 @@ class Agents:
             connection.pump()
 
     def _send(self, connection: Connection, name: str, call: c.RunCommand, values: Mapping[str, str]) -> None:
+        if connection.session.leaving:
+            self._failed(name, "the worker is being stopped", lost=True)
+            return
         masks = Masks(values)
         try:
             connection.session.start(name, call.kind, substitute(call.args, values.__getitem__))
@@ -405,9 +420,9 @@ class Agents:
         )
         connection.pump()
 
-    def _failed(self, name: str, why: str) -> None:
+    def _failed(self, name: str, why: str, lost: bool = False) -> None:
         """A command cannot even be sent."""
-        self.house.loop.post(e.CommandEnded(command=name, result=c.CommandResult(rc=-1, failure=why)))
+        self.house.loop.post(e.CommandEnded(command=name, result=c.CommandResult(rc=-1, failure=why, lost=lost)))
 
     def interrupt(self, worker: str, name: str, reason: str) -> None:
         """Have a command ended."""

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _PERHAPS: tuple[type[f.Fact], ...] = (
     f.WorkerUp,
+    f.WorkerLeaving,
     f.WorkerDown,
     f.WorkerPaused,
     f.BuildStarted,

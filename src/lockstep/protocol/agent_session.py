@@ -45,7 +45,7 @@ class AgentSession:
     """What the agent must remember to keep the protocol's rules; one for its whole life.
 
     `state`: `closed` (no connection), `opening` (Hello is sent), `open`, `refused`. `heartbeat`: seconds
-    between two heartbeats.
+    between two heartbeats. `leaving`: the agent is being stopped, and each frame says so.
     """
 
     def __init__(self, lease: float) -> None:
@@ -58,6 +58,7 @@ class AgentSession:
         self.heartbeat = min(lease / HEARTBEATS_PER_LEASE, MAX_HEARTBEAT_PERIOD)
         self.state: State = "closed"
         self.window = WINDOW
+        self.leaving = False
         self._number = 0
         self._seen = 0
         self._unanswered: deque[tuple[int, float]] = deque()
@@ -174,7 +175,7 @@ class AgentSession:
         """Number a frame and remember when it was sent."""
         self._number += 1
         self._unanswered.append((self._number, now))
-        return encode(FromAgent(self._number, messages))
+        return encode(FromAgent(self._number, messages, self.leaving))
 
     @property
     def lease_ends_at(self) -> float:

@@ -40,7 +40,7 @@ from lockstep.protocol.messages import (
     encode,
     encoded_size,
 )
-from lockstep.protocol.session import Absent, Attached, Cleared, Event, Session
+from lockstep.protocol.session import Absent, Attached, Cleared, Event, Leaving, Session
 
 State = Literal["opening", "greeted", "open", "refused"]
 
@@ -55,6 +55,8 @@ class _Command(Struct):
     acked: int = 0
     ended: bool = False
     reading: bool = False
+    former: bool = False
+    """It had ended before this connection."""
     lost_tail: bool = False
     """The agent had made less output than is stored here: its machine lost power."""
 
@@ -84,10 +86,17 @@ class MasterSession(Session):
             return []
         if not frame.messages:
             self._answer_due = self._state == "open"
-        events: list[Event] = []
+        events = self._leaves() if frame.leaving else []
         for message in frame.messages:
             events += self._take(message)
         return events
+
+    def _leaves(self) -> list[Event]:
+        """The agent is being stopped."""
+        if self.leaving or self._state != "open":
+            return []
+        self.leaving = True
+        return [Leaving()]
 
     def _take(self, message: AgentMessage) -> list[Event]:
         """One message: check it against what was said before, and return what it means."""
@@ -151,12 +160,14 @@ class MasterSession(Session):
             made = f"{end.command} made {end.produced} bytes of output, of which {known.received} came"
             raise ProtocolError("agent", made)
         known.ended = True
+        # An older agent does not say it in its frames: an end tells it, if it was not made in a former life.
+        events = self._leaves() if end.reason == "shutdown" and not known.former else []
         if end.command not in self.unwanted:
-            return [end]
+            return [*events, end]
         self.unwanted.remove(end.command)
         self._queue.append(Ack(end.command, end.produced, ended=True))
         del self._commands[end.command]
-        return [Cleared(end.command)]
+        return [*events, Cleared(end.command)]
 
     def welcome(self, stored: Mapping[str, int], home: str = "", boot: str = "") -> list[Event]:
         """Take the agent and go on with its commands; see `Session.welcome`."""
@@ -166,8 +177,9 @@ class MasterSession(Session):
         for known in self.hello.commands:
             if known.command in stored:
                 offset = stored[known.command]
-                tail = known.state == "ended" and known.produced < offset
-                self._commands[known.command] = _Command(offset, offset, lost_tail=tail)
+                former = known.state == "ended"
+                tail = former and known.produced < offset
+                self._commands[known.command] = _Command(offset, offset, former=former, lost_tail=tail)
             elif known.state == "running":
                 self.unwanted.add(known.command)
                 self._commands[known.command] = _Command(known.produced, known.produced)

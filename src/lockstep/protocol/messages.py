@@ -25,6 +25,9 @@ The rules (`session.py` enforces them):
    not listed is ended if it runs, and forgotten.
 6. `Start` with an id that the agent knows has no effect; ids are unique for ever. So an errand may be
    repeated.
+7. An agent that is being stopped says `leaving` in each frame from that moment, at once and before it ends its
+   commands. The master starts nothing there any more and answers with `Shutdown` when nothing that it has started is
+   on its way; with that, and when all ends are acknowledged, the agent goes.
 
 Streams: `stdout`, `stderr`, `header` (what the agent itself remarks), `log:NAME` (a followed log file) and
 `file` (the bytes of an upload; for a directory a tar archive).
@@ -188,7 +191,7 @@ class FileFailed(Struct, frozen=True, tag_field="op", tag="file_failed", omit_de
 
 
 class Shutdown(Struct, frozen=True, tag_field="op", tag="shutdown", omit_defaults=True):
-    """The agent should end its commands and itself."""
+    """The agent should end its commands and itself; if it said that it is leaving: nothing more will come."""
 
     reason: str = ""
 
@@ -197,11 +200,12 @@ AgentMessage = Hello | Output | Ended | FileRead
 MasterMessage = Welcome | Refused | Start | Interrupt | Ack | FileChunk | FileFailed | Shutdown
 
 
-class FromAgent(Struct, frozen=True):
-    """One frame of the agent: the `number` of it in this connection, from 1."""
+class FromAgent(Struct, frozen=True, omit_defaults=True):
+    """One frame of the agent: the `number` of it in this connection, from 1; `leaving`: see rule 7."""
 
     number: int
     messages: tuple[AgentMessage, ...] = ()
+    leaving: bool = False
 
 
 class FromMaster(Struct, frozen=True):

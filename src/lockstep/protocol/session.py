@@ -11,6 +11,7 @@ How to use it, for one accepted WebSocket (the handshake's HTTP Basic name and p
     for each binary message:
         events = session.receive(message, monotonic())  # ProtocolError: log it, close the connection
         Attached(hello)   -> session.refuse(reason), or session.welcome(stored, home, boot) -> more events
+        Leaving           -> have nothing new run there; then session.shutdown(...)
         Output            -> store it; when it is stored: session.ack(command, offset + len(data))
         Ended             -> store it; when it is stored: session.ack(command, produced, ended=True)
         FileRead          -> session.file_chunk(command, offset, data), or session.file_failed(command,
@@ -69,7 +70,11 @@ class Cleared(Struct, frozen=True):
     command: str
 
 
-Event = Attached | Output | Ended | FileRead | Absent | Cleared
+class Leaving(Struct, frozen=True):
+    """The worker is being stopped: it ends its commands, tells their ends and goes. It is said once."""
+
+
+Event = Attached | Leaving | Output | Ended | FileRead | Absent | Cleared
 
 
 class Session(ABC):
@@ -78,6 +83,7 @@ class Session(ABC):
     `name`: the worker's. `dialect`: `lockstep.1` or `msgpack_experimental_v7`. `hello`: what the worker
     said, once it has. `lease`: seconds, 0 where the worker has none. `last_received`: time of the last
     message, or None. `closing`: after `outgoing` is sent, close the connection. `unwanted`: see `Cleared`.
+    `leaving`: see `Leaving`.
     """
 
     dialect: str
@@ -88,6 +94,7 @@ class Session(ABC):
         self.hello: Hello | None = None
         self.last_received: float | None = None
         self.closing = False
+        self.leaving = False
         self.unwanted: set[str] = set()
 
     @property

@@ -267,6 +267,9 @@ class Fold(BuildFold, BookingFold):
             fact.info,
         )
 
+    def on_worker_leaving(self, fact: f.WorkerLeaving, _at: float) -> None:
+        self.workers[fact.worker].state = "leaving"
+
     def on_worker_down(self, fact: f.WorkerDown, _at: float) -> None:
         self.workers[fact.worker].state = "unreachable" if fact.busy else "absent"
         self._forget_workers()

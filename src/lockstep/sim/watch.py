@@ -154,6 +154,10 @@ class Watch(BookingWatch):
         _, paused, size = self.slots[fact.worker]
         self._slot(fact.worker, True, paused, size)
 
+    def on_worker_leaving(self, fact: f.WorkerLeaving) -> None:
+        _, paused, size = self.slots[fact.worker]
+        self._slot(fact.worker, False, paused, size)
+
     def on_worker_down(self, fact: f.WorkerDown) -> None:
         _, paused, size = self.slots[fact.worker]
         self._slot(fact.worker, False, paused, size)

@@ -311,6 +311,10 @@ def worker_up(p: Projection, fact: f.WorkerUp, _n: Envelope, _body: bytes) -> No
     _worker(p, fact.worker, row)
 
 
+def worker_leaving(p: Projection, fact: f.WorkerLeaving, _n: Envelope, _body: bytes) -> None:
+    _worker(p, fact.worker, {"state": "leaving"})
+
+
 def worker_down(p: Projection, fact: f.WorkerDown, _n: Envelope, _body: bytes) -> None:
     _worker(p, fact.worker, {"state": "unreachable" if fact.busy else "absent"})
 
@@ -392,6 +396,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.CommandInterrupted: (builds.command_interrupted, "command", "command "),
     f.CommandOver: (builds.command_over, "command", "command "),
     f.WorkerUp: (worker_up, "worker", "worker "),
+    f.WorkerLeaving: (worker_leaving, "worker", "worker "),
     f.WorkerDown: (worker_down, "worker", "worker "),
     f.WorkerGivenUp: (worker_given_up, "worker", "worker "),
     f.WorkerPaused: (worker_paused, "worker", "worker "),

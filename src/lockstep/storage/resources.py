@@ -166,7 +166,7 @@ def _worker(row: Row) -> dict[str, Any]:
         "workerid": row[0],
         "name": row[1],
         "configured_on": [{"builderid": builder, "masterid": MASTER} for builder in from_json(row[2])],
-        "connected_to": [{"masterid": MASTER}] if row[3] == "connected" else [],
+        "connected_to": [{"masterid": MASTER}] if row[3] in ("connected", "leaving") else [],
         "paused": bool(row[4]),
         "pause_reason": row[5] or None,
         "graceful": bool(row[6]),
@@ -392,7 +392,7 @@ _ALL: Final = (
             "paused": Field("paused", "bool"),
             "graceful": Field("graceful", "bool"),
             "configured": Field("configured", "bool"),
-            "connected": Field("CASE WHEN state = 'connected' THEN 1 ELSE 0 END"),
+            "connected": Field("CASE WHEN state IN ('connected', 'leaving') THEN 1 ELSE 0 END"),
         },
     ),
     Resource(

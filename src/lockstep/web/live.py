@@ -57,6 +57,7 @@ PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.LogClosed,
     f.UrlAdded,
     f.WorkerUp,
+    f.WorkerLeaving,
     f.WorkerDown,
     f.WorkerGivenUp,
     f.WorkerPaused,

@@ -58,7 +58,7 @@ def gauges(door: Door, names: Names) -> list[Gauge]:
     for request in state.requests.values():
         counts = running if request.state == "building" else waiting
         counts[request.builder,] = counts.get((request.builder,), 0) + 1
-    workers: Samples = {(name,): 0 for name in ("connected", "absent", "unreachable")}
+    workers: Samples = {(name,): 0 for name in ("connected", "leaving", "absent", "unreachable")}
     for worker in state.workers.values():
         workers[worker.state,] += 1
     return [

@@ -133,7 +133,11 @@ async def now(door: Door, _ids: Ids) -> View:
     running = _running(door, reasons, expected)
     waiting, count = _waiting(door, reasons, expected)
     ended = await asyncio.to_thread(_ended, door.reads, SHOWN_BUILDS)
-    away = [worker.name for worker in door.state.workers.values() if worker.configured and worker.state != "connected"]
+    away = [
+        worker.name
+        for worker in door.state.workers.values()
+        if worker.configured and worker.state not in ("connected", "leaving")
+    ]
     shown = {
         "running": running,
         "waiting": waiting,

@@ -70,6 +70,8 @@ EXIT_STOPPED = 0
 EXIT_REFUSED = 3
 EXIT_OCCUPIED = 4
 
+_STOPPED = Stop("shutdown", "the worker is stopped", at_once=True)
+
 CAPABILITIES = ("resume", "lease", "trees")
 
 
@@ -162,7 +164,8 @@ class Agent:
         self._watched: set[int] = set()
         self._forgotten: OrderedDict[str, None] = OrderedDict()
         self._stopping = asyncio.Event()
-        self._forgot = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._dismissed = False
         self._troubles: dict[str, float] = {}
         self._url = ""
         self._address = Address(settings.url, settings.lease)
@@ -197,7 +200,7 @@ class Agent:
             return await self._connect_for_ever()
         finally:
             lease.cancel()
-            await self._end_all(Stop("shutdown", "the worker is stopped", at_once=True))
+            await self._end_all(_STOPPED)
 
     def _take_signals(self) -> None:
         """Stop on the usual signals, and take care of orphans."""
@@ -283,7 +286,7 @@ class Agent:
             await asyncio.wait([talk, stop], return_when=asyncio.FIRST_COMPLETED)
             stop.cancel()
             if not talk.done():
-                await self._say_farewell()
+                await self._say_farewell(self._connection, talk)
                 talk.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await talk
@@ -292,14 +295,16 @@ class Agent:
             self._session.close()
         return True
 
-    async def _say_farewell(self) -> None:
-        """End all commands, and give the master a moment to hear of it."""
-        await self._end_all(Stop("shutdown", "the worker is stopped", at_once=True))
+    async def _say_farewell(self, connection: Connection, talk: "asyncio.Task[None]") -> None:
+        """Say that we go, end all commands, and give the master a moment to hear of it and to let us go."""
+        talk.add_done_callback(lambda _: self._heard.set())
+        connection.leave()
+        await self._end_all(_STOPPED)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):
-                while self._works:
-                    self._forgot.clear()
-                    await self._forgot.wait()
+                while (self._works or not self._dismissed) and not talk.done():
+                    self._heard.clear()
+                    await self._heard.wait()
 
     async def _end_all(self, stop: Stop) -> None:
         """End all running commands, and wait for that."""
@@ -331,6 +336,7 @@ class Agent:
         self._check_lease()
         for message in self._session.receive(data, boottime()):
             self._take(message)
+        self._heard.set()
 
     def _hello(self) -> Hello:
         """Who we are, and what we run."""
@@ -379,8 +385,11 @@ class Agent:
             raise RefusedError(message.reason)
         else:
             assert isinstance(message, Shutdown)
-            log.info("the master asks this worker to stop: %s", message.reason)
-            self._stopping.set()
+            if self._session.leaving:
+                self._dismissed = True
+            else:
+                log.info("the master asks this worker to stop: %s", message.reason)
+                self._stopping.set()
 
     def _welcomed(self, welcome: Welcome) -> None:
         """Go on with the commands that the master still wants; end and forget the others."""
@@ -416,6 +425,9 @@ class Agent:
             work.header(f"{error}\n")
             work.finish(Outcome(-1, "refused", str(error)))
             return
+        if self._stopping.is_set():  # it was on its way when we said that we go
+            work.finish(Outcome(-1, _STOPPED.reason, _STOPPED.detail))
+            return
         work.task = asyncio.create_task(run_command(work, command, self._places, self._around))
         work.task.add_done_callback(lambda _: self._ended(work))
         self._check_lease()  # the word may have been long on its way; it does not begin then
@@ -424,7 +436,7 @@ class Agent:
         """A command has ended; one that nobody wants is forgotten at once."""
         work.task = None
         if not work.ended:  # it was cancelled before its first step
-            stop = work.stop or Stop("shutdown", "the worker is stopped")
+            stop = work.stop or _STOPPED
             work.finish(Outcome(-1, stop.reason, stop.detail))
         if work.unwanted:
             self._forget(work)
@@ -441,7 +453,6 @@ class Agent:
     def _forget(self, work: Work) -> None:
         """Nothing is left to say about a command."""
         del self._works[work.id]
-        self._forgot.set()
         work.spool.remove()
         self._forgotten[work.id] = None
         if len(self._forgotten) > FORGOTTEN:

@@ -37,9 +37,15 @@ class Connection:
         self._wake = asyncio.Event()
         self._wake_at: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._leaves = False
 
     def changed(self) -> None:
         """There is something new to send."""
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Say at once, and in each frame from now, that the agent is being stopped."""
+        self._session.leaving = self._leaves = True
         self._wake.set()
 
     async def talk(self) -> None:
@@ -87,9 +93,10 @@ class Connection:
         while True:
             self._wake.clear()
             batch = self._gather()
-            if not batch:
+            if not batch and not self._leaves:
                 await self._wake.wait()
                 continue
+            self._leaves = False
             await self._websocket.send(self._session.frame(batch, boottime()))
 
     def _gather(self) -> list[AgentMessage]:
