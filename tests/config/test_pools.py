@@ -215,6 +215,52 @@ def test_what_a_pool_and_an_access_cannot_be(mistakes: Mistakes, line: str, expe
     assert expected in found[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("%(unit:bords)s", 'Interpolate: "%(unit:bords)s": there is no pool "bords"; did you mean "boards"?'),
+        ("%(unit:zz:dir)s", '"%(unit:zz:dir)s": there is no pool "zz"; pools are: boards, lonely'),
+        ("%(unit:db)s", '"%(unit:db)s": there is no pool "db"; pools are: boards, lonely'),
+        (
+            "%(unit:boards:adress)s",
+            '"%(unit:boards:adress)s": no unit of pool "boards" has "adress"; did you mean "address"?',
+        ),
+        ("%(unit:boards:nix)s", 'no unit of pool "boards" has "nix"; of its units are known: address'),
+        ("%(unit:lonely:nix)s", 'no unit of pool "lonely" has "nix"; of its units are known: only their names'),
+        ("%(fence:dbb)s", '"%(fence:dbb)s": there is no lock and no pool "dbb"; did you mean "db"?'),
+        ("%(fence:nix)s", 'there is no lock and no pool "nix"; there are: boards, lonely, db, cpu, cpu on w1'),
+        ("%(kw:a:-%(unit:zz)s)s", '"%(unit:zz)s": there is no pool "zz"'),
+        ("%(unit:boards:address)s %(unit:lonely)s %(fence:db)s %(fence:cpu)s %(fence:cpu on w1)s %(fence:boards)s", ""),
+        ("%(unit:zz:-none)s %(unit:boards:nix:-none)s %(unit:zz:nix:~none)s %(unit:zz:+x)s %(fence:nix:-0)s", ""),
+    ],
+)
+def test_a_text_names_what_is_there(load: Load, mistakes: Mistakes, text: str, expected: str) -> None:
+    config = (
+        "c['workers'] = [worker.Worker('w1', 'pw')]\n"
+        "boards = util.ResourcePool('boards', {'a': {'address': 1}, 'b': {}})\n"
+        "util.ResourcePool('lonely', ['x'])\n"
+        "util.MasterLock('db'), util.WorkerLock('cpu')\n"
+        f"steps.ShellCommand(command=['rm', '-rf', util.Interpolate('{text}')])\n"
+    )
+    if expected:
+        (found,) = mistakes(config)
+        assert found.startswith("7: ")
+        assert expected in found
+    else:
+        load(config)
+
+
+def test_where_locks_are_worked_out_for_each_build_a_lock_may_come_later(load: Load) -> None:
+    load(
+        "c['workers'] = [worker.Worker('w1', 'pw')]\n"
+        "@util.renderer\n"
+        "def each(props):\n"
+        "    return [util.MasterLock(props['branch']).access('exclusive')]\n"
+        "run = steps.ShellCommand(command=['x', util.Interpolate('%(fence:main)s')])\n"
+        "c['builders'] = [util.BuilderConfig('b', workername='w1', factory=util.BuildFactory([run]), locks=each)]\n"
+    )
+
+
 def test_the_example_in_the_manual_is_a_configuration(load: Load) -> None:
     page = Path(__file__).parents[2] / "docs" / "how-to" / "named-units.md"
     example = page.read_text().partition("```python\n")[2].partition("```")[0]

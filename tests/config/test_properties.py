@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.config.errors import ConfigErrors
+from lockstep.config.interpolate import NotTold
 from lockstep.config.properties import (
     FlattenList,
     Interpolate,
@@ -66,6 +67,28 @@ def test_interpolate_knows_units_of_pools() -> None:
     made = Properties(**told)
     text = "%(unit:boards)s %(unit:boards:at)s %(unit:boards:no:-22)s %(unit:pair)s %(unit:pair:n)s %(unit:no:-x)s"
     assert render_now(Interpolate(text), made) == "pi-1 10.0.0.1 22 a,b 1, x"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "rm -rf x/%(unit:q:dir)s",
+            "no unit of 'q' here; claim it with locks=, or say what stands for it: %(unit:q:dir:-none)s",
+        ),
+        ("%(unit:q)s", "have no unit of 'q' here"),
+        ("%(fence:db)s", "have no lock 'db' here; claim it with locks=, or say what stands for it: %(fence:db:-none)s"),
+    ],
+)
+def test_what_a_build_has_nothing_of_is_never_empty(text: str, expected: str) -> None:
+    with pytest.raises(NotTold, match=r"\(.*test_properties\.py:\d+\)$") as raised:
+        render_now(Interpolate(text), props())
+    assert expected in str(raised.value)
+
+
+def test_what_only_one_unit_lacks_is_empty() -> None:
+    made = Properties(**{"unit:q": "x", "unit:q:a": None})
+    assert render_now(Interpolate("%(unit:q)s,%(unit:q:a)s,%(unit:q:b)s."), made) == "x,,."
 
 
 def test_interpolate_with_arguments() -> None:

@@ -17,7 +17,8 @@ boards = util.ResourcePool('boards', {
     'nuc': {'address': 'nuc.lan'},
 })
 def say(name, **more):
-    words = util.Interpolate('env | grep ^LOCKSTEP_UNIT | sort; echo %(unit:boards:-none)s at %(unit:boards:address)s')
+    words = util.Interpolate('env | grep ^LOCKSTEP_UNIT | sort; echo %(unit:boards:-none)s at '
+                             '%(unit:boards:address:-)s')
     return steps.ShellCommand(name=name, command=['sh', '-c', words], **more)
 """
 

@@ -39,6 +39,17 @@ def test_a_plain_build_makes_two_calls_and_watches_no_line(tmp_path: Path) -> No
     assert harness._observers == []
 
 
+def test_a_text_about_a_unit_that_nobody_claimed_ends_the_step_before_its_command(tmp_path: Path) -> None:
+    harness = Harness(tmp_path, FakeBuild())
+    outcome = go(ShellCommand(command=["rm", "-rf", Interpolate("x/%(unit:q:dir)s")]), harness)
+    told = "%(unit:q:dir)s: the build and this step have no unit of 'q' here; claim it with locks=,"
+    assert outcome.result == Result.EXCEPTION
+    assert told in outcome.summary
+    (line,) = harness.text("err.text").splitlines()
+    assert told in line
+    assert "test_shell.py:" in line
+
+
 def test_renderables_environment_and_fences(tmp_path: Path) -> None:
     build = FakeBuild(
         properties={"who": ("world", "test")},

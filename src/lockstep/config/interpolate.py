@@ -5,10 +5,10 @@ rendered. Other renderables are in `renderables.py`.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from lockstep.config.errors import Place, closest, here, mistake
+from lockstep.config.errors import Place, announce, closest, here, mistake
 from lockstep.config.renderables import Renderable
 from lockstep.config.rendering import Properties, is_renderable, render, resolve
 from lockstep.config.secrets import disarm, marker
@@ -16,6 +16,7 @@ from lockstep.core.values import SourceStamp
 
 _NAME = re.compile(r"[^():]*")
 _KEY_OF_UNIT = re.compile(r"\w")
+_OF_LOCKS = ("fence", "unit")
 _SELECTORS = ("prop", "src", "kw", "worker", "secret", "fence", "unit")
 _MISSING: Any = object()
 Fallback = Callable[[Any], Any]
@@ -52,11 +53,16 @@ class _TextError(Exception):
     """A key of a text is wrong; says why."""
 
 
+class NotTold(Exception):  # noqa: N818  (it is no fault of the program's)
+    """Something is to stand in a text that the build does not have; says what, what to do, and where the text is."""
+
+
 class _Key:
     """One `%(selector:name...)s` of an `Interpolate`: where the value is, and what stands for it."""
 
-    def __init__(self, text: str, kwargs: dict[str, Any]) -> None:
+    def __init__(self, text: str, kwargs: dict[str, Any], place: Place) -> None:
         """Parse. Raises `_TextError`."""
+        self.text, self.place = f"%({text})s", place
         selector, colon, rest = text.partition(":")
         if not colon or selector not in _SELECTORS:
             near = closest(selector, _SELECTORS)
@@ -79,13 +85,24 @@ class _Key:
         if selector == "prop" and self.name in _SELECTORS and how[:1].isalnum():
             raise _TextError(f'"%({text})s" has two selectors; did you mean "%({self.name}:{how})s"?')
         self._kwargs = kwargs
-        self.fallback = _fallback(how, kwargs) if colon else _or_empty
+        self.plain = not colon
+        self.fallback = _or_empty if self.plain else _fallback(how, kwargs)
 
     async def value(self, props: Properties) -> Any:
-        """What stands in the text."""
+        """What stands in the text. Raises `NotTold`."""
         found = await self._lookup(props)
+        if found is _MISSING and self.plain and self.selector in _OF_LOCKS:
+            self._must_have(props)
         value = await render(self.fallback(found), props)
         return "" if value is None else value
+
+    def _must_have(self, props: Properties) -> None:
+        """Only a pool of which the build has something may have a unit that lacks what is asked for."""
+        if self.selector == "unit" and props.hasProperty(f"unit:{self.name}"):
+            return
+        what = f"no unit of '{self.name}'" if self.selector == "unit" else f"no lock '{self.name}'"
+        how = f"claim it with locks=, or say what stands for it: {self.text[:-2]}:-none)s"
+        raise NotTold(f"{self.text}: the build and this step have {what} here; {how} ({self.place})")
 
     async def _lookup(self, props: Properties) -> Any:
         """The value, or `_MISSING`."""
@@ -171,6 +188,8 @@ class Interpolate(Renderable):
     `%(fence:database)s` is the number of the grant by which the build or step holds the lock of that name (L62);
     `%(unit:boards)s` the name of the unit that it has of a pool, `%(unit:boards:address)s` what is known of it.
 
+    What the build has no such lock or unit for ends its step with EXCEPTION, unless something stands for it.
+
     After a second colon stands what to put where there is no value: `-text` if missing, `~text` if missing or false,
     `+text` if there, `?|there|missing`, `#?|true|false`. These texts may hold further places.
     """
@@ -182,6 +201,7 @@ class Interpolate(Renderable):
         self.args = args
         self.kwargs = kwargs
         self._keys: dict[str, _Key] = {}
+        announce(self)
         for value in (*args, *kwargs.values()):
             if isinstance(value, type) and getattr(value, "lockstep_refused", False):
                 self._wrong(f"{getattr(value, 'where', value)} is not supported yet")
@@ -201,7 +221,7 @@ class Interpolate(Renderable):
             self._wrong(f'{self.fmtstring!r}: {exc} (is an "s" missing after a closing parenthesis?)')
         for text in recorder:
             try:
-                self._keys[text] = _Key(text, self.kwargs)
+                self._keys[text] = _Key(text, self.kwargs, self.place)
             except _TextError as exc:
                 self._wrong(str(exc))
 
@@ -209,8 +229,14 @@ class Interpolate(Renderable):
         """Report a mistake of this text."""
         mistake(f"Interpolate: {text}", place=self.place)
 
+    def of_locks(self) -> Iterator[tuple[str, str, str]]:
+        """What must be known of locks and pools: (`fence` or `unit`, the name, the key)."""
+        for key in self._keys.values():
+            if key.plain and key.selector in _OF_LOCKS:
+                yield key.selector, key.name, key.key
+
     async def getRenderingFor(self, props: Properties) -> str:
-        """The text with all values in it."""
+        """The text with all values in it. Raises `NotTold`."""
         if self.args:
             return str(self.fmtstring % tuple([await render(arg, props) for arg in self.args]))
         return str(self.fmtstring % {text: await key.value(props) for text, key in self._keys.items()})

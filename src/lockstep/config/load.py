@@ -17,12 +17,15 @@ from lockstep.config.check import check
 from lockstep.config.config import Config
 from lockstep.config.draft import Draft
 from lockstep.config.errors import Collector, ConfigErrors, Mistake, Place, collecting, nearest
+from lockstep.config.interpolate import Interpolate
 from lockstep.config.keys import KeyReader
 from lockstep.config.locate import Locator
 from lockstep.config.lock_table import LockTable
 from lockstep.config.locks import BaseLock, Lockable, LockAccess, tidy
 from lockstep.config.modules import BESIDE
 from lockstep.config.needs import Needs
+from lockstep.config.properties import has_renderables
+from lockstep.config.told import check_told
 from lockstep.config.unfinished import growing
 
 MODULE = "buildmaster_config"
@@ -165,6 +168,9 @@ def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Co
     needs = Needs({worker.name: worker for worker in reversed(draft.workers)}, table, draft.subscribed)
     needs.workers = {worker.name: needs.workers[worker.name] for worker in draft.workers}
     check(draft, needs, table, made)
+    if not draft.incomplete:
+        texts = [thing for thing in collector.made if isinstance(thing, Interpolate)]
+        check_told(texts, table, list(needs.workers), rendered=any(map(has_renderables, _lock_lists(draft))))
     return Config(
         file=path,
         basedir=basedir,
@@ -203,12 +209,17 @@ def _subscribe(draft: Draft, lock: BaseLock) -> None:
             locks.append(lock)
 
 
-def _used_locks(draft: Draft) -> Iterable[Lockable]:
-    """Every lock or pool that stands in a `locks=` list, also one that was made before this load."""
+def _lock_lists(draft: Draft) -> list[Any]:
+    """What stands behind every `locks=`."""
     places: list[Any] = [worker.locks for worker in draft.workers]
     for builder in draft.builders:
         places += [builder.locks, builder.factory.locks, *(step.locks for step in builder.factory.steps)]
-    for value in places:
+    return places
+
+
+def _used_locks(draft: Draft) -> Iterable[Lockable]:
+    """Every lock or pool that stands in a `locks=` list, also one that was made before this load."""
+    for value in _lock_lists(draft):
         tidied = tidy(value)
         for item in tidied if isinstance(tidied, list) else []:
             if isinstance(item, LockAccess):

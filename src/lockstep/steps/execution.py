@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
+from lockstep.config.interpolate import NotTold
 from lockstep.config.locks import BaseLock, accesses_for, as_accesses
 from lockstep.config.properties import has_renderables, is_renderable, render, resolve
 from lockstep.config.running import CURRENT
@@ -291,7 +292,9 @@ def _log_error(step: BuildStep, text: str) -> None:
 
 
 def _traceback(exc: BaseException) -> str:
-    """The traceback of what the user's code raised, without our own frames around it."""
+    """The traceback of what the user's code raised, without our own frames around it; or one sentence."""
+    if isinstance(exc, NotTold):
+        return f"{exc}\n"
     frames = exc.__traceback__
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
