@@ -157,11 +157,11 @@ def test_whoever_waits_is_told_and_a_signal_takes_the_wish_back(stage: Stage, nu
     for words in (["hold", "database"], ["steal", "database", "--reason", "now"]):
         with start(scene, *words) as waiting:
             assert waiting.stderr is not None
-            if words[0] == "hold":
-                assert "Waits for lock 'database', held by b #1" in waiting.stderr.readline()
+            assert "Waits for lock 'database', held by b #1" in waiting.stderr.readline()
             scene.until(lambda: scene.all("bookings", complete="false"), "the wish")
             waiting.send_signal(number)
             assert waiting.wait(DEADLINE) == 130
+            assert re.search(r"Booking \d+ is taken back\.\n", waiting.stderr.read())
         assert not scene.all("bookings", complete="false")
 
 

@@ -139,6 +139,23 @@ def until_held(
     return booking
 
 
+def waited(client: Client, made: dict[str, Any], patience: float, *, quiet: bool) -> dict[str, Any] | None:
+    """The booking when it is held; what it waits for is said. None if somebody ends the wait: then it is taken back."""
+    said: list[str] = []
+
+    def told(now: dict[str, str]) -> None:
+        if not quiet and now["why"] not in said[-1:]:
+            said.append(now["why"])
+            show.say(f"Booking {now['bookingid']}: {now['why']}", err=True)
+
+    try:
+        return until_held(client, made, patience, told)
+    except KeyboardInterrupt:
+        take_back(client, made)
+        click.echo(f"Booking {made['bookingid']} is taken back.", err=True)
+        return None
+
+
 def end_on_signals() -> None:
     """The first signal that ends this process raises KeyboardInterrupt; what is done then, others do not disturb."""
 

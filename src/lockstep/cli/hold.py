@@ -78,7 +78,7 @@ def command(
         **wish,
     )
     if made["state"] == "waiting" and wait:
-        held = _waited(client, made, patience, quiet=as_json)
+        held = booking.waited(client, made, patience, quiet=as_json)
         if held is None:
             return INTERRUPTED
         made = held
@@ -89,20 +89,3 @@ def command(
     else:
         show.say(f"Booking {made['bookingid']} waits. {made['why']}")
     return OK
-
-
-def _waited(client: Client, made: dict[str, Any], patience: float, *, quiet: bool) -> dict[str, Any] | None:
-    """The booking when it is held. None if somebody ends the wait: then it is taken back."""
-    said: list[str] = []
-
-    def told(now: dict[str, str]) -> None:
-        if not quiet and now["why"] not in said[-1:]:
-            said.append(now["why"])
-            show.say(f"Booking {now['bookingid']}: {now['why']}", err=True)
-
-    try:
-        return booking.until_held(client, made, patience, told) or made
-    except KeyboardInterrupt:
-        booking.take_back(client, made)
-        click.echo(f"Booking {made['bookingid']} is taken back.", err=True)
-        return None

@@ -63,7 +63,9 @@ def command(
         if no_hold:
             client.call(path, "steal", **given)
         else:
-            mine = _taken(client, path, patience, take={"for": seconds, **_units(count)}, **given)
+            booking.end_on_signals()
+            made = booking.asked(client, path, "steal", patience, take={"for": seconds, **_units(count)}, **given)
+            mine = booking.waited(client, made, patience, quiet=as_json)
             if mine is None:
                 return INTERRUPTED
     if as_json:
@@ -82,15 +84,3 @@ def _refuse(beside: str, *options: tuple[str, Any]) -> None:
 
 def _units(count: int | None) -> dict[str, Any]:
     return {} if count is None else {"mode": "counting", "count": count}
-
-
-def _taken(client: Client, path: str, patience: float, **given: Any) -> dict[str, Any] | None:
-    """Take a lock, and wait until it is free. None if somebody ends that."""
-    booking.end_on_signals()
-    number = booking.asked(client, path, "steal", patience, **given)["bookingid"]
-    waiting = {"bookingid": number, "state": "waiting", "lease": None, "key": None, "why": ""}
-    try:
-        return booking.until_held(client, waiting, patience, lambda _: None)
-    except KeyboardInterrupt:
-        booking.take_back(client, waiting)
-        return None

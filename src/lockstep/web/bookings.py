@@ -249,7 +249,7 @@ async def steal_lock(door: Door, name: str, params: Params) -> Item:
             reason=text(params, "reason"),
         )
     )
-    return {"bookingid": ticket or None}
+    return {**await _wait(door, ticket, 0), "key": None} if ticket else {"bookingid": None}
 
 
 # --- units of pools
