@@ -110,6 +110,7 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
             "Pool 'boards' has no unit 'pi-9'. Did you mean 'boards/pi",
         ),
         ("quarantine", "phones/a", "--reason", "x"): (4, "There is no pool 'phones'. There are: boards."),
+        ("quarantine", "", "--reason", "x"): (2, "An empty name means nothing.\nIs a variable empty?"),
         ("quarantine", "boards", "--reason", "x"): (4, "'boards' names no unit: write POOL/UNIT."),
         ("quarantine", "database/x", "--reason", "x"): (4, "There is no pool 'database'."),
         ("quarantine", "boards/pi-1"): (2, "Say why: --reason TEXT."),
@@ -134,6 +135,15 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
     assert scene.facts.last == before
 
 
+def test_a_unit_in_quarantine_that_is_held_is_counted_beside_the_others(stage: Stage) -> None:
+    scene = stage(CONFIG, "w1", env={"USER": "ann"})
+    scene.cli("hold", "boards/nuc")
+    scene.cli("quarantine", "boards/nuc", "--reason", "it smells")
+    assert "boards (pool): 0 of 2 held, and out of use but held: nuc\n" in scene.cli("locks", "boards").stdout
+    (row,) = [line for line in scene.cli("locks").stdout.splitlines() if line.startswith("boards ")]
+    assert row.split()[:4] == ["boards", "pool", "0/2", "+1"]
+
+
 def test_a_pool_that_is_gone_is_seen_and_given_back_while_somebody_has_it_or_it_is_in_quarantine(stage: Stage) -> None:
     scene = stage(CONFIG, "w1", env={"USER": "ann"})
     assert scene.cli("hold", "boards/pi-2", "--for", "1h").returncode == 0
@@ -148,6 +158,15 @@ def test_a_pool_that_is_gone_is_seen_and_given_back_while_somebody_has_it_or_it_
         assert "pi-2: held by ann (booking 1), used once, no unit any more" in shown
         assert "nuc: nobody has it, used 0 times, no unit any more, in quarantine since" in shown
         assert "held by ann" in scene.cli("locks", "boards/pi-2").stdout
+        assert "boards (pool): 1 held, removed from the configuration\n" in shown
+        (row,) = [line for line in scene.cli("locks").stdout.splitlines() if line.startswith("boards ")]
+        assert row.split()[:3] == ["boards", "pool", "1"]
+        for words in (["hold", "boards"], ["hold", "boards/pi-2"], ["quarantine", "boards/pi-2", "--reason", "x"]):
+            done = scene.cli(*words)
+            told = "Pool 'boards' is not in the configuration any more: its units go to nobody."
+            assert (done.returncode, told in done.stderr) == (4, True), done
+        said = scene.cli("quarantine", "--lift", "boards/pi-2").stderr
+        assert "Unit 'pi-2' of pool 'boards' is not in quarantine." in said
         assert "boards" in scene.cli("locks").stdout
         extended = scene.cli("extend", "boards/pi-2", "--for", "1h")
         assert extended.returncode == 0, extended.stderr

@@ -186,7 +186,9 @@ def person() -> str:
 
 
 def quoted(name: str) -> str:
-    """A name as part of a path."""
+    """A name as part of a path. Raises CliError for an empty one: another path would be meant."""
+    if not name:
+        raise CliError(USAGE, "An empty name means nothing.", "Is a variable empty?")
     return quote(name, safe="")
 
 

@@ -80,13 +80,26 @@ def _list(found: list[dict[str, Any]]) -> None:
         (
             lock["lock"],
             lock["kind"],
-            f"{lock['used']}/{lock['limit']}" if lock["limit"] is not None else lock["used"],
+            _held(lock, "/") + (f" +{len(out)}" if not lock["removed"] and (out := _had(lock, out=True)) else ""),
             ", ".join(_holder(holder) for holder in lock["holders"]),
             lock["waiting"] or "",
         )
         for lock in found
     ]
     show.table(("lock", "kind", "held", "by", "waiting"), rows, "There are no locks.")
+
+
+def _held(lock: dict[str, Any], of: str) -> str:
+    """How much is held of how much; of a pool that is configured no more, how many units are."""
+    if lock["limit"] is None or (lock["kind"] == "pool" and lock["removed"]):
+        return str(len(_had(lock)) if lock["units"] else lock["used"])
+    return f"{lock['used']}{of}{lock['limit']}"
+
+
+def _had(lock: dict[str, Any], *, out: bool = False) -> list[str]:
+    """The units of a pool that somebody has; `out`: only those that nobody else gets."""
+    units = [unit for unit in lock["units"] if unit["holds"]]
+    return [unit["name"] for unit in units if not out or unit["removed"] or unit["quarantine"] is not None]
 
 
 def _holder(holder: dict[str, Any]) -> str:
@@ -99,9 +112,11 @@ def _holder(holder: dict[str, Any]) -> str:
 
 def _details(lock: dict[str, Any]) -> None:
     """One lock: its holders, and its queue."""
-    limit = f" of {lock['limit']}" if lock["limit"] is not None else ""
     kind = "pool" if lock["kind"] == "pool" else f"{lock['kind']} lock"
-    show.say(f"{lock['lock']} ({kind}): {lock['used']}{limit} held")
+    more = ", removed from the configuration" if lock["removed"] else ""
+    if not more and (out := _had(lock, out=True)):
+        more = f", and out of use but held: {', '.join(out)}"
+    show.say(f"{lock['lock']} ({kind}): {_held(lock, ' of ')} held{more}")
     for holder in lock["holders"]:
         since = f" since {show.clock(holder['since'])}" if holder["since"] else ""
         show.say(f"  held by {_holder(holder)}{since}, fence {holder['fence']}, hold {holder['hold']}")

@@ -6,7 +6,8 @@ from lockstep.core.alloc_facts import Granted, PoolMemory, together
 from lockstep.core.answers import listed
 from lockstep.core.draft import Draft
 from lockstep.core.limits import MAX_BOOKING_TEXT, MAX_TRIES
-from lockstep.core.nouns import Access, Result
+from lockstep.core.nouns import Access, LockKey, Result
+from lockstep.core.pool_reasons import pools_of, units_of
 from lockstep.core.records import Build
 from lockstep.core.state import State
 from lockstep.core.values import PoolSetup, Setup
@@ -118,7 +119,7 @@ def impossible(state: State, access: Access) -> str:
     key = access.lock
     pool = state.pools.get(key.name)
     if pool is None:
-        return f"There is no pool '{key.name}'. There are: {', '.join(sorted(state.pools)) or 'none'}."
+        return _no_pool(state, key.name)
     try:
         where = parse(key.where)
     except WhereError as error:
@@ -135,11 +136,21 @@ def impossible(state: State, access: Access) -> str:
     return ""
 
 
+def _no_pool(state: State, name: str) -> str:
+    """That the configuration has no such pool, though somebody may have units of it still."""
+    if name in pools_of(state):
+        return f"Pool '{name}' is not in the configuration any more: its units go to nobody."
+    return f"There is no pool '{name}'. There are: {', '.join(sorted(state.pools)) or 'none'}."
+
+
 def _unknown(draft: Draft, event: e.QuarantineAsked) -> str:
     """That there is no such pool, or no such unit in it, if one is named; empty if there is."""
     pools = draft.state.pools
     if event.pool not in pools:
-        return f"There is no pool '{event.pool}'. There are: {', '.join(sorted(pools)) or 'none'}."
+        had = [unit.name for unit in units_of(draft.state, LockKey("pool", event.pool))]
+        if event.lift and event.unit in ("", *had):
+            return ""
+        return _no_pool(draft.state, event.pool)
     names = [unit.name for unit in pools[event.pool].units]
     if event.unit in names or (event.lift and not event.unit):
         return ""

@@ -93,8 +93,9 @@ def pool_of(state: State, text: str) -> tuple[str, str]:
         raise RefusedError(f"'{text}' names no {'unit' if pool else 'pool'}: write POOL/UNIT.")
     if pool not in (pools := pools_of(state)):
         raise MissingError(f"There is no pool '{pool}'. There are: {', '.join(sorted(pools)) or 'none'}.")
-    names = [each.name for each in units_of(state, LockKey("pool", pool))]
-    if unit and unit not in names:
+    units = units_of(state, LockKey("pool", pool))
+    if unit and unit not in {each.name for each in units}:
+        names = [each.name for each in units if not each.removed] or [each.name for each in units]
         near = get_close_matches(unit, names, n=1, cutoff=0.5)
         known = f"Did you mean '{pool}/{near[0]}'?" if near else f"It has: {', '.join(names)}."
         raise MissingError(f"Pool '{pool}' has no unit '{unit}'. {known}")
