@@ -19,7 +19,7 @@ c['builders'] = [b('app', project='apps', locks=[db]), b('fw', project='firmware
 """
 """Nine lines with the prelude's."""
 
-NUMBER = "must be a number from 1 to 1000"
+NUMBER = "must be a whole number from 1 to 1000"
 LEFT_OUT = "who has no share is left out: its builds are among '*'"
 NOTHING = "nothing is shared; give locks=[...], workers=[...] or both"
 TOLD = [
@@ -90,3 +90,8 @@ def test_a_thing_is_shared_once_only(mistakes: Mistakes) -> None:
 def test_what_is_no_share_is_refused(mistakes: Mistakes) -> None:
     (found,) = mistakes(FARM + "c['shares'] = [{'apps': 1}]\n")
     assert "use util.Shares(" in found
+
+
+def test_shares_that_stand_alone_are_named_in_the_mistake_as_they_are_written(mistakes: Mistakes) -> None:
+    (found,) = mistakes(FARM + "c['shares'] = util.Shares({'a': 2}, workers=['w1'])\n")
+    assert "Shares({'*': 1, 'a': 2})" in found

@@ -110,6 +110,10 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
             "Pool 'boards' has no unit 'pi-9'. Did you mean 'boards/pi",
         ),
         ("quarantine", "phones/a", "--reason", "x"): (4, "There is no pool 'phones'. There are: boards."),
+        ("exec", "--lock", "boards/pi-1", "--lock", "boards/pi-2", "--", "true"): (
+            4,
+            "units of one pool twice in one claim: ask for it once, with a count and a where",
+        ),
         ("quarantine", "", "--reason", "x"): (2, "An empty name means nothing.\nIs a variable empty?"),
         ("quarantine", "boards", "--reason", "x"): (4, "'boards' names no unit: write POOL/UNIT."),
         ("quarantine", "database/x", "--reason", "x"): (4, "There is no pool 'database'."),

@@ -76,7 +76,9 @@ def test_what_a_proxy_passes_on_is_not_from_here(ci: Running, name: str) -> None
 def test_a_token_lets_in(with_token: Running) -> None:
     ci = with_token
     assert post(ci, **ELSEWHERE).status_code == 401
+    assert "needs the server's token" in post(ci, **ELSEWHERE).text
     assert post(ci, **ELSEWHERE, authorization="Bearer wrong").status_code == 401
+    assert "This is not the server's token" in post(ci, **ELSEWHERE, authorization="Bearer wrong").text
     assert post(ci, **ELSEWHERE, authorization="Basic a-token-of-16-or-more").status_code == 401
     assert post(ci, **ELSEWHERE, cookie="lockstep_token=wrong").status_code == 401
     assert post(ci, **ELSEWHERE, cookie='a="').status_code == 401

@@ -133,7 +133,7 @@ def test_a_locks_page_shows_who_holds_it_by_hand_and_ends_that(ci: Running) -> N
     assert (refused.status_code, "Say why" in refused.text) == (400, True)
     ci.http.post(path, data={"reason": "it is late"})
     error = ci.call(f"bookings/{kept['bookingid']}", "renew", status=400, key=kept["key"])
-    assert error.endswith("must end, it is stolen by somebody: lock 'memory' was taken away: it is late.")
+    assert error.endswith("must end: it is stolen by somebody (lock 'memory' was taken away: it is late).")
     ci.call(f"bookings/{kept['bookingid']}", "release", key=kept["key"])
     assert not [each for each in ci.one("locks/memory")["holders"] if each["by"]["booking"]]
 

@@ -35,7 +35,7 @@ def command(client: Client, builder: str | None, running: bool, limit: int, as_j
             f"{names.get(build['builderid'], build['builderid'])}/{build['number']}",
             build["buildid"],
             show.result(build["results"]),
-            reasons.get(("build", build["buildid"])) or build["state_string"],
+            show.short(reasons.get(("build", build["buildid"])) or build["state_string"]),
             workers.get(build["workerid"], ""),
             show.clock(build["started_at"]),
             show.lasted(build["started_at"], build["complete_at"]),

@@ -49,7 +49,10 @@ def _limit(limit: int) -> str:
 
 def days(seconds: float) -> str:
     """A long time: in days, or as usual."""
-    return f"{seconds / 86400:.3g} days" if seconds >= 86400 else show.duration(seconds)
+    if seconds < 86400:
+        return show.duration(seconds)
+    told = f"{seconds / 86400:.3g}"
+    return f"{told} day{'s' if told != '1' else ''}"
 
 
 def load(story: Told) -> str:

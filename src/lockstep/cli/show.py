@@ -47,6 +47,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> 
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def short(text: str, most: int = 100) -> str:
+    """A sentence in a table: the beginning of a long one."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -38,7 +38,7 @@ def command(client: Client, dead: str | None, as_json: bool) -> int:
         if worker["paused"]:
             state += f", paused: {worker.get('pause_reason') or 'no reason given'}"
         info = worker.get("workerinfo") or {}
-        where = info.get("host") or info.get("admin") or ""
+        where = " ".join((info.get("host") or info.get("admin") or "").split())
         rows.append((worker["name"], state, busy, len(worker["configured_on"]), where))
     show.table(("worker", "state", "running", "builders", "host"), rows, "There are no workers.")
     return 0

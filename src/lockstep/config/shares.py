@@ -40,6 +40,10 @@ class Shares:
         if not unknown and not locks and not workers:
             mistake("Shares: nothing is shared", "give locks=[...], workers=[...] or both", self.place)
 
+    def __repr__(self) -> str:
+        """As it is written in a configuration."""
+        return f"Shares({self.weights!r})"
+
     def _weights(self, weights: Any) -> dict[str, int]:
         hint = "write Shares({'firmware': 3, 'apps': 1}, ...)"
         if not isinstance(weights, Mapping) or not weights:
@@ -50,7 +54,9 @@ class Shares:
             if not isinstance(project, str):
                 mistake(f"Shares: a project is a text, not {project!r}", hint, self.place)
             elif isinstance(weight, bool) or not isinstance(weight, int) or not 0 < weight <= MAX_WEIGHT:
-                text = f'Shares: the weight of "{project}" must be a number from 1 to {MAX_WEIGHT}, not {weight!r}'
+                text = (
+                    f'Shares: the weight of "{project}" must be a whole number from 1 to {MAX_WEIGHT}, not {weight!r}'
+                )
                 mistake(text, "who has no share is left out: its builds are among '*'", self.place)
             else:
                 good[project] = weight

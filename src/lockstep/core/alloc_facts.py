@@ -275,7 +275,8 @@ def normalize(accesses: Iterable[Access]) -> tuple[Access, ...]:
         if access.count == 0:
             continue
         if access.lock.kind == "pool" and pools.setdefault(access.lock.name, access.lock) != access.lock:
-            raise PoolTwiceError(access.lock, "units of one pool twice in one claim, with different where=")
+            how = "ask for it once, with a count and a where that admits all of them"
+            raise PoolTwiceError(access.lock, f"units of one pool twice in one claim: {how}")
         known = merged.get(access.lock)
         if known is None:
             merged[access.lock] = access

@@ -196,7 +196,7 @@ def _renew(draft: Draft, booking: Booking) -> None:
 def must_end(booking: Booking) -> str:
     """What a program is told whose locks are taken away."""
     by = f" by {booking.ended_by}" if booking.ended_by else ""
-    return f"Booking {booking.ticket} must end, it is {booking.ending}{by}: {booking.ended_why}."
+    return f"Booking {booking.ticket} must end: it is {booking.ending}{by} ({booking.ended_why})."
 
 
 _WRONG_KEY = (

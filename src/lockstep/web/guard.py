@@ -152,6 +152,10 @@ class Guard:
             return
         self._check_origin(scope, headers)
         if scope["path"] != "/signin" and not self._rights.may_change(scope):
+            if self._door.site.token and token_of(headers):
+                raise Refusal(
+                    401, "This is not the server's token: that is in the file 'token' of the server's folder."
+                )
             if self._door.site.token:
                 raise Refusal(401, "From another machine this needs the server's token: Authorization: Bearer TOKEN.")
             raise Refusal(403, "Only this machine may change anything: the server has no token for others.")
