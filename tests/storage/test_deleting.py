@@ -342,6 +342,23 @@ def test_a_kill_in_the_midst_does_no_harm_and_the_next_run_ends_it(url: str, sli
     store.close()
 
 
+def test_one_that_is_not_wanted_any_more_stops_before_its_next_slice(url: str, few: None) -> None:
+    """A reload took other horizons: the rest is there, and a run with those finds it."""
+    store, farm = opened(url)
+    for _ in range(10):
+        farm.build(store, text="x" * 150 + "\n")
+    told: list[Deleted] = []
+    wanted = [True] * 5
+    store.delete(Horizons(logs=DAY), farm.at + 10 * DAY, told.append, lambda: bool(wanted) and wanted.pop())
+    while store.tidy():
+        pass
+    assert (told[0].stopped, told[0].error) == (True, "")
+    assert told[0].logs == 5
+    assert delete(store, farm.at + 10 * DAY, logs=DAY).logs == 5
+    assert numbers(store, "log_chunks", "logid") == set()
+    store.close()
+
+
 def test_room_that_deleted_logs_had_is_used_again(tmp_path: Path) -> None:
     """SQLite's file does not shrink, and does not grow either."""
     file = tmp_path / "state.sqlite"

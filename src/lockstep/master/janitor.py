@@ -45,15 +45,18 @@ class Janitor:
 
     async def run(self) -> None:
         """Delete in its time, for ever."""
-        memory = self._house.loop.state.memories.get(OWNER, (None, 0))[0]
-        self._last = min(float(memory["last"]), clock.wall()) if memory is not None else 0.0
+        self.recall()
         while True:
             self._changed.clear()
-            seconds = await self._look()
+            seconds = await self.look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), seconds)
 
-    async def _look(self) -> float:
+    def recall(self) -> None:
+        """Go on from what is remembered."""
+        self._last = self._remembered()
+
+    async def look(self) -> float:
         """Delete if it is time. Returns after how many seconds to look again."""
         horizons = self.horizons()
         if not horizons:
@@ -87,12 +90,19 @@ class Janitor:
         janitor = self._house.config.janitor
         return janitor.after(self._last) if janitor is not None else TimeTable("", NOWHERE, hour=0).after(self._last)
 
+    def _remembered(self) -> float:
+        memory = self._house.loop.state.memories.get(OWNER, (None, 0))[0]
+        return float(memory["last"]) if memory is not None else 0.0
+
     def _remember(self, at: float) -> None:
         self._last = at
         self._house.loop.post(e.Remembered(owner=OWNER, memory={"last": at}))
 
     async def _delete(self, horizons: Horizons, now: float) -> str:
-        """One run: it is over when all is deleted that is old now. Returns why it could not be done."""
+        """One run: it is over when all is deleted that is old now, or other horizons are in force.
+
+        Returns why it could not be done.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Deleted] = loop.create_future()
 
@@ -101,11 +111,11 @@ class Janitor:
                 loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(deleted))
 
         await self._house.loop.settle()
-        self._writer.delete(horizons, now, told)
+        self._writer.delete(horizons, now, told, lambda: self.horizons() == horizons)
         deleted = await done
         if deleted.logs or deleted.builds or deleted.changes:
             text = "deleted what was old: the text of %s logs, %s builds, %s changes"
             log.info(text, deleted.logs, deleted.builds, deleted.changes)
-        if not deleted.error:
+        if not deleted.error and self._last:  # else it was reloaded meanwhile: the next stated time counts
             self._remember(now)
         return deleted.error

@@ -5,7 +5,7 @@ It goes in slices. Each is a transaction of its own in the writer's thread, when
 killed server has left the next run finds again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -29,12 +29,13 @@ class Horizons(Struct, frozen=True, kw_only=True):
 
 
 class Deleted(Struct):
-    """How much was deleted. `error`: why it ended before its end."""
+    """How much was deleted. It ended before its end if it was `stopped`, or for the reason `error`."""
 
     logs: int = 0
     builds: int = 0
     changes: int = 0
     facts: int = 0
+    stopped: bool = False
     error: str = ""
 
 
@@ -84,17 +85,28 @@ _FACTS: Final = f"SELECT number, at FROM facts ORDER BY number LIMIT {DELETE_ROW
 
 
 class Deletion:
-    """One run: what is older than its horizon at the time `now`. `deleted` is what it has done so far."""
+    """One run: what is older than its horizon at the time `now`. `deleted` is what it has done so far.
 
-    def __init__(self, reader: Reader, horizons: Horizons, now: float) -> None:
+    `wanted` is asked before each slice: when it says no, nothing more is deleted.
+    """
+
+    def __init__(
+        self, reader: Reader, horizons: Horizons, now: float, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         self._reader = reader
         self._horizons = horizons
         self._now = now
+        self._wanted = wanted
         self._past: Past | None = None
+        self._rest = self._slices()
         self.deleted = Deleted()
 
-    def slices(self) -> Slices:
-        """What to run in one transaction each; the next one is worked out after that. An empty one is a breath."""
+    def slice(self) -> Slice | None:
+        """What to run next in a transaction of its own, worked out now. An empty one is a breath; None: it is over."""
+        self.deleted.stopped = not self._wanted()
+        return None if self.deleted.stopped else next(self._rest, None)
+
+    def _slices(self) -> Slices:
         from lockstep.storage.delete_builds import OldBuilds
 
         horizons, now = self._horizons, self._now

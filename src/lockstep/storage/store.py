@@ -14,7 +14,7 @@ from typing import Any
 from lockstep.core.saved import Saved
 from lockstep.storage import codec, opening
 from lockstep.storage.batch import Batch, CommandProgress
-from lockstep.storage.deleting import Deleted, Deletion, Horizons, Slice, Slices
+from lockstep.storage.deleting import Deleted, Deletion, Horizons, Slice
 from lockstep.storage.errors import StoreError, explain
 from lockstep.storage.load import load
 from lockstep.storage.logs import Packer, add_ends, add_parts, add_progress, merged
@@ -43,7 +43,7 @@ class Store:
         self._lock = opening.lock_file(database) if database.is_sqlite else -1
         self._connection: Any = None
         self._saved: Saved | None = None
-        self.deletions: deque[tuple[Deletion, Slices, Callable[[Deleted], None]]] = deque()
+        self.deletions: deque[tuple[Deletion, Callable[[Deleted], None]]] = deque()
         try:
             self._connection = database.connect(self._engine)
             if not database.is_sqlite:
@@ -152,10 +152,18 @@ class Store:
 
     # --- when there is time
 
-    def delete(self, horizons: Horizons, now: float, done: Callable[[Deleted], None]) -> None:
-        """Have what is older than its horizon deleted by `tidy`, slice by slice. `done` is called at the end."""
-        deletion = Deletion(self._reader, horizons, now)
-        self.deletions.append((deletion, deletion.slices(), done))
+    def delete(
+        self,
+        horizons: Horizons,
+        now: float,
+        done: Callable[[Deleted], None],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Have what is older than its horizon deleted by `tidy`, slice by slice, as long as it is `wanted`.
+
+        `done` is called at the end.
+        """
+        self.deletions.append((Deletion(self._reader, horizons, now, wanted), done))
 
     def tidy(self) -> bool:
         """Merge the chunks of one closed log, or delete one slice. Returns whether there was anything to do.
@@ -173,9 +181,9 @@ class Store:
     def _delete_slice(self) -> bool:
         if not self.deletions:
             return False
-        deletion, slices, done = self.deletions[0]
+        deletion, done = self.deletions[0]
         try:
-            slice_ = next(slices, None)
+            slice_ = deletion.slice()
             if slice_:
                 self._run(slice_)
         except Exception as error:  # the store is as it was before the slice, and takes what comes

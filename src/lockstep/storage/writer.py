@@ -32,7 +32,7 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: deque[tuple[Batch, Callback]] = deque()
-        self._orders: deque[tuple[Horizons, float, Callable[[Deleted], None]]] = deque()
+        self._orders: deque[tuple[Horizons, float, Callable[[Deleted], None], Callable[[], bool]]] = deque()
         self._in_a_row = 0
         self._wake = threading.Condition()
         self._error = ""
@@ -56,13 +56,20 @@ class Writer:
             self._waiting.append((batch, done))
             self._wake.notify()
 
-    def delete(self, horizons: Horizons, now: float, done: Callable[[Deleted], None]) -> None:
-        """Delete what is older than that, slice by slice, when nothing waits to be stored.
+    def delete(
+        self,
+        horizons: Horizons,
+        now: float,
+        done: Callable[[Deleted], None],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Delete what is older than that, slice by slice, when nothing waits to be stored, as long as it is `wanted`.
 
-        `done` is called in the writer's thread at the end of it, unless the writer is closed before.
+        Both are called in the writer's thread: `wanted` before each slice, and `done` at the end, unless the writer is
+        closed before.
         """
         with self._wake:
-            self._orders.append((horizons, now, done))
+            self._orders.append((horizons, now, done, wanted))
             self._wake.notify()
 
     def close(self) -> None:
