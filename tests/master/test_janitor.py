@@ -1,4 +1,4 @@
-"""When old things are deleted: at the stated times, whatever clocks, reloads and restarts have done meanwhile."""
+"""When old things are deleted: at the stated times, whatever the clock, reloads and restarts have done meanwhile."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -59,6 +59,51 @@ class Days:
 @pytest.fixture
 def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Days:
     return Days(tmp_path, monkeypatch)
+
+
+def test_a_clock_that_was_ahead_and_is_right_again_delays_nothing(days: Days) -> None:
+    async def life(keeper: Janitor) -> None:
+        assert not await days.look(keeper)
+        days.now += 400 * DAY
+        assert await days.look(keeper)
+        days.now -= 400 * DAY
+        assert not await days.look(keeper)
+        for _ in range(3):
+            days.now += DAY
+            assert await days.look(keeper)
+
+    days.live(DAILY % 7, life)
+
+
+def test_so_it_is_with_restarts_more_often_than_its_times(days: Days) -> None:
+    async def ahead(keeper: Janitor) -> None:
+        assert not await days.look(keeper)
+        days.now += 400 * DAY
+        assert await days.look(keeper)
+        days.now -= 400 * DAY
+
+    found: list[bool] = []
+
+    async def short(keeper: Janitor) -> None:
+        found.append(await days.look(keeper))
+        days.now += DAY / 3
+
+    days.live(DAILY % 7, ahead)
+    for _ in range(10):
+        days.live(DAILY % 7, short)
+    assert sum(found) == 3
+
+
+def test_what_was_missed_without_a_server_is_made_up_for_but_not_what_was_without_a_janitor(days: Days) -> None:
+    found: list[bool] = []
+
+    async def life(keeper: Janitor) -> None:
+        found.append(await days.look(keeper))
+        days.now += 30 * DAY
+
+    for config in (DAILY % 7, DAILY % 7, "", DAILY % 7, DAILY % 7):
+        days.live(config, life)
+    assert found == [False, True, False, False, True]
 
 
 @pytest.mark.parametrize("config", ["", DAILY % 100])

@@ -1,7 +1,7 @@
 """Has old things deleted at the times that the configuration says. What is deleted, and how: `storage/deleting.py`.
 
 When it was done last is remembered: what fell into a time without a server is made up for at its next start. A new
-configuration counts from the moment in which it came into force.
+configuration counts from the moment in which it came into force, and stops a run of another that is under way.
 """
 
 import asyncio
@@ -60,8 +60,10 @@ class Janitor:
         """Delete if it is time. Returns after how many seconds to look again."""
         horizons = self.horizons()
         if not horizons:
+            if self._remembered():  # who says later how long things are kept says it anew
+                self._remember(0.0)
             return _LONGEST_WAIT
-        if not self._last:
+        if not 0.0 < self._last <= clock.wall():  # nothing is known, or the clock was ahead
             self._remember(clock.wall())
         wake, now = self._next(), clock.wall()
         if wake is None or wake > now:
