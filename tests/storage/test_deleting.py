@@ -224,6 +224,27 @@ def test_numbers_never_come_again(url: str, few: None) -> None:
     store.close()
 
 
+def test_what_came_while_a_run_was_under_way_and_went_in_it_keeps_its_number(url: str, few: None) -> None:
+    store, farm = opened(url)
+    for _ in range(6):
+        farm.build(store)
+    store.append([farm.do_change()])
+    farm.at += 10 * DAY
+    told: list[Deleted] = []
+    store.delete(Horizons(builds=DAY), farm.at, told.append)
+    while not reader(store).rows("SELECT key FROM meta WHERE key = 'deleted'"):
+        assert store.tidy()
+    late = Change(author="a", revision="1", when=farm.at - 30 * DAY)
+    store.append([farm.happen(e.ChangesFound(source="poller", changes=(late,), memory=2))])
+    while store.tidy():
+        pass
+    assert numbers(store, "changes", "changeid") == set()
+    store.close()
+    store = Store.open(url)
+    assert state_of(store.load()).counters == farm.state.counters
+    store.close()
+
+
 def asked() -> e.Submitted:
     return e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),)))
 

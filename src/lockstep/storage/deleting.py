@@ -131,7 +131,7 @@ class Deletion:
         known = self._past
         if known is None:
             known = self._past = past(self._reader)
-            known.raised(self._reader)
+        known.raised(self._reader)
         known.builds = builds or known.builds
         known.changes = changes or known.changes
         known.slices += 1
