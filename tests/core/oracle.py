@@ -257,7 +257,8 @@ class Oracle:
     def has_room(self, owner: int, access: Access, among: set[int] | None = None) -> bool:
         if access.lock.kind == "pool":
             return self.units.has_room(access, self.ancestors(owner), among)
-        limit, kin = self.limit(access.lock), self.ancestors(owner)
+        kin = self.ancestors(owner)  # what they lend was taken before, even if another kind has the name now
+        limit = self.limit(access.lock) or (0 if self.anew(owner, access) else self.limits.get(access.lock, 0))
         users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         if any(held.mode == "exclusive" and user not in kin and user != owner for user, held in users):
             return False

@@ -4,6 +4,7 @@ import pytest
 
 from lockstep.core.alloc_facts import Granted, Sentenced
 from lockstep.core.nouns import Access, LockKey
+from lockstep.core.values import UnitSetup
 
 from .compare import over_the_wire
 from .farm import DB, NET, Farm, need, on_workers, slot, units, whole
@@ -195,3 +196,41 @@ def test_L53_who_was_lent_a_whole_lock_by_one_that_ended_has_it_alone_still() ->
     other = farm.ask(units(1), parent=top)
     assert farm.decide() == []
     assert farm.end(orphan) == [other]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_L53_what_is_lent_stays_lent_while_one_of_before_waits_for_the_kind_that_the_name_had(restart: bool) -> None:
+    pool = LockKey("pool", "db")
+    farm = Farm({DB: 1, NET: 1})
+    before = farm.get(units(1, NET))
+    farm.allocator.forget_lock(DB)
+    assert farm.decide() == []
+    farm.allocator.set_pool("db", [UnitSetup("u1")], 8)
+    parent = farm.get(units(1, pool))
+    farm.allocator.set_lock(DB, 1, 8)
+    step = farm.step(before, whole())
+    farm.allocator.forget_lock(DB)
+    child = farm.ask(units(1, pool), parent=parent)
+    stranger = farm.ask(units(1, pool))
+    if restart:
+        farm.allocator = over_the_wire(farm.allocator)
+    assert farm.decide() == [child]
+    assert farm.end(child) == []
+    assert farm.end(parent) == [step]
+    assert farm.end(step) == [stranger]
+
+
+def test_L6_L53_a_lock_that_was_a_pool_is_lent_meanwhile_too() -> None:
+    pool = LockKey("pool", "db")
+    farm = Farm({NET: 1})
+    farm.allocator.set_pool("db", [UnitSetup("u1")], 8)
+    before = farm.get(units(1, NET))
+    farm.allocator.forget_pool("db")
+    assert farm.decide() == []
+    farm.allocator.set_lock(DB, 1, 8)
+    parent = farm.get(whole())
+    step = farm.step(before, units(1, pool))
+    child = farm.ask(whole(), parent=parent)
+    assert farm.decide() == [child]
+    assert farm.end(child) == []
+    assert farm.end(parent) == [step]

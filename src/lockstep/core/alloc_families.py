@@ -160,12 +160,12 @@ class Families:
 
     def has_room(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> bool:
         """Whether the access fits for this owner beside what is held (L1, L2, L53), if it may begin at all."""
-        if not lock.could_admit(units):
-            return False
         if lock.pool is not None:
-            return lock.pool.has_room(lock, units, self.kin(owner), gone)
-        taken = self.taken(lock, gone)
+            return lock.could_admit(units) and lock.pool.has_room(lock, units, self.kin(owner), gone)
         anew = self.anew(owner, lock, units, gone)
+        if not lock.could_admit(units) and (anew or not lock.closed):  # what is lent was taken before (L6)
+            return False
+        taken = self.taken(lock, gone)
         if anew < WHOLE or not taken:
             return not anew or units == WHOLE or taken + anew <= lock.capacity
         return False

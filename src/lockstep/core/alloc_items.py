@@ -188,14 +188,14 @@ class Band(Watch):
 class Lock:
     """A lock as it is now. `wanted` is its declared limit, `capacity` the one in force, `limit` what may be had now.
 
-    `capacity` is 0 while a removed lock of the same name and another kind lives (L6), `limit` also while nobody may
-    begin because of a start rate: `left` are the grants that it allows still. Time alone ends that, so whoever asks
-    who waits for whom asks for the capacity. `used` is the sum of `holds` (L1);
-    `barred` the sum of `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in
-    their pin, by place, reserving or not; `hanging` those of them that reserve a worker's own locks only while this
-    one and others are free (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one:
-    then `mask` are the units that its `where` admits (`alloc_pools.py`). `parked` are those who wait here, by their
-    need. `share`: projects have the lock by weight; then those who wait are `apart` by their standing.
+    `capacity` is 0 while it is `closed`: a removed lock of its name and another kind lives (L6); `limit` also while
+    nobody may begin because of a start rate: `left` are the grants that it allows still. Time alone ends that, so
+    whoever asks who waits for whom asks for the capacity. `used` is the sum of `holds` (L1); `barred` the sum of
+    `bars`, the reservations that count now, by place. `pins` are the barriers with this lock in their pin, by place,
+    reserving or not; `hanging` those of them that reserve a worker's own locks only while this one and others are free
+    (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one: then `mask` are the units
+    that its `where` admits (`alloc_pools.py`). `parked` are those who wait here, by their need. `share`: projects have
+    the lock by weight; then those who wait are `apart` by their standing.
     """
 
     __slots__ = (
@@ -203,6 +203,7 @@ class Lock:
         "barred",
         "bars",
         "capacity",
+        "closed",
         "crowds",
         "fence",
         "free_hanging",
@@ -230,6 +231,7 @@ class Lock:
         self.key = key
         self.wanted = self.capacity = self.limit = limit
         self.left = WHOLE
+        self.closed = False
         self.k = k
         self.removed = False
         self.per_worker = key.worker != ""

@@ -145,7 +145,8 @@ class Limits:
         if lock.pool is not None:
             self._enforce_pool(lock.pool)
             return
-        capacity = 0 if self.in_the_way(lock) else lock.wanted
+        lock.closed = self.in_the_way(lock) is not None
+        capacity = 0 if lock.closed else lock.wanted
         limit = capacity if lock.left > 0 else 0
         if limit != lock.limit:
             if limit > lock.limit:

@@ -119,7 +119,9 @@ class Pool:
 
     def refresh(self) -> None:
         """Count everything anew: units, their labels or their state have changed."""
-        self.usable = 0 if self.closed else self.in_service()
+        self.usable = self.in_service()
+        if self.closed:  # what is held may be lent still: it was taken before (L6)
+            self.usable &= self.taken
         for view in self.views.values():
             self._counted(view)
 
@@ -167,6 +169,8 @@ class Pool:
         for view in self.views.values():
             if view.holds.pop(hold, 0):
                 view.used = self.used(view)
+        if self.closed:
+            self.refresh()
 
     def pass_on(self, hold: int, new: int, owner: int, fence: int) -> None:
         """The units of a hold go over to another one."""
@@ -204,7 +208,9 @@ class Pool:
     def has_room(self, view: Lock, units: int, kin: Set[int], gone: Set[int] = NOTHING_GONE) -> bool:
         """Whether so many units fit beside what is held (L1, L2, L53)."""
         found = self.open_to(view, kin, gone)
-        return 0 < view.limit == found.bit_count() if units == WHOLE else found.bit_count() >= units
+        if units == WHOLE:
+            return bool(found) and found == view.mask & self.in_service()
+        return found.bit_count() >= units
 
     def anew(self, view: Lock, units: int, kin: Set[int], gone: Set[int] = NOTHING_GONE) -> int:
         """How many of these units could not be lent by kin, and must be taken anew."""
