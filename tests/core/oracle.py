@@ -13,6 +13,7 @@ from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, Alter
 from lockstep.core.values import BuilderSetup
 
 from .oracle_ahead import Foresight
+from .oracle_names import closers, drop_locks, needed
 from .oracle_pools import Picked, Units, names, pick
 from .oracle_shares import Weights
 
@@ -57,7 +58,7 @@ class Oracle:
             self.removed.add(key)
 
     def set_starts(self, key: LockKey, left: int) -> None:
-        if key in self.limits or key in self.needed():
+        if key in self.limits or key in needed(self):
             self.left[key] = left
 
     def tick(self, number: int) -> None:
@@ -145,7 +146,7 @@ class Oracle:
         while True:
             self.weights.known_over.clear()
             self.settle_pins(out)
-            if not (self.sentence(out) or self.grant_first(out) or self.let_go(out) or self.drop_locks()):
+            if not (self.sentence(out) or self.grant_first(out) or self.let_go(out) or drop_locks(self)):
                 return out
 
     def grant_first(self, out: list[Decision]) -> bool:
@@ -239,9 +240,11 @@ class Oracle:
 
     # --- limits and arithmetic
 
-    def limit(self, key: LockKey) -> int:
+    def limit(self, key: LockKey, opened: bool = False) -> int:
         if key.kind == "pool":
             return len(self.units.usable(key))
+        if opened:
+            return self.limits.get(key, 0)
         other = {"master": "worker", "worker": "master"}.get(key.kind)
         others = [each for each in self.limits if (each.kind, each.name) == (other, key.name)]
         held = {each for each in others if any(True for _ in self.users(each))}
@@ -258,7 +261,8 @@ class Oracle:
         if access.lock.kind == "pool":
             return self.units.has_room(access, self.ancestors(owner), among)
         kin = self.ancestors(owner)  # what they lend was taken before, even if another kind has the name now
-        limit = self.limit(access.lock) or (0 if self.anew(owner, access) else self.limits.get(access.lock, 0))
+        opened = among is not None and not closers(self, access.lock) & among
+        limit = self.limit(access.lock, opened or not self.anew(owner, access, among))
         users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         if any(held.mode == "exclusive" and user not in kin and user != owner for user, held in users):
             return False
@@ -300,7 +304,7 @@ class Oracle:
             children.append(owner + 0.5)
         return sum(self.family(owner, child, users) for child in children)
 
-    def anew(self, owner: int, access: Access) -> int:
+    def anew(self, owner: int, access: Access, among: set[int] | None = None) -> int:
         if access.lock.kind == "pool":
             kin = self.ancestors(owner)
             lent = {unit for who, names in self.units.had(access.lock) if who in kin for unit in names}
@@ -309,15 +313,15 @@ class Oracle:
             return max(0, wanted - len(lent))
         if owner not in self.parents:
             return WHOLE if access.mode == "exclusive" else access.count
-        users = list(self.users(access.lock))
+        users = [user for user in self.users(access.lock) if among is None or user[0] in among]
         kept = [user for user in users if access.mode == "counting" or user[0] != owner]  # else it raises what it has
         return max(0, self.taken(owner, [*kept, (owner + 0.5, access)]) - self.taken(owner, users))
 
     def servable(self, alternative: Alternative) -> bool:
         return self.servable_in_time(alternative) and all(self.may_begin(access) for access in alternative.accesses)
 
-    def servable_in_time(self, alternative: Alternative) -> bool:
-        return all(access.count <= self.limit(access.lock) for access in alternative.accesses)
+    def servable_in_time(self, alternative: Alternative, opened: bool = False) -> bool:
+        return all(access.count <= self.limit(access.lock, opened) for access in alternative.accesses)
 
     def may_begin(self, access: Access) -> bool:
         return self.left.get(access.lock, 1) > 0
@@ -437,7 +441,7 @@ class Oracle:
 
     def strangers(self, owner: int, key: LockKey) -> set[int]:
         users = self.units.had(key) if key.kind == "pool" else self.users(key)
-        return {holder for holder, _ in users} - set(self.ancestors(owner))
+        return ({holder for holder, _ in users} - set(self.ancestors(owner))) | (closers(self, key) - {owner})
 
     def is_barrier_at(self, ticket: int, key: LockKey) -> bool:
         named = (access.lock for access in self.pins[ticket].accesses if access.lock.whole == key.whole)
@@ -482,19 +486,3 @@ class Oracle:
         for ticket in claims:
             self.cancel(ticket)
         self.sentenced.add(doomed)
-
-    # --- locks that a reload removed
-
-    def drop_locks(self) -> bool:
-        gone = self.removed - self.needed()
-        for key in gone:
-            del self.limits[key]
-            self.removed.discard(key)
-        self.left = {key: left for key, left in self.left.items() if key in self.limits or key in self.needed()}
-        return bool(gone)
-
-    def needed(self) -> set[LockKey]:
-        needed = {access.lock for hold in self.holds.values() for access in hold.alternative.accesses}
-        for claim in self.waiting.values():
-            needed |= {access.lock for alternative in claim.need.alternatives for access in alternative.accesses}
-        return needed

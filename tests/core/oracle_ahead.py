@@ -133,7 +133,7 @@ class Foresight:
         return all(self.could_be_served(claim, stuck, minding) for claim in claims)
 
     def could_be_served(self, claim: Claim, stuck: set[int], minding: bool = False) -> bool:
-        ways = [alternative for alternative in claim.need.alternatives if self.oracle.servable_in_time(alternative)]
+        ways = [way for way in claim.need.alternatives if self.oracle.servable_in_time(way, opened=True)]
         return not ways or any(
             self.has_rooms(claim.owner, way, stuck) and not (minding and self.withheld(claim, way, stuck))
             for way in ways
@@ -150,7 +150,8 @@ class Foresight:
         found: set[int] = set()
         for claim in self.oracle.waiting.values():
             if claim.owner == owner and not self.could_be_served(claim, stuck, minding):
-                for way in filter(self.oracle.servable_in_time, claim.need.alternatives):
+                ways = (way for way in claim.need.alternatives if self.oracle.servable_in_time(way, opened=True))
+                for way in ways:
                     for access in way.accesses:
                         if not self.oracle.has_room(owner, access, stuck):
                             found |= self.oracle.strangers(owner, access.lock) & stuck

@@ -11,6 +11,8 @@ from lockstep.core.alloc_facts import Granted
 from lockstep.core.nouns import Claim, LockKey
 from lockstep.core.values import ShareRule
 
+from .oracle_names import needed
+
 if TYPE_CHECKING:
     from .oracle import Oracle
 
@@ -70,7 +72,7 @@ class Weights:
 
     def known(self) -> set[LockKey]:
         """Every lock that there is."""
-        return {*self.oracle.limits, *self.oracle.needed(), *self.oracle.units.views}
+        return {*self.oracle.limits, *needed(self.oracle), *self.oracle.units.views}
 
     def begins(self, claim: Claim) -> bool:
         """Whether who has less comes before it: not so with steps, awaited builds, and who is next for sure."""

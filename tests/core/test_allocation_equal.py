@@ -12,6 +12,7 @@ from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey, Need
 
 from .compare import differs, drained, plain
+from .kinds import KindWorld
 from .oracle import Oracle
 from .worlds import Event, feed
 
@@ -27,6 +28,21 @@ def test_L40_L46_L52_quick_and_dumb_decide_the_same(block: int) -> None:
 @pytest.mark.parametrize("seed", [11076, 11484, 15518, 15689, 15727, 16873, 17567, 18635])
 def test_worlds_in_which_they_once_differed(seed: int) -> None:
     assert not (difference := differs(seed, events=120)), difference
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L6_L52_quick_and_dumb_decide_the_same_where_names_change_their_kind(restart: bool) -> None:
+    for seed in range(30):
+        assert not (difference := differs(seed, kind=KindWorld, restart=restart)), difference
+        assert restart or not drained(seed, KindWorld), f"seed {seed}"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(20))
+def test_L6_L52_quick_and_dumb_decide_the_same_in_many_worlds_where_names_change_their_kind(block: int) -> None:
+    for seed in range(10_000 + block * 50, 10_050 + block * 50):
+        assert not (difference := differs(seed, events=100, kind=KindWorld, restart=seed % 3 == 0)), difference
+        assert not drained(seed, KindWorld), f"seed {seed}"
 
 
 @pytest.mark.soak

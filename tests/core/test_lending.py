@@ -220,6 +220,28 @@ def test_L6_L53_what_is_lent_stays_lent_while_one_of_before_waits_for_the_kind_t
     assert farm.end(step) == [stranger]
 
 
+@pytest.mark.parametrize("kind", ["pool", "worker"])
+def test_L6_L52_a_ring_over_what_a_name_was_and_is_has_its_youngest_build_sentenced(kind: str) -> None:
+    new = LockKey("pool", "db") if kind == "pool" else LockKey("worker", "db", "w")
+    farm = Farm({DB: 1, NET: 1})
+    before = farm.get(whole(NET))
+    farm.allocator.forget_lock(DB)
+    assert farm.decide() == []
+    if kind == "pool":
+        farm.allocator.set_pool("db", [UnitSetup("u1")], 8)
+    else:
+        farm.allocator.set_lock(new, 1, 8)
+    after = farm.get(units(1, new))
+    farm.allocator.set_lock(DB, 1, 8)
+    late = farm.step(before, whole())
+    farm.allocator.forget_lock(DB)
+    assert farm.decide() == []
+    farm.step(after, whole(NET))
+    farm.decide()
+    assert [each.ticket for each in farm.said(Sentenced)] == [after]
+    assert farm.end(after) == [late]
+
+
 def test_L6_L53_a_lock_that_was_a_pool_is_lent_meanwhile_too() -> None:
     pool = LockKey("pool", "db")
     farm = Farm({NET: 1})

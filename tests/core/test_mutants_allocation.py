@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lockstep.core.alloc_barriers import Barriers
+from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
 from lockstep.core.alloc_families import Families
 from lockstep.core.alloc_items import NO_BARRIER, WHOLE, Lock
@@ -19,6 +20,7 @@ from lockstep.core.allocation import Allocator
 from lockstep.core.nouns import Claim
 
 from .compare import differs
+from .kinds import KindWorld
 
 SEEDS = 500
 
@@ -97,6 +99,10 @@ def everybody_was_overtaken(self: Any, *_: Any) -> tuple[int, int, int]:
     return 0, self.board.clock + 1, self.board.clock + 1
 
 
+def nobody_at_all(self: Any, lock: Any) -> set[int]:
+    return set()
+
+
 REAL_RELEASE = Allocator.release
 REAL_RANK = Barriers.plain_rank
 
@@ -163,3 +169,9 @@ def test_that_who_could_borrow_is_not_looked_at_again_is_caught(monkeypatch: pyt
     """It takes a parent that claims more while its child waits behind others: longer worlds have that."""
     monkeypatch.setattr(Queues, "offer_family", lambda self, owner: None)
     assert any(differs(seed, events=120) for seed in range(715, 730))
+
+
+def test_that_nobody_waits_for_what_keeps_a_lock_closed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names change their kind in worlds of their own."""
+    monkeypatch.setattr(Board, "closers", nobody_at_all)
+    assert any(differs(seed, kind=KindWorld) for seed in range(60))

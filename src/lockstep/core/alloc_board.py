@@ -150,6 +150,21 @@ class Board:
         kinds = self.kinds_of.get(key.name, {})
         return [lock for kind, locks in kinds.items() if kind != key.kind for lock in locks] if len(kinds) > 1 else []
 
+    def closers(self, lock: Lock) -> set[int]:
+        """Who has to end before a closed lock admits anybody: who has, or waits for, what else has its name (L6)."""
+        found: set[int] = set()
+        lock = lock if lock.pool is None else lock.pool.views[lock.key.whole]
+        for other in self.namesakes(lock.key) if lock.is_closed() else ():
+            if lock.removed or other in self.leaving:
+                found.update(
+                    self.holds[hold].owner for hold in (other.holds if other.pool is None else other.pool.held)
+                )
+            if not lock.removed and other in self.leaving:
+                for view in (other,) if other.pool is None else other.pool.views.values():
+                    for c in self.lock_classes(view):
+                        found.update(self.waiting[ticket].owner for ticket in c.queue if self.class_of.get(ticket) is c)
+        return found
+
     def join_share(self, lock: Lock) -> None:
         """Find the share that this lock is in. Of a pool all views are; its units count once."""
         lock.share = next((share for share in self.shares.values() if share.rule.names(lock.key)), None)

@@ -251,6 +251,10 @@ class ClaimClass:
         """Whether this alternative could be served as the limits are now (L5)."""
         return all(lock.admits(units) for lock, units, _ in self.alts[index])
 
+    def servable_once_open(self, index: int) -> bool:
+        """The same, if closed locks were open: somebody's end will do (L6)."""
+        return all(lock.will_admit(units) for lock, units, _ in self.alts[index])
+
     def servable_in_time(self, index: int) -> bool:
         """The same, were no start rate used up."""
         return all(lock.could_admit(units) for lock, units, _ in self.alts[index])

@@ -126,6 +126,11 @@ class Families:
             if holder not in kin and holder not in gone:
                 yield holder
 
+    def in_the_way(self, owner: int, lock: Lock, gone: Set[int] = NOBODY) -> Set[int]:
+        """Who has to end before this owner gets of the lock what it lacks: strangers, and who keeps it closed (L6)."""
+        found = set(self.strangers(owner, lock, gone))
+        return found | (self.board.closers(lock) - gone - {owner}) if lock.is_closed() else found
+
     def raises(self, owner: int, lock: Lock, units: int) -> bool:
         """Whether the owner shares the lock already and now wants it for itself: what it has is not in its way."""
         return units == WHOLE and lock.pool is None and 0 < self.own_units(owner, lock) < WHOLE
@@ -151,7 +156,7 @@ class Families:
         for ancestor in self.ancestors(owner):
             own = self.own_units(ancestor, lock) if ancestor not in gone else 0
             lent = self._lent(ancestor, lock, gone)
-            if own >= WHOLE and lent + more > lock.capacity:
+            if own >= WHOLE and lent + more > (lock.wanted if lock.closed else lock.capacity):
                 return WHOLE
             more = max(own, lent + more) - max(own, lent)
             if not more:
@@ -160,14 +165,17 @@ class Families:
 
     def has_room(self, owner: int, lock: Lock, units: int, gone: Set[int] = NOBODY) -> bool:
         """Whether the access fits for this owner beside what is held (L1, L2, L53), if it may begin at all."""
+        if not lock.will_admit(units):
+            return False
+        opened = lock.is_closed() and not self.board.closers(lock) - gone
         if lock.pool is not None:
-            return lock.could_admit(units) and lock.pool.has_room(lock, units, self.kin(owner), gone)
+            return lock.pool.has_room(lock, units, self.kin(owner), gone, opened)
         anew = self.anew(owner, lock, units, gone)
-        if not lock.could_admit(units) and (anew or not lock.closed):  # what is lent was taken before (L6)
+        if lock.closed and anew and not opened:  # what is lent was taken before (L6)
             return False
         taken = self.taken(lock, gone)
         if anew < WHOLE or not taken:
-            return not anew or units == WHOLE or taken + anew <= lock.capacity
+            return not anew or units == WHOLE or taken + anew <= (lock.wanted if lock.closed else lock.capacity)
         return False
 
     def lent_fence(self, owner: int, lock: Lock) -> int:

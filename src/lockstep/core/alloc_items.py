@@ -308,6 +308,17 @@ class Lock:
         """The same, were its start rate not used up: time alone will do."""
         return units <= self.capacity or (units == WHOLE and self.capacity > 0)
 
+    def is_closed(self) -> bool:
+        """Whether what else has its name must be free first (L6)."""
+        return self.closed if self.pool is None else self.pool.closed
+
+    def will_admit(self, units: int) -> bool:
+        """The same when it is closed no more."""
+        if not self.is_closed():
+            return self.could_admit(units)
+        size = self.wanted if self.pool is None else (self.mask & self.pool.in_service()).bit_count()
+        return units <= size or (units == WHOLE and size > 0)
+
     def park(self, c: "ClaimClass", index: int, units: int, stamp: int) -> None:
         """Let a class wait here with one of its alternatives."""
         parked = self.parked if c.standing is None else self.apart.setdefault(c.standing, {})

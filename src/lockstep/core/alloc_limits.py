@@ -156,7 +156,7 @@ class Limits:
             if lock.hanging:
                 board.moved[lock] = None
             self.barriers.stir()
-        if capacity != lock.capacity:
+        if capacity != lock.capacity or lock.closed:  # who waits for a closed one waits for others than before
             lock.capacity = capacity
             board.count_again(lock)
             for owner in board.claims_of:

@@ -195,19 +195,22 @@ class Pool:
 
     # --- what fits
 
-    def open_to(self, view: Lock, kin: Set[int], gone: Set[int] = NOTHING_GONE) -> int:
+    def open_to(self, view: Lock, kin: Set[int], gone: Set[int] = NOTHING_GONE, opened: bool = False) -> int:
         """The usable units of a view that nobody holds but these kin (who lend them), and those thought to be gone."""
+        usable = self.in_service() if opened else self.usable
         if not kin and not gone:
-            return view.mask & self.usable & ~self.taken
+            return view.mask & usable & ~self.taken
         strange = 0
         for owner, units, _ in self.held.values():
             if owner not in kin and owner not in gone:
                 strange |= units
-        return view.mask & self.usable & ~strange
+        return view.mask & usable & ~strange
 
-    def has_room(self, view: Lock, units: int, kin: Set[int], gone: Set[int] = NOTHING_GONE) -> bool:
-        """Whether so many units fit beside what is held (L1, L2, L53)."""
-        found = self.open_to(view, kin, gone)
+    def has_room(
+        self, view: Lock, units: int, kin: Set[int], gone: Set[int] = NOTHING_GONE, opened: bool = False
+    ) -> bool:
+        """Whether so many units fit beside what is held (L1, L2, L53). `opened`: as if it were not closed (L6)."""
+        found = self.open_to(view, kin, gone, opened)
         if units == WHOLE:
             return bool(found) and found == view.mask & self.in_service()
         return found.bit_count() >= units

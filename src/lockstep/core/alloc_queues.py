@@ -47,7 +47,7 @@ class Queues:
             board.idle -= 1
         c.live += 1
         heappush(c.queue, ticket)
-        if special:
+        if special or board.leaving:  # who waits for what a reload removed keeps others from what has its name (L6)
             self.note_arrival(claim)
         if not c.ticket or ticket < c.ticket:
             if c.pin >= 0:

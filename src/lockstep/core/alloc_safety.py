@@ -127,7 +127,7 @@ class Safety:
         waits = bool(kept)
         for ticket in tuple(board.claims_of.get(owner, ())):
             c = board.class_of[ticket]
-            by = [self._refused_by(c, index, gone) for index in range(len(c.alts)) if c.servable_in_time(index)]
+            by = [self._refused_by(c, index, gone) for index in range(len(c.alts)) if c.servable_once_open(index)]
             if by and None not in by:
                 waits = True
                 kept.update(*(each for each in by if each))
@@ -137,8 +137,9 @@ class Safety:
         families, owner = self.families, c.owner
         lacked = [lock for lock, units, _ in c.alts[index] if not families.has_room(owner, lock, units, gone)]
         if lacked:
-            return {holder for lock in lacked for holder in families.strangers(owner, lock, gone)}
-        if owner not in self.board.courses:
+            return {holder for lock in lacked for holder in families.in_the_way(owner, lock, gone)}
+        closed = any(lock.pool is not None and lock.pool.closed for lock, _, _ in c.alts[index])
+        if owner not in self.board.courses or closed:
             return None
         kin = families.kin(owner)
         picked = {

@@ -70,7 +70,7 @@ class Waits:
     def held_edges(self, owner: int, lock: Lock, units: int) -> Iterator[int]:
         """A waits for B if A lacks units that B holds, and does not lend to A (L53)."""
         if not self.families.has_room(owner, lock, units):
-            yield from self.families.strangers(owner, lock)
+            yield from self.families.in_the_way(owner, lock)
 
     def barrier_edges(self, c: ClaimClass, before: int, lock: Lock) -> Iterator[int]:
         """A waits for B if B is a barrier before A at a lock that A needs."""
@@ -116,7 +116,7 @@ class Waits:
             holder
             for link in ring
             for key in link.locks
-            for holder in self.families.strangers(link.owner, self.board.locks[key])
+            for holder in self.families.in_the_way(link.owner, self.board.locks[key])
         }
         return max((owner for owner in owners & holders if self.may_retry(owner)), default=0)
 
@@ -133,7 +133,7 @@ class Waits:
             missing: list[Lock] = []
             servable = False
             for index, accesses in enumerate(c.alts):
-                if not c.servable_in_time(index):
+                if not c.servable_once_open(index):
                     continue
                 servable = True
                 lacked = [lock for lock, units, _ in accesses if not self.families.has_room(owner, lock, units, gone)]
@@ -150,7 +150,7 @@ class Waits:
             yield from self._holders(owner, missing)
 
     def _holders(self, owner: int, locks: list[Lock]) -> set[int]:
-        return {holder for lock in locks for holder in self.families.strangers(owner, lock)}
+        return {holder for lock in locks for holder in self.families.in_the_way(owner, lock)}
 
     def _ring_closure(self, start: int) -> set[int]:
         seen: set[int] = set()
