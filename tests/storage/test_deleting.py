@@ -245,6 +245,47 @@ def test_what_came_while_a_run_was_under_way_and_went_in_it_keeps_its_number(url
     store.close()
 
 
+@pytest.mark.parametrize("look", [3, 400])
+def test_what_comes_after_a_clock_that_was_ahead_goes_in_its_time(
+    url: str, look: int, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rows were written then than are looked at together; they stay, and the older ones after them go."""
+    for module in (deleting, delete_builds):
+        monkeypatch.setattr(module, "DELETE_LOOK", look)
+    for name in ("_CHUNKS", "_EVENTS", "_BOOKINGS", "_STAMPS", "_SETS"):
+        sql = getattr(deleting, name).rsplit(" ", 1)[0]
+        monkeypatch.setattr(deleting, name, f"{sql} {look}")
+    monkeypatch.setattr(deleting, "_FACTS", f"{deleting._FACTS.rsplit(' ', 1)[0]} {look}")
+    monkeypatch.setattr(delete_builds, "_SETS", f"{delete_builds._SETS.rsplit(' ', 1)[0]} {look}")
+    store, farm = opened(url)
+    begin = farm.at
+    for ahead, builds in ((0, 1), (3650 * DAY, 10), (0, 20)):
+        farm.at = begin + ahead
+        for _ in range(builds):
+            farm.build(store, text="x" * 60 + "\n")
+            store.append([farm.do_book()])
+            for ticket, held in list(farm.state.bookings.items()):
+                store.append([farm.happen(e.BookingReleaseAsked(ticket=ticket, key=held.wish.key, who="Zoë"))])
+    farm.at = begin + 100 * DAY
+    farm.build(store)
+    delete(store, farm.at, logs=DAY)
+    assert numbers(store, "logs", "logid", "type <> 'd'") == {*range(2, 12), 32}
+    delete(store, farm.at, builds=DAY)
+    assert numbers(store, "builds", "number") == {*range(2, 12), 32}
+    stays = numbers(store, "lock_events", "number", "ticket = 0")  # limits
+    between = f"at >= {begin} AND at < {begin + 99 * DAY}"
+    for table, column, at in (
+        ("facts", "number", "at"),
+        ("lock_events", "number", "at"),
+        ("bookings", "ticket", "asked_at"),
+        ("source_stamps", "ssid", "created_at"),
+    ):
+        left = numbers(store, table, column, f"{between.replace('at ', f'{at} ')} AND {column} > 1")
+        assert left - stays == set(), table
+    assert remembered(state_of(store.load())) == remembered(farm.state)
+    store.close()
+
+
 def asked() -> e.Submitted:
     return e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),)))
 

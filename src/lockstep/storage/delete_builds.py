@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from lockstep.storage.deleting import DELETE_CHUNK, MARK_LOG, Deleted, Slice, Slices, Statement, referred_to
+from lockstep.storage.deleting import DELETE_CHUNK, MARK_LOG, Deleted, Slice, Slices, Statement, last_old, referred_to
 from lockstep.storage.limits import DELETE_BYTES, DELETE_LOOK, DELETE_ROWS, DELETE_SETS, KEPT_BUILDS
 from lockstep.storage.reading import Reader
 
@@ -44,12 +44,13 @@ class OldBuilds:
     def slices(self) -> Slices:
         """What to run in one transaction each."""
         yield from self._find_newest()
+        last = last_old(self._reader, "buildsets", "bsid", "submitted_at", self._before)
         at = 0
         while rows := self._reader.rows(_SETS, (at,)):
             at = rows[-1][0]
             old = [bsid for bsid, _, ended, parent in rows if self._is_old(ended) and parent is None]
             yield from self._delete(old)
-            if rows[-1][1] >= self._before:
+            if at > last and all(row[1] >= self._before for row in rows):
                 return
 
     def _is_old(self, ended: float | None) -> bool:

@@ -81,7 +81,9 @@ _CHANGES: Final = (
 )
 _NTH: Final = "SELECT changeid FROM changes ORDER BY changeid DESC LIMIT 1 OFFSET ?"
 _MEMORIES: Final = "SELECT memory FROM cursors WHERE memory IS NOT NULL"
-_FACTS: Final = f"SELECT number, at FROM facts ORDER BY number LIMIT {DELETE_ROWS}"
+_FACTS: Final = f"SELECT number, at FROM facts WHERE number > ? ORDER BY number LIMIT {DELETE_ROWS}"
+_OLD_FACTS: Final = "DELETE FROM facts WHERE number > ? AND number <= ? AND at < ?"
+_LOGS: Final = "logs JOIN steps ON steps.stepid = logs.stepid"
 
 
 class Deletion:
@@ -142,15 +144,14 @@ class Deletion:
     def _logs(self, horizon: float) -> Slices:
         """The text of logs of builds that ended so long ago; the logs' rows stay, and say so."""
         before = self._now - horizon
+        last = last_old(self._reader, _LOGS, "logs.logid", "steps.started_at", before)
         at = (0, -1)
         marked = 0
         while rows := self._reader.rows(_CHUNKS, at):
             referred = referred_to(self._reader)
             chunks: list[tuple[int, int]] = []
             size = 0
-            for logid, first_line, length, started, ended, buildid, over in rows:
-                if started >= before:  # and so it is with all later ones
-                    break
+            for logid, first_line, length, _started, ended, buildid, over in rows:
                 at = (logid, first_line)
                 if over and ended is not None and ended < before and buildid not in referred:
                     chunks.append(at)
@@ -164,7 +165,7 @@ class Deletion:
                 yield [(DELETE_CHUNK, chunks), (MARK_LOG, [(self._now, horizon, logid) for logid in logs])]
             else:
                 yield []
-            if started >= before:
+            if at[0] > last and all(row[3] >= before for row in rows):
                 return
 
     # --- what happened at locks, bookings, source stamps, facts
@@ -177,22 +178,24 @@ class Deletion:
 
     def _bookings(self, before: float) -> Slices:
         """What people and programs held."""
+        last = last_old(self._reader, "bookings", "ticket", "asked_at", before)
         at = 0
         while rows := self._reader.rows(_BOOKINGS, (at,)):
             at = rows[-1][0]
             old = [(ticket,) for ticket, _, ended in rows if ended is not None and ended < before]
             yield [("DELETE FROM bookings WHERE ticket = ?", old)] if old else []
-            if rows[-1][1] >= before:
+            if at > last and all(row[1] >= before for row in rows):
                 return
 
     def _events(self, before: float) -> Slices:
         """What happened at locks, of builds, requests and bookings that are there no more. Limits stay."""
+        last = last_old(self._reader, "lock_events", "number", "at", before)
         at = (-1, -1)
         while rows := self._reader.rows(_EVENTS, at):
             at = rows[-1][:2]
             old = [(number, position) for number, position, when, needed in rows if when < before and not needed]
             yield [("DELETE FROM lock_events WHERE number = ? AND position = ?", old)] if old else []
-            if rows[-1][2] >= before:
+            if at[0] > last and all(row[2] >= before for row in rows):
                 return
 
     def _stamps(self, before: float) -> Slices:
@@ -203,24 +206,27 @@ class Deletion:
             at = rows[-1][0]
             used.update(ssid for _, ssids in rows for ssid in codec.from_json(ssids))
             yield []
+        last = last_old(self._reader, "source_stamps", "ssid", "created_at", before)
         at = 0
         while rows := self._reader.rows(_STAMPS, (at,)):
             at = rows[-1][0]
             old = [(ssid,) for ssid, made, *_ in rows if made < before and ssid not in used]
             by_stamp = "WHERE ssid = ?"
             yield [(f"DELETE FROM {table} {by_stamp}", old) for table in ("stamp_changes", "source_stamps") if old]
-            if rows[-1][1] >= before:
+            if at > last and all(row[1] >= before for row in rows):
                 return
 
     def _facts(self, before: float) -> Slices:
         """Facts: what is true now is in the rows. The last one stays: numbers go on from it."""
-        while True:
-            rows = self._reader.rows(_FACTS)[:-1]
-            old = next((n for n, (_, at) in enumerate(rows) if at >= before), len(rows))
-            if not old:
-                return
+        last = last_old(self._reader, "facts", "number", "at", before)
+        at = 0
+        while rows := self._reader.rows(_FACTS, (at,))[:-1]:
+            begin, at = at, rows[-1][0]
+            old = sum(when < before for _, when in rows)
             self.deleted.facts += old
-            yield [("DELETE FROM facts WHERE number <= ?", [(rows[old - 1][0],)])]
+            yield [(_OLD_FACTS, [(begin, at, before)])] if old else []
+            if at > last and not old:
+                return
 
     # --- changes
 
@@ -243,6 +249,27 @@ class Deletion:
             ]
             self.deleted.changes += len(old)
             yield [("DELETE FROM changes WHERE changeid = ?", old)] if old else []
+
+
+def last_old(reader: Reader, table: str, key: str, at: str, before: float) -> int:
+    """How far to look for rows from before, at least: the last one among so many, evenly spread over the table.
+
+    Rows come in the order of time, but for those of a clock that was ahead. After a page of such rows there may be
+    some old ones that are not found: fewer than there are between two looks, so they are found when they are more.
+    """
+
+    select = f"SELECT {key}, {at} FROM {table}"
+    ends = [row[0] for order in ("ASC", "DESC") for row in reader.rows(f"{select} ORDER BY {key} {order} LIMIT 1")]
+    if not ends:
+        return 0
+    first, number = ends
+    stride = max(1, (number - first) // DELETE_LOOK)
+    while number >= first:
+        found, when = reader.rows(f"{select} WHERE {key} <= ? ORDER BY {key} DESC LIMIT 1", (number,))[0]
+        if when is not None and when < before:
+            return int(found)
+        number = found - stride
+    return 0
 
 
 def referred_to(reader: Reader) -> set[int]:
