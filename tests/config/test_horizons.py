@@ -74,6 +74,9 @@ def test_so_many_changes_are_kept(tmp_path: Path, value: str, kept: int | None) 
         ("c['configurators'] = [1]", r"c\['configurators'\]: 1 is not supported yet"),
         ("c['configurators'] = 2 * [util.JanitorConfigurator(timedelta(1))]", "there are two janitors"),
         ("c['changeHorizon'] = -1", "must be how many changes are kept"),
+        (f"c['changeHorizon'] = {10**30}", "must be how many changes are kept"),
+        (JANITOR % "logHorizon=timedelta(1), hour='* * *'", "hour='\\* \\* \\*' is not one field of a time table"),
+        (JANITOR % "logHorizon=timedelta(1), minute=''", "minute='' is not one field of a time table"),
         ("c['changeHorizon'] = True", "must be how many changes are kept"),
         ("c['changeHorizon'] = '5'", "must be how many changes are kept"),
     ],
@@ -98,6 +101,11 @@ def test_nonsense_is_refused_with_its_line(tmp_path: Path, text: str, words: str
 def test_what_does_nothing_is_told(tmp_path: Path, text: str, words: str) -> None:
     config = load(tmp_path, text)
     assert any(words in f"{told.text} {told.hint}" for told in (*config.warnings, *config.notes))
+
+
+def test_a_janitor_that_gives_changes_their_time_is_no_mistake(tmp_path: Path) -> None:
+    config = load(tmp_path, f"{JANITOR % 'hour=3'}\nc['changeHorizon'] = 200")
+    assert config.warnings == ()
 
 
 def test_outside_of_a_configuration_nonsense_raises() -> None:

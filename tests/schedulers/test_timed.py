@@ -122,8 +122,12 @@ def test_mistakes_are_named() -> None:
         Nightly(name="n", builderNames=["x"], hours=2)
         Nightly(name="n", builderNames=["x"], force_at_hour=2)
         Periodic(name="p", builderNames=["x"])
+        Nightly(name="n", builderNames=["x"], hour="* * *")
+        Nightly(name="n", builderNames=["x"], dayOfWeek=["mon", "tue wed"])
     texts = [str(one) for one in found.mistakes]
-    assert len(texts) == 4
+    assert len(texts) == 6
+    assert "hour='* * *' is not one field" in texts[4]
+    assert "dayOfWeek=['mon', 'tue wed'] is not one field" in texts[5]
     assert "time table" in texts[0]
     assert '"hour"' in texts[1]
     assert "not supported yet" in texts[2]

@@ -37,6 +37,7 @@ def check(draft: Draft, needs: Needs, table: LockTable, made: Iterable[Lockable]
     _names_of_locks(table)
     _two_limits(table)
     _one_variable(table)
+    _horizons(draft)
     if not draft.incomplete:
         slots = {worker.name: worker.max_builds for worker in draft.workers}
         check_shares(draft.shares, slots, (builder.project for builder in draft.builders))
@@ -49,6 +50,16 @@ def check(draft: Draft, needs: Needs, table: LockTable, made: Iterable[Lockable]
             _build_and_step(builder, needs)
             _group_and_step(builder)
             errors.guarded(partial(_servable, builder, needs))
+
+
+def _horizons(draft: Draft) -> None:
+    """A janitor that has nothing to do."""
+    janitor = draft.janitor
+    if janitor is None or draft.changeHorizon is not None:
+        return
+    if janitor.logHorizon is None and janitor.buildHorizon is None:
+        text, hint = "nothing is ever deleted", "give logHorizon=, buildHorizon= or both, or c['changeHorizon']"
+        warning(f"{type(janitor).__name__}: {text}", hint, janitor.place)
 
 
 def _duplicates(what: str, things: Iterable[Any]) -> None:

@@ -18,6 +18,7 @@ from lockstep.config.protocols import JanitorLike, SchedulerLike, SourceLike
 from lockstep.config.secrets import SecretProviderBase
 from lockstep.config.shares import Shares
 from lockstep.config.workers import Worker
+from lockstep.core.limits import MAX_WHOLE
 
 _TCP = re.compile(r"(?:tcp:)?(?:(?P<before>[\w.-]+):)?(?P<port>\d+)(?::interface=(?P<host>[\w.:\\-]+))?")
 
@@ -320,7 +321,7 @@ def _size(reader: KeyReader, value: Any, key: str) -> None:
 
 
 def _horizon(reader: KeyReader, value: Any, key: str) -> None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WHOLE):
         reader.draft.changeHorizon = value or None
     else:
         reader.wrong(key, f"must be how many changes are kept, a number from 1, not {value!r}", "None keeps all")

@@ -64,8 +64,6 @@ class JanitorConfigurator:
         if self._seconds(build_data_horizon, "build_data_horizon") is not None:
             why = "builds have no data of that kind here; buildHorizon= deletes whole builds"
             note(f"build_data_horizon of {what} has no effect", why, self.place)
-        elif logHorizon is None and buildHorizon is None and not unknown:
-            warning(f"{what}: nothing is ever deleted", "give logHorizon=, buildHorizon= or both", self.place)
         if self.buildHorizon is not None and (self.logHorizon or 0.0) > self.buildHorizon:
             text = f"{what}: logHorizon is longer than buildHorizon, but logs go with their builds"
             warning(text, "make logHorizon the shorter one, or leave it out", self.place)

@@ -26,8 +26,13 @@ class TimeTable:
     ) -> None:
         from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 
-        fields = (_cron(minute), _cron(hour), _cron(dayOfMonth), _cron(month), _cron(dayOfWeek, weekday=True))
-        self.table = " ".join(fields)
+        given = {"minute": minute, "hour": hour, "dayOfMonth": dayOfMonth, "month": month, "dayOfWeek": dayOfWeek}
+        fields = {name: _cron(value, weekday=name == "dayOfWeek") for name, value in given.items()}
+        wrong = [name for name, field in fields.items() if len(field.split()) != 1]
+        for name in wrong:
+            text = f"{what}: {name}={given[name]!r} is not one field of a time table"
+            mistake(text, "write a number, a list of numbers, or a text like '*/4' or 'mon-fri'", place)
+        self.table = "0 * * * *" if wrong else " ".join(fields.values())
         try:
             croniter(self.table, datetime(2000, 1, 1)).get_next()
         except (CroniterError, ValueError, AttributeError) as exc:
