@@ -320,6 +320,8 @@ def test_the_newest_changes_and_those_that_builds_or_schedulers_have_stay(url: s
     store.append([farm.happen(e.Remembered(owner="nightly", memory=waiting, cursor=None))])
     delete(store, farm.at, changes=4)
     assert numbers(store, "changes", "changeid") == {3, 5, 7, 8, 9, 10}
+    delete(store, farm.at + 10 * DAY, builds=DAY, changes=4)
+    assert numbers(store, "changes", "changeid") == {3, 5, 7, 8, 9, 10}  # the number counts alone where it is given
     delete(store, farm.at + 10 * DAY, builds=DAY)
     assert numbers(store, "changes", "changeid") == {3, 5}
     store.close()

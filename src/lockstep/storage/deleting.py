@@ -121,10 +121,12 @@ class Deletion:
                 yield self._told(slice_, builds=gone)
             for slice_ in self._history(now - horizons.builds):
                 yield self._told(slice_, builds=gone)
-        if horizons.builds is not None or horizons.changes is not None:
-            gone = Gone(now, horizons.builds, horizons.changes)
-            for slice_ in self._changes(None if horizons.builds is None else now - horizons.builds, horizons.changes):
-                yield self._told(slice_, changes=gone)
+        if horizons.changes is not None:
+            for slice_ in self._changes(None, horizons.changes):
+                yield self._told(slice_, changes=Gone(now, count=horizons.changes))
+        elif horizons.builds is not None:
+            for slice_ in self._changes(now - horizons.builds, None):
+                yield self._told(slice_, changes=Gone(now, horizons.builds))
 
     def _told(self, slice_: Slice, *, builds: Gone | None = None, changes: Gone | None = None) -> Slice:
         """A slice with what must be known of it afterwards."""
@@ -231,7 +233,7 @@ class Deletion:
     # --- changes
 
     def _changes(self, before: float | None, most: int | None) -> Slices:
-        """Changes that no source stamp names: those from before, and all but the newest so many."""
+        """Changes that no source stamp names: those of commits from before, or all but the newest so many."""
         reader = self._reader
         last = reader.rows("SELECT max(changeid) FROM changes")[0][0] or 0
         kept = reader.rows(_NTH, (most - 1,)) if most else []
