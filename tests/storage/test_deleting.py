@@ -286,6 +286,29 @@ def test_what_comes_after_a_clock_that_was_ahead_goes_in_its_time(
     store.close()
 
 
+def test_of_build_sets_with_many_builds_a_few_are_looked_at_together(
+    url: str, few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read between two slices is bounded by builds, so what comes meanwhile does not wait for it."""
+    monkeypatch.setattr(delete_builds, "DELETE_SETS", 3)
+    store, farm = opened(url)
+    for _ in range(20):
+        farm.build(store)
+    farm.at += 10 * DAY
+    read: list[int] = []
+    rows_in = Reader.rows_in
+
+    def counted(self: Reader, sql: str, values: Any) -> Any:
+        if "FROM steps" in sql:
+            read.append(len(values))
+        return rows_in(self, sql, values)
+
+    monkeypatch.setattr(Reader, "rows_in", counted)
+    assert delete(store, farm.at, builds=DAY, look=True).builds == 19
+    assert max(read) == 3
+    store.close()
+
+
 def asked() -> e.Submitted:
     return e.Submitted(submission=Submission(requests=(RequestWish(builder="b0"),)))
 

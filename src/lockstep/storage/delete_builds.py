@@ -6,6 +6,7 @@ with fewer steps, never a step without its build, and the next run finds the res
 
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final, TypeVar
 
 from lockstep.storage.deleting import DELETE_CHUNK, MARK_LOG, Deleted, Slice, Slices, Statement, last_old, referred_to
@@ -49,7 +50,8 @@ class OldBuilds:
         while rows := self._reader.rows(_SETS, (at,)):
             at = rows[-1][0]
             old = [bsid for bsid, _, ended, parent in rows if self._is_old(ended) and parent is None]
-            yield from self._delete(old)
+            while old:
+                old = old[(yield from self._delete(old)) :]
             if at > last and all(row[1] >= self._before for row in rows):
                 return
 
@@ -63,8 +65,11 @@ class OldBuilds:
             self._newest.update(buildid for (buildid,) in rows)
             yield []
 
-    def _delete(self, bsids: Sequence[int]) -> Slices:
-        """Those of these build sets of which nothing is needed any more."""
+    def _delete(self, bsids: Sequence[int]) -> Generator[Slice, None, int]:
+        """The first of these build sets, as many as have few builds; but none of which something is needed.
+
+        Returns how many those are: the others are judged anew.
+        """
         requests: dict[int, list[int]] = defaultdict(list)
         needed: set[int] = set()
         set_of: dict[int, int] = {}
@@ -79,7 +84,9 @@ class OldBuilds:
             builds[set_of[brid]].append(buildid)
             if not self._is_old(ended) or buildid in stay:
                 needed.add(set_of[brid])
-        gone = [bsid for bsid in bsids if bsid not in needed]
+        sums = accumulate(0 if bsid in needed else len(builds[bsid]) for bsid in bsids)
+        some = max(1, sum(builds_so_far <= DELETE_SETS for builds_so_far in sums))
+        gone = [bsid for bsid in bsids[:some] if bsid not in needed]
         buildids = [buildid for bsid in gone for buildid in builds[bsid]]
         statements = yield from self._parts(buildids)
         statements.append(("DELETE FROM builds WHERE buildid = ?", _keys(buildids)))
@@ -87,6 +94,7 @@ class OldBuilds:
         statements.append(("DELETE FROM buildsets WHERE bsid = ?", _keys(gone)))
         self._deleted.builds += len(buildids)
         yield from packed(statements)
+        return some
 
     def _parts(self, buildids: Sequence[int]) -> Generator[Slice, None, list[Statement]]:
         """Delete the text of their logs, and return what deletes the logs' rows, the addresses and the steps."""

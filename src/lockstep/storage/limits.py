@@ -45,7 +45,8 @@ DELETE_LOOK: Final = 400
 """Rows that are looked at between two such transactions."""
 
 DELETE_SETS: Final = 40
-"""Build sets that are looked at together when builds are deleted."""
+"""Build sets that are judged together when builds are deleted; and builds whose steps and logs are read together, but
+for those of one build set."""
 
 DELETE_QUIET: Final = 0.01
 """Seconds without anything to store after which one such transaction begins."""
