@@ -236,7 +236,7 @@ def test_L61_a_lock_that_is_stolen_from_a_command_goes_on_only_when_that_has_end
     assert not alive(inner)
     assert not alive(outer)
     code, _, err = running.end()
-    assert (code, "stolen by ann: lock 'database' was taken away: it hangs" in err) == (125, True), err
+    assert (code, "it is stolen by ann (lock 'database' was taken away: it hangs));" in err) == (125, True), err
 
 
 def test_kill_9_of_exec_leaves_nothing_running(stage: Stage, run: Callable[..., Exec]) -> None:

@@ -187,6 +187,7 @@ class Run:
         code = child.returncode
         if code is None or boottime() >= self._until:  # the guardian may have killed it
             why = self._lost or f"no server could be reached for the lease of {exactly(self._lease)}"
+            why = why.rstrip(".")
             self._kill(child)
             show.say(f"lockstep: the lock is lost ({why}); the command was ended.", err=True)
             return LOST
