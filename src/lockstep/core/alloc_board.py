@@ -138,7 +138,12 @@ class Board:
         for looked_at in (self.dirty, self.moved, self.limits_moved, self.rated, self.uncounted):
             looked_at.pop(lock, None)
         kinds = self.kinds_of.get(lock.key.name, {})
-        kinds.get(lock.key.kind, {}).pop(lock, None)
+        same = kinds.get(lock.key.kind, {})
+        same.pop(lock, None)
+        if not same:
+            kinds.pop(lock.key.kind, None)
+        if not kinds:
+            self.kinds_of.pop(lock.key.name, None)
 
     def note_name(self, lock: Lock) -> None:
         """Let it be found by its name. Of a pool the whole is: its views come and go."""
@@ -148,7 +153,7 @@ class Board:
     def namesakes(self, key: LockKey) -> list[Lock]:
         """The locks of this name and of other kinds."""
         kinds = self.kinds_of.get(key.name, {})
-        return [lock for kind, locks in kinds.items() if kind != key.kind for lock in locks] if len(kinds) > 1 else []
+        return [lock for kind, locks in kinds.items() if kind != key.kind for lock in locks]
 
     def closers(self, lock: Lock) -> set[int]:
         """Who has to end before a closed lock admits anybody: who has, or waits for, what else has its name (L6)."""

@@ -156,7 +156,7 @@ class Families:
         for ancestor in self.ancestors(owner):
             own = self.own_units(ancestor, lock) if ancestor not in gone else 0
             lent = self._lent(ancestor, lock, gone)
-            if own >= WHOLE and lent + more > (lock.wanted if lock.closed else lock.capacity):
+            if own >= WHOLE and lent + more > lock.wanted:
                 return WHOLE
             more = max(own, lent + more) - max(own, lent)
             if not more:
@@ -175,7 +175,7 @@ class Families:
             return False
         taken = self.taken(lock, gone)
         if anew < WHOLE or not taken:
-            return not anew or units == WHOLE or taken + anew <= (lock.wanted if lock.closed else lock.capacity)
+            return not anew or units == WHOLE or taken + anew <= lock.wanted
         return False
 
     def lent_fence(self, owner: int, lock: Lock) -> int:

@@ -314,8 +314,6 @@ class Lock:
 
     def will_admit(self, units: int) -> bool:
         """The same when it is closed no more."""
-        if not self.is_closed():
-            return self.could_admit(units)
         size = self.wanted if self.pool is None else (self.mask & self.pool.in_service()).bit_count()
         return units <= size or (units == WHOLE and size > 0)
 

@@ -138,6 +138,7 @@ class Safety:
         lacked = [lock for lock, units, _ in c.alts[index] if not families.has_room(owner, lock, units, gone)]
         if lacked:
             return {holder for lock in lacked for holder in families.in_the_way(owner, lock, gone)}
+        # Units of a closed pool cannot be picked now; what they would do to others is seen when it opens.
         closed = any(lock.pool is not None and lock.pool.closed for lock, _, _ in c.alts[index])
         if owner not in self.board.courses or closed:
             return None

@@ -201,20 +201,19 @@ class StepRun:
             raise refusal
         await asyncio.get_running_loop().create_future()
 
-    def _is_left_behind(self) -> bool:
-        """The step's code has ended, and what it left running makes no calls.
+    def _turn_away(self) -> None:
+        """What the step's code left running when it ended makes no calls: it is cancelled once.
 
-        It is cancelled once; if it goes on all the same, nothing comes of what it does, until it must wait.
+        If it goes on all the same, nothing comes of what it does, until it must wait.
         """
         if asyncio.CancelledError not in self._refused:
             self._refused.add(asyncio.CancelledError)
             raise asyncio.CancelledError("its step has ended")
-        return True
 
     def call_now(self, call: c.Call) -> Any:
         """Make a call that ends at once and return its result; None for what the step's code left behind."""
-        if self._code_ended and self._is_left_behind():
-            return None
+        if self._code_ended:
+            return self._turn_away()
         number, known = self._begin(call)
         if known is not None:
             self._journal.pass_at_once(number)
@@ -319,7 +318,8 @@ class StepRun:
     def open_log(self, name: str, type: c.LogType, encoding: str = "") -> int:
         """Add a log to the step. Raises LookupError for an encoding that nobody knows."""
         encoding = codecs.lookup(encoding or self._run.house.config.logEncoding).name
-        if self._code_ended and self._is_left_behind():
+        if self._code_ended:
+            self._turn_away()
             return 0
         logid = int(self.call_now(c.OpenLog(name, type, encoding)))
         self._logs.add(logid)
@@ -333,7 +333,8 @@ class StepRun:
 
     def write_log(self, log: int, stream: c.Stream, text: str) -> None:
         """Append text to a log of this step; on replay it is there already."""
-        if self._code_ended and self._is_left_behind():
+        if self._code_ended:
+            self._turn_away()
             return
         data = text.encode("utf-8", "replace")
         digest = hashlib.blake2b(data, digest_size=12).hexdigest()
