@@ -7,7 +7,7 @@ from lockstep.core import calls as c
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.nouns import Access, Alternative, LockKey, Result
+from lockstep.core.nouns import Access, Alternative, LockKey, Need, Result
 from lockstep.core.pool_reasons import pools_of, units_of
 from lockstep.core.reasons import Reasons
 from lockstep.core.values import BookingWish, PoolSetup, Setup, UnitSetup
@@ -315,6 +315,50 @@ def test_who_waits_is_told_which_units_are_held_and_which_are_in_quarantine() ->
     (ticket,) = hand.state.allocator.waiting
     why = Reasons(hand.state, hand.now).claim(ticket)
     assert why.sentence.startswith("Waits for pool 'boards where arm', held by ann (booking 1) (pi-2) for ")
-    assert "; in quarantine: pi-1 (it hums)." in why.sentence
+    assert "; in quarantine: pi-1 (it hums; for 1 s)." in why.sentence
     (short,) = why.locks
-    assert (short.where, short.out, short.limit) == ("arm", ("pi-1 (it hums)",), 1)
+    assert (short.where, short.out, short.limit) == ("arm", ("pi-1 (it hums; for 1 s)",), 1)
+
+
+def test_who_waits_for_units_that_are_all_in_quarantine_is_told_since_when_why_and_how_that_ends() -> None:
+    hand = Hand(farm(some(1, "arm")))
+    asked(hand, "pi-1", who="ann", reason="it hums")
+    asked(hand, "pi-2", reason="bad #1 failed with it")
+    hand.now += 180
+    brid = hand.force()
+    why = Reasons(hand.state, hand.now).request(hand.request(brid))
+    assert (why.kind, why.can_start) == ("quarantine", False)
+    assert why.sentence == (
+        "Waits for 1 of pool 'boards where arm', of which 0 can be had; in quarantine: pi-1 (it hums; by ann, for "
+        "3 min) and pi-2 (bad #1 failed with it; for 3 min). To use it again: `lockstep quarantine --lift boards/UNIT`."
+    )
+    asked(hand, "pi-1", lift=True)
+    assert hand.request(brid).state == "building"
+
+
+def test_a_quarantine_is_no_reason_where_its_end_would_not_do() -> None:
+    hand = Hand(farm(some(2, "arm")))
+    asked(hand, "pi-2", reason="it hums")
+    brid = hand.force()
+    hand.put(e.Configured(setup=farm(some(2, "arm"), pool=PoolSetup("boards", BOARDS.units[1:]))))
+    why = Reasons(hand.state, hand.now).request(hand.request(brid))
+    assert why.kind == "never"
+    assert why.sentence.startswith("Cannot start as the limits are: it needs 2 of pool 'boards where arm', of which 0")
+
+
+def test_a_worker_whose_units_are_all_in_quarantine_is_told_of_so() -> None:
+    workers = ("w1", "w2", "w3")
+    plain = setup(builder("b", workers=workers), workers=workers)
+    (made,) = plain.builders
+    assert made.need is not None
+    first, *others = made.need.alternatives
+    first = replace(first, accesses=(*first.accesses, some(1, "amd")))
+    hand = Hand(replace(plain, builders=(replace(made, need=Need((first, *others))),), pools=(BOARDS,)))
+    asked(hand, "nuc", reason="it smells")
+    for worker in workers:
+        hand.connect(worker)
+    for _ in others:
+        hand.force()
+    why = Reasons(hand.state, hand.now).request(hand.request(hand.force()))
+    sick = "w1 lacks 1 of pool 'boards where amd', of which 0 can be had; in quarantine: nuc (it smells; for "
+    assert sick in why.sentence

@@ -69,12 +69,12 @@ def test_a_quarantine_is_kept_told_and_lifted(pool: Running) -> None:
     waits = pool.call("bookings", "acquire", locks=["boards/pi-1"], owner="bob")
     assert waits["state"] == "waiting"
     assert waits["why"].startswith(
-        "Cannot start as the limits are: it needs 1 of pool 'boards where pi-1', of which 0 can be had; "
-        "in quarantine: pi-1 (it hums)."
+        "Waits for 1 of pool 'boards where pi-1', of which 0 can be had; in quarantine: pi-1 (it hums; by ann, for "
     )
     pool.call("bookings", "acquire", locks=[{"lock": "boards", "where": "arm"}], owner="ann")
     short = pool.call("bookings", "acquire", locks=[{"lock": "boards", "where": "arm"}], owner="eve")
-    assert "in quarantine: pi-1 (it hums)" in short["why"]
+    assert "To use it again: `lockstep quarantine --lift boards/pi-1`." in waits["why"]
+    assert "in quarantine: pi-1 (it hums; by ann, for " in short["why"]
     assert "held by ann (booking" in short["why"]
     assert "(pi-2)" in short["why"]
     pool.call("locks/boards%2Fpi-1", "lift", owner="ann")

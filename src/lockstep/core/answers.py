@@ -19,6 +19,7 @@ WhyKind = Literal[
     "worker",
     "hook",
     "never",
+    "quarantine",
     "preparing",
     "builds",
     "sleep",

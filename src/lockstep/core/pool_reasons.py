@@ -1,9 +1,10 @@
 """What is said of pools and their units: who has each, which are in quarantine and why. See `reasons.py`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from lockstep.core.answers import Holder, Shortage, Unit, Why, listed, span
+from lockstep.core.answers import Holder, Shortage, Unit, Why, WhyKind, listed, span
 from lockstep.core.nouns import LockKey, told_lock
+from lockstep.core.records import Quarantine
 from lockstep.core.state import State
 from lockstep.core.values import PoolSetup, UnitSetup
 from lockstep.core.where import parse
@@ -72,15 +73,26 @@ def looking(state: State, hold: int, since: float, now: float) -> Why | None:
     return Why(kind="preparing", sentence=sentence, since=since) if names else None
 
 
-def out(state: State, key: LockKey) -> tuple[str, ...]:
-    """The units that would do and are in quarantine, each with the reason: `pi-2 (it hums)`."""
+def _sick(state: State, name: str, where_text: str) -> dict[str, Quarantine]:
+    """The units of a pool that would do and are in quarantine."""
+    sick = {unit: each for (pool, unit), each in state.quarantines.items() if pool == name}
+    where, setup = parse(where_text), state.pools.get(name)
+    units = setup.units if sick and setup is not None else ()
+    return {
+        each.name: sick[each.name] for each in units if each.name in sick and where.admits({each.name, *each.labels})
+    }
+
+
+def out(state: State, key: LockKey, now: float) -> tuple[str, ...]:
+    """The units that would do and are in quarantine, each with the reason: `pi-2 (it hums; by ann, for 3 min)`."""
     if key.kind != "pool" or not state.quarantines:
         return ()
-    sick = {unit: each.reason for (pool, unit), each in state.quarantines.items() if pool == key.name}
-    where, setup = parse(key.where), state.pools.get(key.name)
-    units = setup.units if sick and setup is not None else ()
-    names = [unit.name for unit in units if unit.name in sick and where.admits({unit.name, *unit.labels})]
-    return tuple(f"{name} ({sick[name]})" if sick[name] else name for name in names)
+    return tuple(f"{name} ({_since(each, now)})" for name, each in _sick(state, key.name, key.where).items())
+
+
+def _since(quarantine: Quarantine, now: float) -> str:
+    why = f"{quarantine.reason}; " if quarantine.reason else ""
+    return f"{why}{f'by {quarantine.who}, ' if quarantine.who else ''}for {span(now - quarantine.since)}"
 
 
 def before(state: State, key: LockKey, holders: Callable[[LockKey], Iterable[Holder]]) -> str:
@@ -93,6 +105,18 @@ def before(state: State, key: LockKey, holders: Callable[[LockKey], Iterable[Hol
     return f"the {kind}" + (f", which {listed(names)} has" if names else ", for which others wait")
 
 
+def never(state: State, shortages: Sequence[Shortage]) -> tuple[WhyKind, str]:
+    """That so much can never be had as the limits are; or not before the end of a quarantine, and how that is ended."""
+    told = listed([too_few(each) for each in shortages], "more")
+    if not all(each.out and not each.before and each.limit + len(each.out) >= each.units for each in shortages):
+        return "never", f"Cannot start as the limits are: it needs {told}."
+    lifts = []
+    for short in shortages:
+        names = list(_sick(state, short.name, short.where))
+        lifts.append(f"`lockstep quarantine --lift {short.name}/{names[0] if len(names) == 1 else 'UNIT'}`")
+    return "quarantine", f"Waits for {told}. To use it again: {listed(list(dict.fromkeys(lifts)))}."
+
+
 def too_few(short: Shortage) -> str:
     """What can never be had as the limits are."""
     if short.before:
@@ -102,3 +126,8 @@ def too_few(short: Shortage) -> str:
         return f"{short.units} of {told_lock(short.kind, short.lock)}, whose limit is {short.limit}"
     told = f"{short.units} of {told_lock(short.kind, short.lock)}, of which {short.limit} can be had"
     return f"{told}; in quarantine: {listed(short.out)}" if short.out else told
+
+
+def has_only(short: Shortage) -> str:
+    """The same of one worker among others."""
+    return f"lacks {too_few(short)}" if short.kind == "pool" else f"has only {short.limit} of lock '{short.name}'"

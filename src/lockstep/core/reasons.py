@@ -368,7 +368,7 @@ class Reasons:
             reserved_for=tuple(self.party(t) for t in obstacle.who) if obstacle.kind == "reserved" else (),
             starts_at=self.state.lock_rules.next_at(key) if obstacle.kind == "rate" else None,
             where=key.where,
-            out=pool_reasons.out(self.state, key),
+            out=pool_reasons.out(self.state, key, self.now),
             before=pool_reasons.before(self.state, key, self.holders) if obstacle.kind == "limit" else "",
         )
 
@@ -385,9 +385,8 @@ class Reasons:
             sentence = f"Cannot start now: worker '{slots[0]}' {self._away(slots[0]) or 'takes no builds'}."
             return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         if impossible or all(_is_lock(o.lock) for o in refused):
-            told = [pool_reasons.too_few(each) for each in shortages if each.kind != "slot"]
-            sentence = f"Cannot start as the limits are: it needs {listed(told, 'more')}."
-            return Why(kind="never", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
+            kind, sentence = pool_reasons.never(self.state, [each for each in shortages if each.kind != "slot"])
+            return Why(kind=kind, sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         reasons = self._workers(claim, by_index)
         sentence = f"No worker: {all_reasons(reasons)}."
         return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, workers=reasons)
@@ -407,7 +406,7 @@ class Reasons:
         if _is_lock(obstacle.lock):
             short = self._shortage(claim, obstacle)
             if obstacle.kind == "limit":
-                return f"has only {short.limit} of lock '{obstacle.lock.name}'"
+                return pool_reasons.has_only(short)
             return f"lacks {self._lacks(short)}"
         if obstacle.kind == "reserved":
             return f"is kept free for {listed([self.party(ticket).text for ticket in obstacle.who])}"
