@@ -136,7 +136,9 @@ def test_what_is_rendered_or_chosen_by_hooks_is_named(tmp_path: Path) -> None:
         (("--rate", "arm=99999999/second"), "are more than the 1,000,000"),
         (("--duration", "arm=-5m"), "'-5m' is no length of time"),
         (("--days", "0"), "0"),
-        (("--history", "nothing.sqlite"), "There is no store 'nothing.sqlite'"),
+        (("--history", "nothing.sqlite"), "There is no file 'nothing.sqlite'.\nName the SQLite file of a server."),
+        (("--history", "sqlite:///nothing.sqlite"), "There is no file 'nothing.sqlite'."),
+        (("--history", "."), "'.' is a folder, no store."),
         (("--history", "x", "--rate", "1/hour"), "go without it"),
     ],
 )
@@ -151,6 +153,8 @@ def test_wrong_words_are_refused_with_a_sentence(words: tuple[str, ...], text: s
 def test_what_is_no_store_is_refused_with_a_sentence(tmp_path: Path) -> None:
     written(tmp_path)
     (tmp_path / "text.sqlite").write_text("no database at all, but long enough to be looked at" * 20)
+    done = lockstep("rehearse", "--history", "test.sqlite", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "Error: There is no file 'test.sqlite'.\nStores here: text.sqlite.\n")
     done = lockstep("rehearse", "--history", "text.sqlite", cwd=tmp_path)
     assert done.returncode == 5
     assert "no Lockstep store" in done.stderr

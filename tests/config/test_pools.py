@@ -81,6 +81,16 @@ def test_accesses_stand_among_others_wherever_locks_may(load: Load) -> None:
     }
 
 
+@pytest.mark.parametrize("units", ["{}", "[]", "['a b']", "range(2)"])
+def test_a_pool_without_a_good_unit_is_one_mistake_whatever_is_wanted_of_it(mistakes: Mistakes, units: str) -> None:
+    wanted = (
+        "b('a', sh(boards, boards.access(count=2)))\nb('b', sh(), locks=boards.access('exclusive', where='arm64'))\n"
+    )
+    found = mistakes(BOARDS + f"boards = util.ResourcePool('empty', {units})\n" + wanted)
+    assert len(found) == 1, found
+    assert 'pool "empty": ' in found[0]
+
+
 def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Load) -> None:
     config = load(
         BOARDS
@@ -109,6 +119,10 @@ def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Loa
         ("boards.access(where=4)", "where must be a text, not 4; write it as where='arm64"),
         ("boards.access(where=util.Property('arch'))", "not Property('arch'); let a renderer return all of locks="),
         ("boards.access(count=4)", 'pool "boards" has 3 units: 4 can never be had; lower the count or add units'),
+        (
+            "b('b', sh(), locks=boards.access(where='nuc and pi-1'))",
+            'pool "boards" has 0 units where nuc and pi-1: 1 can',
+        ),
         ("boards.access(count=2, where='flaky')", 'pool "boards" has 1 unit where flaky: 2 can never be had'),
         ("boards.access('exclusive', where='flaky and nuc')", '"boards" has 0 units where flaky and nuc: 1 can never'),
         ("boards.access('exclusive', count=2)", "exclusive access has the count 1, not 2"),

@@ -244,7 +244,7 @@ def test_what_only_a_step_had_counts_with_its_build() -> None:
     assert [told.unit for told in hand.all(f.UnitQuarantined)] == ["nuc"]
 
 
-NO_CHECK = "healthCheck of a pool: ping cannot be started"
+NO_CHECK = "healthCheck of pool 'boards': ping cannot be started"
 
 
 def test_a_check_that_cannot_be_started_is_no_units_fault() -> None:

@@ -189,7 +189,7 @@ def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> N
     (wrong,) = scene.force("wrong")
     assert scene.ended(wrong) == [Result.EXCEPTION]
     (stopping,) = scene.facts.of("BuildStopping", result=Result.EXCEPTION)
-    assert "healthCheck of a pool: " in stopping.reason
+    assert "healthCheck of pool 'wrong': " in stopping.reason
     assert stopping.reason.endswith("nowhere cannot be started: No such file or directory")
     assert [fact.unit for fact in scene.facts.of("UnitQuarantined")] == ["a", "c"]
 

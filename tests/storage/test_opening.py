@@ -216,7 +216,7 @@ def test_wrong_addresses_are_refused_with_a_sentence(address: str, words: str) -
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").write_bytes(b"This is a letter to my aunt. " * 100)
-    with pytest.raises(StoreError, match="damaged or is no Lockstep store"):
+    with pytest.raises(StoreError, match="no Lockstep store, or damaged"):
         Store.open(f"sqlite:///{tmp_path}/state.sqlite")
     with sqlite3.connect(tmp_path / "other.sqlite") as other:
         other.execute("CREATE TABLE recipes (name TEXT)")

@@ -114,6 +114,22 @@ def _steps(config: "Config") -> dict[str, list[str]]:
     }
 
 
+def _address(history: str) -> str:
+    """The address of a store that is meant: as given, or of an SQLite file, which must be there."""
+    from lockstep.core.answers import listed
+
+    given = history if "://" not in history else history.removeprefix("sqlite:///")
+    if "://" in given:
+        return given
+    path = Path(given)
+    if path.is_file():
+        return f"sqlite:///{os.path.abspath(path)}"
+    what = f"'{given}' is a folder, no store." if path.is_dir() else f"There is no file '{given}'."
+    there = sorted((path if path.is_dir() else path.parent).glob("*.sqlite"))
+    hint = f"Stores here: {listed([str(each) for each in there])}." if there else "Name the SQLite file of a server."
+    raise CliError(USAGE, what, hint)
+
+
 def _recorded(config: "Config", history: str, days: float | None, seed: int) -> "Made":
     from lockstep.core.durations import seconds_of
     from lockstep.sim.limits import MAX_REHEARSED
@@ -121,13 +137,8 @@ def _recorded(config: "Config", history: str, days: float | None, seed: int) -> 
     from lockstep.storage.errors import StoreError
     from lockstep.storage.queries import Queries
 
-    url = history
-    if "://" not in history:
-        if not Path(history).is_file():
-            raise CliError(USAGE, f"There is no store '{history}'.", "Name a server's SQLite file, or its c['db'].")
-        url = f"sqlite:///{os.path.abspath(history)}"
     try:
-        reads = Queries(url)
+        reads = Queries(_address(history))
         try:
             requests = reads.requests_since(days, MAX_REHEARSED)
         finally:

@@ -88,6 +88,10 @@ class ResourcePool(Lockable):
         """
         return PoolAccess(self, mode, count, where, **more)
 
+    def defaultAccess(self) -> "PoolAccess":
+        """One unit, whichever."""
+        return self.access()
+
     def key(self, worker: str) -> LockKey:
         """What the core knows all of its units by; the worker does not matter."""
         return LockKey("pool", self.name)
@@ -110,7 +114,8 @@ class ResourcePool(Lockable):
             mistake(f"{self.told}: where={where!r} cannot be read: {exc}", hint, place)
             return ""
         known = sorted(self.setup.words())
-        if strange := [word for word in read.words() if word not in known]:
+        strange = [word for word in read.words() if word not in known]
+        if strange and self.setup.units:  # else that it has none is said where it is made
             hint = nearest(strange[0], known) or f"it has: {', '.join(known) or 'none'}"
             mistake(f'{self.told} has no unit and no label "{strange[0]}"', hint, place)
             return ""
@@ -239,8 +244,10 @@ class PoolAccess(LockAccess):
         there = pool.admitted(self.where)
         if self.count > there:
             these = f"{there} unit{'' if there == 1 else 's'}" + (f" where {self.where}" if self.where else "")
-            mistake(f"{pool.told} has {these}: {self.count} can never be had", "lower the count or add units", place)
-            self.count = 1
+            text = f"{pool.told} has {these}: {self.count} can never be had"
+            if pool.setup.units:  # else that it has none is said where it is made
+                mistake(text, "lower the count or add units", place)
+            self.mode, self.count = (self.mode, 1) if there else ("counting", 0)  # it is said, and once is enough
 
     def on(self, worker: str) -> Access:
         """The core's access; the worker does not matter."""

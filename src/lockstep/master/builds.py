@@ -166,8 +166,7 @@ class BuildRun:
                 raise
             return True  # the step is run, and stopped in the same breath
         except NotStartedError as exc:
-            reason = f"healthCheck of a pool: {exc}"
-            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=reason))
+            self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=str(exc)))
             return False
         for pool, unit, why in failed:
             log.warning("unit %s of pool %s is not fit: %s", unit, pool, why)

@@ -39,7 +39,10 @@ async def unfit(house: "House", wanted: Sequence[Look]) -> tuple[tuple[str, str,
 
     async def look(pool: str, unit: UnitSetup, check: HealthCheck) -> str:
         told = told_units.properties(((pool, (unit.name,)),), house.loop.state.pools)
-        return await _problem(check.of(unit), house.path(""), told_units.environment(told))
+        try:
+            return await _problem(check.of(unit), house.path(""), told_units.environment(told))
+        except NotStartedError as exc:
+            raise NotStartedError(f"healthCheck of pool '{pool}': {exc}") from None
 
     looks = [asyncio.ensure_future(look(*one)) for one in wanted]
     try:

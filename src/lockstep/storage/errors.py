@@ -16,8 +16,14 @@ _SENTENCES: Final = (
     ("disk_full", "the disk is full; make room and start again: everything that was told to anybody is stored"),
     ("readonly database", "it may not be written to; give this user the right to write the file and its folder"),
     ("read-only transaction", "the database is read-only; use one that may be written to"),
-    ("unable to open", "the file cannot be opened or made; check that its folder exists and may be written to"),
-    ("not a database", "the file is damaged or is no Lockstep store; put a backup in its place"),
+    (
+        "unable to open",
+        "the file cannot be opened or made; check its name, and that its folder exists and may be written to",
+    ),
+    (
+        "not a database",
+        "the file is no Lockstep store, or damaged; see that it is the one you mean, or put a backup there",
+    ),
     ("malformed", "the file is damaged; put a backup in its place"),
     ("disk i/o error", "the disk reports an input/output error; check the disk and the system's log"),
     ("locked", "another program keeps it locked; end that program"),
