@@ -135,6 +135,23 @@ def test_L07_one_lock_made_twice_has_the_smaller_limit(load: Load) -> None:
     ]
 
 
+def test_L12_one_lock_twice_in_one_list_is_added_and_warned_of(load: Load) -> None:
+    config = load("""\
+    a, cpu = util.MasterLock("a", maxCount=4), util.WorkerLock("cpu", maxCount=9)
+    c['workers'] = [worker.Worker("w", "pw", locks=[cpu])]
+    step = steps.ShellCommand(command="x", name="s", locks=[cpu.access("counting", 0), cpu.access("counting", 2)])
+    f = util.BuildFactory([step])
+    c['builders'] = [
+        util.BuilderConfig(name="b", workername="w", factory=util.BuildFactory(), locks=[a, cpu, [a]]),
+    ]
+    """)
+    assert needs(config, "b") == {"w": {"a counting 2", "cpu on w counting 2"}}
+    assert [str(one) for one in config.warnings] == [
+        'master.cfg:8: locks of builder "b": lock "a" is there 2 times, so 2 units of it are claimed; '
+        "name it once; if that many are meant, with count=2"
+    ]
+
+
 def test_L62_names_that_differ_in_signs_only_have_one_variable(load: Load) -> None:
     config = load("""\
     a = util.MasterLock("x-y")

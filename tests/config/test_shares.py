@@ -95,3 +95,18 @@ def test_what_is_no_share_is_refused(mistakes: Mistakes) -> None:
 def test_shares_that_stand_alone_are_named_in_the_mistake_as_they_are_written(mistakes: Mistakes) -> None:
     (found,) = mistakes(FARM + "c['shares'] = util.Shares({'a': 2}, workers=['w1'])\n")
     assert "Shares({'*': 1, 'a': 2})" in found
+
+
+def test_shares_that_share_nothing_are_warned_of(load: Load) -> None:
+    named = FARM.replace("b('doc')", "b('doc', project='docs')")
+    config = load(named + "c['shares'] = [util.Shares({'': 3}, locks=[db])]\n")
+    (found,) = config.warnings
+    assert found.place.line == 10
+    assert found.text == "Shares: '' stands for who is of no project: every builder is of one, so it is people alone"
+    config = load(FARM + "c['shares'] = [util.Shares({'': 3}, locks=[db])]\n")
+    assert not config.warnings
+    nobody = FARM.replace("project='apps', ", "").replace("project='firmware', ", "")
+    config = load(nobody + "c['shares'] = [util.Shares({'': 3}, locks=[db])]\n")
+    assert [each.text for each in config.warnings] == [
+        "Shares: no builder is of a project, so there is nobody to share with"
+    ]

@@ -20,6 +20,7 @@ from lockstep.config.pools import ResourcePool
 from lockstep.config.properties import has_renderables
 from lockstep.config.shares import check_shares
 from lockstep.config.workers import Worker
+from lockstep.core.answers import times
 from lockstep.core.nouns import Access, fence_variable, variable
 
 
@@ -192,13 +193,21 @@ def _limits(lock: BaseLock) -> str:
 
 
 def _locks_are_locks(builder: BuilderConfig) -> bool:
-    """Whether each `locks=` list holds locks, none of them twice and once exclusive; reports those that do not."""
+    """Whether each `locks=` list holds locks, none of them twice and once exclusive; reports those that do not.
+
+    One that is there twice and counted is claimed twice (L12), which is hardly ever meant.
+    """
     found: list[tuple[Any, str, Place]] = [(builder.locks, f"locks of {builder.what}", builder.place)]
     found.append((builder.factory.locks, "locks of the factory", builder.factory.place))
     found += [(step.locks, f'locks of step "{step.name}"', step.place) for step in _claiming(builder)]
     good = True
     for locks, what, place in found:
         good = errors.guarded(partial(accesses_for, "", unrendered(locks), what, place)) is not None and good
+        counted = [access.lock for access in _plain_accesses(locks) if access.count]
+        for lock in dict.fromkeys(lock for lock in counted if good and counted.count(lock) > 1):
+            units = sum(access.count for access in _plain_accesses(locks) if access.lock == lock)
+            text = f"{what}: {lock.told} is there {times(counted.count(lock))}, so {units} units of it are claimed"
+            errors.warning(text, f"name it once; if that many are meant, with count={units}", place)
     return good
 
 

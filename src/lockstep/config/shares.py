@@ -90,7 +90,14 @@ class Shares:
             elif workers[name] is None:
                 text = f'Shares: worker "{name}" has no max_builds: of slots without end nobody ever has a share'
                 warning(text, "give it max_builds", self.place)
-        known = sorted({project for project in projects if project})
+        there = set(projects)
+        if not there - {""}:
+            text = "Shares: no builder is of a project, so there is nobody to share with"
+            warning(text, "give builders project=", self.place)
+        elif "" in self.weights and "" not in there:
+            text = "Shares: '' stands for who is of no project: every builder is of one, so it is people alone"
+            warning(text, "builders of projects that are not named are among '*'", self.place)
+        known = sorted(there - {""})
         for name in self.weights:
             if name not in (OTHERS, "") and name not in known:
                 hint = nearest(name, known) or "give a builder project="
