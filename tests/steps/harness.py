@@ -149,6 +149,9 @@ class Harness:
         assert not self.logs[log].closed
         self.call_now(WriteLog(log, stream, text, len(text)))
 
+    async def until_stored(self) -> None:
+        pass
+
     def open_log(self, name: str, type: Any, encoding: str = "") -> int:
         return int(self.call_now(OpenLog(name, type)))
 

@@ -1,6 +1,8 @@
 """The smaller steps: sequences, warnings, Trial, properties, files, transfers, the master's own commands, triggers."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,21 +187,68 @@ def test_master_shell_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     async def stopped() -> Any:
         harness = Harness(tmp_path)
         step = MasterShellCommand(command="echo up; sleep 60 & wait").make()
-        seen = asyncio.Event()
-        write = harness.write_log
-
-        def watch(log: int, stream: Any, text: str) -> None:
-            write(log, stream, text)
-            if text == "up\n":
-                seen.set()
-
-        harness.write_log = watch  # type: ignore[method-assign]
+        seen = once(harness, "write_log", lambda _log, _stream, text: text == "up\n")
         task = asyncio.create_task(execute(step, harness, await prepare(step, harness.build)))
         await seen.wait()
         await harness.stop()
         return await task
 
     assert asyncio.run(stopped()).result == Result.CANCELLED
+
+
+def test_programs_on_the_server_keep_no_threads_from_others(tmp_path: Path) -> None:
+    async def run() -> list[Any]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        ends = []
+        try:
+            async with asyncio.timeout(20):
+                for harness in (Harness(tmp_path), Harness(tmp_path)):
+                    step = MasterShellCommand(command="echo up; until [ -e over ]; do sleep 0.02; done").make()
+                    seen = once(harness, "write_log", lambda _log, stream, _text: stream == "o")
+                    ends.append(asyncio.create_task(execute(step, harness, await prepare(step, harness.build))))
+                    await seen.wait()
+                await asyncio.to_thread(lambda: None)
+        finally:
+            (tmp_path / "master" / "over").touch()
+        return [(await end).result for end in ends]
+
+    assert asyncio.run(run()) == [Result.SUCCESS, Result.SUCCESS]
+
+
+def test_a_program_on_the_server_says_no_more_than_is_stored(tmp_path: Path) -> None:
+    async def run() -> int:
+        harness = Harness(tmp_path)
+        may_go_on = asyncio.Event()
+
+        async def until_stored() -> None:
+            await may_go_on.wait()
+
+        harness.until_stored = until_stored  # type: ignore[method-assign]
+        waits = once(harness, "until_stored", lambda: True)
+        step = MasterShellCommand(command="head -c 5000000 /dev/zero").make()
+        end = asyncio.create_task(execute(step, harness, await prepare(step, harness.build)))
+        async with asyncio.timeout(20):
+            await waits.wait()
+        written = len(harness.text())
+        may_go_on.set()
+        assert (await end).result == Result.SUCCESS
+        assert harness.text().count("\0") == 5_000_000
+        return written
+
+    assert 1 << 20 <= asyncio.run(run()) < 2 << 20
+
+
+def once(harness: Harness, name: str, wanted: Callable[..., bool]) -> asyncio.Event:
+    """Is set when the harness is asked that."""
+    seen, ask = asyncio.Event(), getattr(harness, name)
+
+    def watch(*args: Any) -> Any:
+        if wanted(*args):
+            seen.set()
+        return ask(*args)
+
+    setattr(harness, name, watch)
+    return seen
 
 
 def test_steps_that_add_steps_and_read_lines(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ effect, and what differs is found (HOUSE.md section 2).
 
 import asyncio
 import codecs
+import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ import msgspec
 
 from lockstep.core import calls as c
 from lockstep.core import events as e
+from lockstep.core.errors import AwayError
 from lockstep.core.nouns import Result
 from lockstep.core.records import CallRecord, Step
 from lockstep.master.journal import Journal, ReplayDiffersError, ReplayEndsError, StepOverError, fingerprint, result_of
@@ -341,6 +343,11 @@ class StepRun:
         replayed = self._next in self._journal
         self.call_now(c.WriteLog(log, stream, digest, len(data)))
         self._run.house.feed_log(log, stream, data, stored=replayed)
+
+    async def until_stored(self) -> None:
+        """Wait until what was written is stored. Where that will never be, this process ends."""
+        with contextlib.suppress(AwayError):
+            await self._run.loop.settle()
 
     def observe(self, log: int, observer: Callable[[c.Stream, str], None]) -> None:
         """Feed stored lines of a log to an observer. What it raises, the step's next call raises."""

@@ -74,6 +74,9 @@ class StepContext(Protocol):
     def write_log(self, log: int, stream: Stream, text: str) -> None:
         """Append text to an open log (a `WriteLog` call)."""
 
+    async def until_stored(self) -> None:
+        """Wait until what was written is stored: who writes more than a little must not get ahead of the disk."""
+
     def open_log(self, name: str, type: LogType, encoding: str = "") -> int:
         """Add a log to the step (an `OpenLog` call). A second log of one name gets another slug.
 

@@ -4,11 +4,13 @@ They do their input and output themselves and so cannot be replayed: if the serv
 """
 
 import asyncio
+import codecs
 import contextlib
 import os
 import signal
 import subprocess
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import IO, Any, ClassVar, Final
 
 from lockstep.config.errors import missing
 from lockstep.config.secrets import shown
@@ -19,6 +21,15 @@ from lockstep.steps.logs import Log
 
 _WATCHDOG = 'read -r group && { read -r over || kill -KILL "-$group"; }'
 """Waits in a process of its own. If the pipe ends before it was told that all is over, the server is gone."""
+
+_PIECE: Final = 64 * 1024
+"""Bytes of output that go into the log at once, at most."""
+
+_STORED_EVERY: Final = 1024 * 1024
+"""Bytes after which what was said is stored before more is read: a program may talk faster than a disk takes it."""
+
+_LOOK: Final = 0.2
+"""Seconds at most between two looks whether a program that says nothing more has ended."""
 
 
 class MasterShellCommand(BuildStep):
@@ -32,6 +43,7 @@ class MasterShellCommand(BuildStep):
 
     name: Any = "MasterShellCommand"
     replayable = False
+    lean = True
     renderables: ClassVar[Any] = ("command", "env", "path")
     haltOnFailure: Any = True
     flunkOnFailure: Any = True
@@ -61,6 +73,7 @@ class MasterShellCommand(BuildStep):
         check_signal(interruptSignal, self.place)
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self._unwanted = False
 
     async def run(self) -> int:
         command = flatten_command(self.command)
@@ -71,15 +84,17 @@ class MasterShellCommand(BuildStep):
         added = {**(self.env or {}), **self.build.held()}
         words, added = await self.doors.reveal(log.logid, (words, added))
         try:
-            self._process = await asyncio.to_thread(self._start, words, where, self._environment(added))
-        except OSError as exc:
-            self._release_watchdog()
+            process = await asyncio.to_thread(self._start, words, where, self._environment(added))
+            if self.stopped:
+                self._kill()
+            code = await self._follow(process, log)
+        except BaseException as exc:
+            self._unwanted = True
+            self._kill("KILL")
+            if not isinstance(exc, OSError):
+                raise
             log.addHeader(f"it cannot be started: {exc.strerror or type(exc).__name__}\n")
             return Result.FAILURE
-        if self.stopped:
-            self._kill()
-        try:
-            code = await self._follow(self._process, log)
         finally:
             self._release_watchdog()
         log.addHeader(f"exit code {code}\n")
@@ -102,7 +117,7 @@ class MasterShellCommand(BuildStep):
         self._watchdog = watchdog = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHDOG], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
-        process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             words,
             cwd=where,
             env=env,
@@ -114,6 +129,8 @@ class MasterShellCommand(BuildStep):
         assert watchdog.stdin is not None
         watchdog.stdin.write(b"%d\n" % process.pid)
         watchdog.stdin.flush()
+        if self._unwanted:  # the step was cancelled meanwhile
+            self._kill("KILL")
         return process
 
     def _release_watchdog(self) -> None:
@@ -121,25 +138,43 @@ class MasterShellCommand(BuildStep):
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
             with contextlib.suppress(BrokenPipeError):
-                watchdog.communicate(b"over\n")
+                watchdog.communicate(b"over\n" if self._process is not None else b"")
 
     async def _follow(self, process: "subprocess.Popen[bytes]", log: Log) -> int:
-        """Write what the program says to the log, as it comes, until it has ended."""
-        loop = asyncio.get_running_loop()
+        """Write what the program says to the log, as it comes, until it has ended.
 
-        def read(pipe: Any, add: Any) -> None:
-            for line in pipe:
-                loop.call_soon_threadsafe(add, line.decode("utf-8", "replace"))
-
+        Not in threads: pages, files and the store share those, and a program may take hours.
+        """
+        both = ((process.stdout, log.addStdout), (process.stderr, log.addStderr))
+        reads = [asyncio.create_task(self._read(pipe, add)) for pipe, add in both]
         try:
-            await asyncio.gather(
-                asyncio.to_thread(read, process.stdout, log.addStdout),
-                asyncio.to_thread(read, process.stderr, log.addStderr),
-            )
-            return await asyncio.to_thread(process.wait)
-        except asyncio.CancelledError:
-            self._kill("KILL")
-            raise
+            await asyncio.gather(*reads)
+        finally:
+            for read in reads:
+                read.cancel()
+        pause = 0.001
+        while (code := process.poll()) is None:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LOOK)
+        return code
+
+    async def _read(self, pipe: "IO[bytes] | None", add: Callable[[str], Any]) -> None:
+        reader = asyncio.StreamReader(_PIECE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        unstored = 0
+        try:
+            while data := await reader.read(_PIECE):
+                add(decoder.decode(data))
+                unstored += len(data)
+                if unstored >= _STORED_EVERY:
+                    unstored = 0
+                    await self.doors.until_stored()
+            add(decoder.decode(b"", True))
+        finally:
+            transport.close()
 
     def _kill(self, name: str | None = None) -> None:
         process = self._process
