@@ -65,6 +65,21 @@ def test_force_scheduler(ci: Running) -> None:
         ("builders/hello", "force", {"count": 0}, 400, "'count' must be from 1"),
         ("builders/hello", "force", {"count": "2"}, 400, "'count' must be a whole number"),
         ("builders/hello", "force", {"properties": [1]}, 400, "'properties' must be an object"),
+        *(
+            ("builders/hello", "force", {"properties": given}, 400, "'properties' must be an object: name to value.")
+            for given in ([], "", False, 0)
+        ),
+        ("builders/hello", "force", {"properties": {"x": 10**19}}, 400, "'x'"),
+        ("builders/hello", "force", {"branch": "a\0b"}, 400, "'branch' cannot have a NUL in it."),
+        *(
+            ("builders/hello", "force", {"count": given}, 400, "'count' must be")
+            for given in (-1, 10**400, 1.5, True, [1])
+        ),
+        ("control", "reload", {"owner": 3}, 400, "'owner' must be a text."),
+        ("control", "reload", {"colour": 3}, 400, "no parameter 'colour'"),
+        ("workers/w1", "pause", {"reason": 3}, 400, "'reason' must be a text."),
+        ("workers/w1", "pause", {"owner": [1]}, 400, "'owner' must be a text."),
+        ("workers/w1", "unpause", {"owner": True}, 400, "'owner' must be a text."),
         ("builders/hello", "force", {"colour": 1}, 400, "no parameter 'colour'"),
         ("builders/nope", "force", {}, 404, "no builder 'nope'"),
         ("builders/hello", "paint", {}, 501, "no method 'paint'"),
@@ -86,12 +101,16 @@ def test_force_scheduler(ci: Running) -> None:
 def test_refusals_name_what_is_wrong(
     ci: Running, path: str, method: str, params: dict[str, Any], status: int, part: str
 ) -> None:
+    before = ci.get("buildsets", limit=1)["meta"]["total"]
     assert part in ci.call(path, method, status, **params)
+    assert ci.get("buildsets", limit=1)["meta"]["total"] == before
 
 
 @pytest.mark.parametrize(
     ("body", "part"),
     [
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "force", "params": {"count": NaN}}', "no JSON"),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "force", "params": {"count": 1e999}}', "no JSON: Number out of range"),
         (b"", "no JSON"),
         (b"{", "no JSON"),
         (b"[]", "must be one JSON-RPC request"),

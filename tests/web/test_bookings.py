@@ -42,6 +42,18 @@ def bookings(ci: Running) -> int:
         ({"owner": "x" * 1001}, "at most 1000 characters"),
         ({"reason": "x" * 1001}, "at most 1000 characters"),
         ({"locks": [{"lock": "memory", "mode": "counting", "count": HUGE}]}, "count must be at most"),
+        ({"locks": [{"lock": "memory", "count": -1}]}, "'count' must be 1 or more."),
+        ({"locks": [{"lock": "memory", "count": True}]}, "'count' must be a whole number."),
+        ({"locks": [{"lock": "memory", "count": "1"}]}, "'count' must be a whole number."),
+        ({"locks": [{"lock": "memory", "units": 1}]}, "There is no parameter 'units'; there are lock, mode, count"),
+        ({"locks": "memory"}, "'locks' must be a list: of names, or of objects with 'lock', 'mode' and 'count'."),
+        ({"locks": {"lock": "memory"}}, "'locks' must be a list: of names"),
+        ({"locks": [["memory"]]}, "'locks' must be a list: of names"),
+        ({"locks": []}, "'locks' must be a list: of names"),
+        ({"locks": ["memory", 3]}, "'locks' must be a list: of names"),
+        ({"after_current": 1}, "'after_current' must be true or false."),
+        ({"owner": "a\0b"}, "'owner' cannot have a NUL in it."),
+        ({"lock": "memory"}, "There is no parameter 'lock'; there are locks, "),
     ],
 )
 def test_what_is_refused_has_acquired_nothing(locks: Running, given: dict[str, Any], said: str) -> None:

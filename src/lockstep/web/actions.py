@@ -18,7 +18,7 @@ from lockstep.web import rest
 from lockstep.web.asking import Item, MissingError
 from lockstep.web.door import Door, ForceForm
 from lockstep.web.limits import MAX_COUNT
-from lockstep.web.params import Params, only, text, whole
+from lockstep.web.params import Params, mapping, only, text, whole
 
 
 async def find(door: Door, finder: Callable[[Queries, Mapping[str, str]], Item], ids: Mapping[str, str]) -> Item:
@@ -36,9 +36,7 @@ async def submit(door: Door, submission: Submission) -> list[Any]:
 async def force(door: Door, builder: str, params: Params) -> list[Any]:
     """`count` builds of a builder, with or without a force scheduler."""
     only(params, "branch", "revision", "properties", "reason", "owner", "count")
-    properties = params.get("properties") or {}
-    if not isinstance(properties, dict) or not all(isinstance(name, str) for name in properties):
-        raise RefusedError("'properties' must be an object: name to value.")
+    properties = mapping(params, "properties")
     count = whole(params, "count", 1)
     if not 1 <= count <= MAX_COUNT:
         raise RefusedError(f"'count' must be from 1 to {MAX_COUNT}.")
@@ -108,6 +106,7 @@ async def set_priority(door: Door, brid: int, params: Params) -> None:
 async def stop(door: Door, buildid: int, params: Params) -> None:
     """Stop a build."""
     only(params, "reason", "owner", "results")
+    whole(params, "results", 0)
     if buildid not in door.state.builds:
         raise RefusedError(f"Build {buildid} has ended; there is nothing to stop.")
     await door.ask(e.StopAsked(buildid=buildid, reason=text(params, "reason"), who=text(params, "owner")))
@@ -163,6 +162,7 @@ def _stamp(reads: Queries, item: Item) -> SourceStamp:
 async def pause(door: Door, worker: str, params: Params, *, paused: bool) -> None:
     """Let a worker get no new builds, or let it go on."""
     only(params, "reason", "owner")
+    text(params, "owner")
     await door.ask(e.WorkerPauseAsked(worker=worker, paused=paused, reason=text(params, "reason")))
 
 
@@ -175,6 +175,7 @@ async def declare_dead(door: Door, worker: str, params: Params) -> None:
 async def reload(door: Door, params: Params) -> list[str]:
     """Read the configuration again. Returns warnings."""
     only(params, "owner")
+    text(params, "owner")
     return list(await door.reload())
 
 

@@ -47,9 +47,7 @@ def _accesses(state: State, wanted: Any) -> tuple[Access, ...]:
 
     A name alone means all of it, that of a pool one unit.
     """
-    if isinstance(wanted, str):
-        wanted = [wanted]
-    if not isinstance(wanted, Sequence) or not wanted:
+    if not isinstance(wanted, list) or not wanted:
         raise RefusedError("'locks' must be a list: of names, or of objects with 'lock', 'mode' and 'count'.")
     return tuple(_access(state, {"lock": one} if isinstance(one, str) else one) for one in wanted)
 

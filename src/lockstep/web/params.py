@@ -23,12 +23,15 @@ def text(params: Params, name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise RefusedError(f"'{name}' must be a text.")
+    if "\0" in value:
+        raise RefusedError(f"'{name}' cannot have a NUL in it.")
     return value
 
 
 def whole(params: Params, name: str, default: int | None = None) -> int:
     """A whole number."""
-    value = params.get(name, default)
+    value = params.get(name)
+    value = default if value is None else value
     if isinstance(value, bool) or not isinstance(value, int):
         raise RefusedError(f"'{name}' must be a whole number." if value is not None else f"'{name}' is missing.")
     return value
@@ -45,7 +48,15 @@ def number(params: Params, name: str) -> float:
 
 def flag(params: Params, name: str) -> bool:
     """True or false; false if it is missing."""
-    value = params.get(name, False)
-    if not isinstance(value, bool):
+    value = params.get(name)
+    if value is not None and not isinstance(value, bool):
         raise RefusedError(f"'{name}' must be true or false.")
-    return value
+    return bool(value)
+
+
+def mapping(params: Params, name: str) -> dict[str, Any]:
+    """Names and values; none if it is missing."""
+    value = params.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise RefusedError(f"'{name}' must be an object: name to value.")
+    return value or {}
