@@ -1,10 +1,15 @@
 """Logs over HTTP: whole, in pieces, as they are written; and that no browser takes one for a page."""
 
+import asyncio
+import socket
 import threading
+from itertools import accumulate
 from typing import Any
 
 import msgspec
 import pytest
+
+from lockstep.web.live import Queue
 
 from .serving import Running
 
@@ -80,6 +85,38 @@ def test_a_log_is_followed_while_it_is_written(ci: Running) -> None:
     assert "oopen" in lines
     ci.built(brid)
     assert lines == ci.one(f"logs/{opened['logid']}/contents")["content"].splitlines()
+
+
+def test_who_reads_slowly_gets_every_line_from_the_store(ci: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockstep.web.live.LOG_BACKLOG", 4)
+    ci.close_gate("talker")
+    brid = ci.force("talker", properties={"much": "300000"})
+    build = ci.until("BuildStarted", brid=brid)
+    logid = ci.until("LogOpened", buildid=build["buildid"])["logid"]
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.connect(("127.0.0.1", ci.server.port))
+    slow.sendall(f"GET /api/v2/logs/{logid}/follow HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+    with slow, slow.makefile("rb") as text:
+        while not text.readline().startswith(b": lines follow"):
+            pass
+        ci.open_gate("talker")
+        ci.built(brid)
+        pieces = [msgspec.json.decode(line[6:]) for line in text if line.startswith(b"data: {")]
+    lines = [line for piece in pieces for line in piece["content"].splitlines()]
+    firsts = [piece["firstline"] for piece in pieces]
+    assert firsts == [0, *accumulate(piece["content"].count("\n") for piece in pieces)][:-1]
+    assert [line for line in lines if line.startswith("oline ")] == [f"oline {n}" for n in range(1, 300_001)]
+
+
+def test_a_page_that_was_not_taken_is_worth_nothing_when_it_was_drawn_again() -> None:
+    async def run() -> list[Any]:
+        queue = Queue()
+        for n in range(5):
+            queue.put_last(n)
+        return await queue.take(0)
+
+    assert asyncio.run(run()) == [4]
 
 
 def test_a_log_that_has_ended_is_followed_to_its_end(ci: Running, stdio: Any) -> None:

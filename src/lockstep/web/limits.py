@@ -12,7 +12,10 @@ MAX_STREAMS: Final = 500
 """Event streams that may be open at once."""
 
 STREAM_BACKLOG: Final = 10_000
-"""Facts or pieces of a log that wait for one slow listener; then its stream ends, and it may come back."""
+"""Facts that wait for one slow listener; then its stream ends, and it may come back."""
+
+LOG_BACKLOG: Final = 64
+"""Pieces of a log that wait for one slow listener; of more it finds the text in the store."""
 
 MAX_COUNT: Final = 1_000
 """Builds that one `force` asks for."""

@@ -17,7 +17,7 @@ from lockstep.core.errors import RefusedError
 from lockstep.core.facts import Fact, Numbered
 from lockstep.storage.filters import QueryError
 from lockstep.web.door import Door
-from lockstep.web.limits import MAX_STREAMS, PAGE_BREATH, PAGE_PAUSE, STREAM_BACKLOG
+from lockstep.web.limits import LOG_BACKLOG, MAX_STREAMS, PAGE_BREATH, PAGE_PAUSE, STREAM_BACKLOG
 
 PUBLIC: Final[tuple[type[Fact], ...]] = (
     f.LimitChanged,
@@ -90,6 +90,14 @@ class Queue:
         else:
             self._items.append(item)
         self._wake.set()
+
+    def put_last(self, item: Any) -> None:
+        """Add something that says all there is to say: what waits is of no use any more."""
+        self._items.clear()
+        self.put(item)
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     def end(self) -> None:
         """Nothing more comes."""
@@ -173,7 +181,10 @@ class Hub:
 
     def _lines(self, logid: int, first: int, text: str) -> None:
         for queue in self._lines_to.get(logid, ()):
-            queue.put((first, text))
+            if len(queue) < LOG_BACKLOG:
+                queue.put((first, text))
+            else:
+                queue.put_last(None)
         for pulse in self._pulses:
             if logid in pulse.logs:
                 pulse.event.set()
@@ -190,7 +201,10 @@ class Hub:
 
     @contextmanager
     def log(self, logid: int) -> Iterator[Queue]:
-        """The stored lines of a log from now on, as (first line, text); None when it may have ended."""
+        """The stored lines of a log from now on, as (first line, text); None: look into the store.
+
+        So it is when the log may have ended, and when more has come than is kept here.
+        """
         with self.queue() as queue:
             queues = self._lines_to.setdefault(logid, set())
             queues.add(queue)

@@ -72,11 +72,11 @@ class Renewals:
                     self._tasks[key] = asyncio.create_task(self._renew(key, draw, more))
                 while not queue.ended:
                     items = await queue.take(PAGE_BREATH)
-                    for html in [html for html in items if html is not None][-1:]:
+                    for html, over in items:
                         yield sse(html)
-                    if None in items:
-                        yield sse("", "done")
-                        return
+                        if over:
+                            yield sse("", "done")
+                            return
                     if not items:
                         yield ": still here\n\n"
             finally:
@@ -92,11 +92,10 @@ class Renewals:
                     view = await draw()
                     pulse.logs = view.logs
                     html = self._painter.main(view.template, {**view.shown, **more})
-                    if html != last:
+                    if html != last or not view.live:
                         last = html
-                        self._tell(key, html)
+                        self._tell(key, html, over=not view.live)
                     if not view.live:
-                        self._tell(key, None)
                         return
                     took = max(0.0, self._door.now() - begun)
                     await asyncio.sleep(min(PAGE_BREATH, took / PAGE_SHARE))
@@ -108,9 +107,10 @@ class Renewals:
                 queue.end()
             del self._tasks[key]
 
-    def _tell(self, key: Any, html: str | None) -> None:
+    def _tell(self, key: Any, html: str, *, over: bool) -> None:
+        """Whoever has not taken the page of before wants this one alone."""
         for queue in self._watching.get(key, ()):
-            queue.put(html)
+            queue.put_last((html, over))
 
 
 def _html(text: str, status: int = 200) -> Response[Any]:
