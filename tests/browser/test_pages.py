@@ -57,6 +57,16 @@ def test_force_by_a_form_with_its_fields(ci: Running, page: Page) -> None:
     expect(page.get_by_role("row", name=re.compile("^flavour")).first).to_contain_text("sweet")
 
 
+def test_fields_that_stand_beside_each_other_begin_at_one_height(page: Page) -> None:
+    page.goto("/builders/hello")
+    page.get_by_text("A plain build").click()
+    tops = {
+        name: page.get_by_text(name, exact=True).last.bounding_box() for name in ("How many", "Properties, one a line")
+    }
+    first, other = (box["y"] for box in tops.values() if box is not None)
+    assert first == other
+
+
 def test_see_why_a_request_waits_and_cancel_it(ci: Running, page: Page) -> None:
     holder = ci.force("holder")
     ci.until("BuildStarted", brid=holder)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -308,6 +309,8 @@ def test_a_command_that_is_decided_while_its_agent_goes_is_not_sent(tmp_path: Pa
             client.session.leaving = True
             client.say()
             await until(lambda: server.loop.state.workers["w1"].state == "leaving", "the word")
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+                assert "being stopped" in (await http.get("/workers")).text
         assert await ended(server) == Result.RETRY
         await until(lambda: client.told(Shutdown), "the server to let it go")
         assert not client.told(Start)

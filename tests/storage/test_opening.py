@@ -164,6 +164,7 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
     connection.execute("ALTER TABLE locks DROP COLUMN starts")
     connection.execute("ALTER TABLE claims DROP COLUMN units")
     connection.execute("ALTER TABLE builds DROP COLUMN units")
+    connection.execute("DROP INDEX builds_ended")
     for column in ("deleted_at", "horizon"):
         connection.execute(f"ALTER TABLE logs DROP COLUMN {column}")
     for table in ("log_ends", "bookings", "lock_events", "pools", "units", "shares"):

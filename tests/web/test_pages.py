@@ -35,6 +35,7 @@ def busy(ci: Running) -> Running:
         ("/locks", ["database", "memory", "0 of 4 in use"]),
         ("/locks/cpu", ["cpu on w1", "on this worker"]),
         ("/workers", ["w1", "connected", "not connected", "Pause"]),
+        ("/workers/w1", ["w1", "connected", "Pause", 'href="/workers"']),
         ("/changes", ["No change was noticed yet"]),
         ("/signin", ["From this machine nobody needs to sign in"]),
     ],
@@ -61,13 +62,40 @@ def test_a_request_that_ended_before_its_build_says_why(ci: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/builders/nope", "/builds/999", "/builds/x", "/requests/999", "/logs/999", "/locks/nope"]
+    "path",
+    [
+        "/nope",
+        "/builders/nope",
+        "/builds/999",
+        "/builds/x",
+        "/requests/999",
+        "/logs/999",
+        "/locks/nope",
+        "/workers/none",
+    ],
 )
 def test_what_is_not_there_is_a_page_too(ci: Running, path: str) -> None:
     response = ci.http.get(path)
     assert response.status_code == 404
     assert "There is no" in response.text
     assert "<nav>" in response.text
+
+
+def test_a_worker_that_is_not_there_is_told_by_its_name(ci: Running) -> None:
+    page = ci.http.get("/workers/none", headers={"referer": f"{ci.url}/workers"}).text
+    assert "There is no worker &#39;none&#39;." in page
+    assert '<a href="/workers">Back</a>' in page
+
+
+def test_what_ended_last_stands_first_whenever_it_began(ci: Running) -> None:
+    ci.close_gate("talker")
+    slow = ci.force("talker")
+    first = ci.until("BuildStarted", brid=slow)["buildid"]
+    second = ci.built(ci.force("hello"))["buildid"]
+    ci.open_gate("talker")
+    ci.built(slow)
+    shown = re.findall(r'id="ended-(\d+)"', ci.http.get("/").text)
+    assert shown[:2] == [str(first), str(second)]
 
 
 def test_names_that_are_markup_do_no_harm(ci: Running) -> None:

@@ -90,6 +90,14 @@ def test_L70_units_of_a_counting_lock() -> None:
     assert farm.why(whole).sentence.startswith("Waits for the whole of lock 'memory', held by a #1 (3)")
 
 
+def test_L70_who_has_a_counting_lock_whole() -> None:
+    farm = Farm({"a": THREE, "whole": [Access(MEMORY, "exclusive")]})
+    farm.connect()
+    farm.ask("whole")
+    told = "Waits for 3 of 4 units of lock 'memory', held by whole #1 (all of it) for 0 s. It is next."
+    assert farm.why(farm.ask("a")).sentence == told
+
+
 def test_L70_how_often_it_was_passed_and_what_is_kept_free_for_it() -> None:
     farm = Farm({"big": THREE, "small": ONE, "two": [Access(MEMORY, "counting", 2)]})
     farm.configure(max_overtakes=2)

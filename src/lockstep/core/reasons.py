@@ -297,7 +297,7 @@ class Reasons:
     def _holding(self, holder: Holder, limit: int) -> str:
         text = holder.by.text
         if limit > 1 or holder.names:
-            text += " whole" if holder.exclusive else f" ({listed(holder.names) or holder.units})"
+            text += " (all of it)" if holder.exclusive else f" ({listed(holder.names) or holder.units})"
         if holder.since is not None:
             text += f" for {span(self.now - holder.since)}"
         build = self.state.builds.get(holder.by.buildid or 0)

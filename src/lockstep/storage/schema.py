@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 11
+SCHEMA: Final = 12
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -278,6 +278,7 @@ builds = Table(
     _text("state_string"),
     _bytes("units"),
     Index("builds_live", "buildid", **_where("complete_at IS NULL")),
+    Index("builds_ended", "complete_at", "buildid", **_where("complete_at IS NOT NULL")),
     Index("builds_number", "builderid", "number", unique=True),
     Index("builds_brid", "brid"),
 )

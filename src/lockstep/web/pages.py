@@ -40,6 +40,7 @@ PAGES: Final[dict[str, Draw]] = {
     "/locks": views.locks,
     "/locks/{lock:str}": views.locks,
     "/workers": views.workers,
+    "/workers/{worker:str}": views.workers,
     "/changes": views.changes,
     "/logs/{log:str}": build_views.log,
 }

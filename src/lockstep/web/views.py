@@ -17,7 +17,7 @@ from lockstep.core.records import Build, Request, Worker
 from lockstep.storage.filters import Filter
 from lockstep.storage.queries import Queries
 from lockstep.web import lock_history, rest
-from lockstep.web.asking import Item, equals
+from lockstep.web.asking import Item, MissingError, equals
 from lockstep.web.door import Door
 from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_ROWS, SHOWN_WAITERS
 from lockstep.web.names import OUTER, known, meant
@@ -111,8 +111,8 @@ def _waiting(
     return [waiting_row(door, reasons, request, expected) for request in found[:SHOWN_ROWS]], len(found)
 
 
-def _ended(reads: Queries, number: int, *filters: Filter) -> list[Item]:
-    return reads.page("builds", [equals("complete", True), *filters], ["-buildid"], number).items
+def _ended(reads: Queries, number: int, order: str, *filters: Filter) -> list[Item]:
+    return reads.page("builds", [equals("complete", True), *filters], [order], number).items
 
 
 def build_rows(door: Door, builds: Sequence[Item]) -> list[Item]:
@@ -132,7 +132,7 @@ async def now(door: Door, _ids: Ids) -> View:
     reasons = Reasons(door.state, door.now())
     running = _running(door, reasons, expected)
     waiting, count = _waiting(door, reasons, expected)
-    ended = await asyncio.to_thread(_ended, door.reads, SHOWN_BUILDS)
+    ended = await asyncio.to_thread(_ended, door.reads, SHOWN_BUILDS, "-complete_at")
     away = [
         worker.name
         for worker in door.state.workers.values()
@@ -193,7 +193,8 @@ async def builder(door: Door, ids: Ids) -> View:
     reasons = Reasons(door.state, door.now())
     waiting, count = _waiting(door, reasons, expected, name)
     running = _running(door, reasons, expected, lambda build: build.builder == name)
-    ended = await asyncio.to_thread(_ended, door.reads, SHOWN_ROWS, equals("builderid", item["builderid"]))
+    mine = equals("builderid", item["builderid"])
+    ended = await asyncio.to_thread(_ended, door.reads, SHOWN_ROWS, "-number", mine)
     shown = {
         "builder": item,
         "path": builder_path(door, name),
@@ -275,13 +276,15 @@ async def locks(door: Door, ids: Ids) -> View:
 # --- workers and changes
 
 
-async def workers(door: Door, _ids: Ids) -> View:
-    """All workers."""
-    state = door.state
+async def workers(door: Door, ids: Ids) -> View:
+    """All workers, or the one of that name."""
+    state, name = door.state, ids.get("worker")
+    if name is not None and name not in state.workers:
+        raise MissingError(f"There is no worker '{name}'.")
     reasons = Reasons(state, door.now())
     found = sorted(state.workers.values(), key=lambda each: each.name)
-    rows = [_worker(door, reasons, each) for each in found]
-    return View("workers.html", "Workers", {"workers": rows})
+    rows = [_worker(door, reasons, each) for each in found if name in (None, each.name)]
+    return View("workers.html", f"Worker {name}" if name else "Workers", {"workers": rows, "one": name})
 
 
 def _worker(door: Door, reasons: Reasons, each: Worker) -> Item:
