@@ -3,9 +3,11 @@
 import re
 import threading
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from lockstep.core.records import Worker, WorkerState
 from lockstep.master.web import ServerDoor
 from lockstep.web.build_views import fresh_html, lines_html
 from lockstep.web.drawing import Painter, load_assets
@@ -102,7 +104,10 @@ def test_names_that_are_markup_do_no_harm(ci: Running) -> None:
     page = ci.http.get("/builders").text
     assert "odd/name &amp; &lt;x&gt;" in page
     (path,) = re.findall(r'href="(/builders/odd[^"]+)"', page)
-    assert "odd/name" in ci.http.get(path).text
+    shown = ci.http.get(path).text
+    assert "odd/name" in shown
+    (live,) = re.findall(r'hx-sse:connect="([^"]+)"', shown)
+    assert live == f"{path}?live=1"
 
 
 def test_forms_act_and_lead_on(ci: Running) -> None:
@@ -220,6 +225,16 @@ def test_assets_have_a_type_and_a_version() -> None:
     assert assets["style.css"].type == "text/css"
     assert assets["page.js"].type in ("text/javascript", "application/javascript")
     assert len({asset.version for asset in assets.values()}) == len(assets)
+
+
+@pytest.mark.parametrize("state", get_args(WorkerState))
+def test_a_workers_state_is_said_whichever_it_is(ci: Running, state: WorkerState) -> None:
+    row = {"worker": Worker(name="w9", workerid=9, state=state), "running": [], "builders": []}
+    page = Painter(ServerDoor(ci.server), load_assets()).main("workers.html", {"workers": [row], "may_change": False})
+    named, told, *_ = (re.sub("<[^>]*>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", page, re.DOTALL))
+    assert named == "w9"
+    assert told
+    assert '"dot "' not in page
 
 
 def test_without_the_vendors_assets_pages_are_readable_and_say_so(ci: Running) -> None:

@@ -178,9 +178,9 @@ def test_what_does_not_exist_is_said_in_a_sentence(ci: Running, path: str) -> No
 
 
 def test_a_name_with_a_slash_is_one_part_of_a_path(ci: Running) -> None:
-    odd = "odd%2Fname%20%26%20%3Cx%3E"
+    odd = "odd%2Fname%20%26%20%3Cx%3E%20%23%3F"
     (found,) = ci.get(f"builders/{odd}")["builders"]
-    assert found["name"] == "odd/name & <x>"
+    assert found["name"] == "odd/name & <x> #?"
     assert all(build["builderid"] == found["builderid"] for build in ci.get(f"builders/{odd}/builds")["builds"])
     assert ci.http.get(f"/builders/{odd}").status_code == 200
     assert "'odd%2Fname'" in ci.get("builders/odd%252Fname", 404)["error"]

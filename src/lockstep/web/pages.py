@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
@@ -150,7 +150,7 @@ class Pages:
         scope: Any = request.scope
         may = self._rights.may_change(scope)
         return {
-            "path_now": request.url.path,
+            "path_now": quote(request.url.path, safe="/%"),
             "may_change": may,
             "can_sign_in": not may and bool(self._door.site.token),
             "signed_in": may and not is_local(scope),
