@@ -103,6 +103,18 @@ def test_git_reports_what_is_new_once(repo: Repo, tmp_path: Path) -> None:
     assert polls.poll() == ()
 
 
+def test_git_a_message_may_say_anything(repo: Repo, tmp_path: Path) -> None:
+    """Or else who may push could keep a poller from ever seeing a change again."""
+    polls = Polls(GitPoller(str(repo.path)), tmp_path / "poll")
+    polls.poll()
+    message = "bell \x07\n\nand \x01 more \x02\x01\x02\x03 than that"
+    found = [repo.commit("two", message), repo.commit("three")]
+    changes = polls.poll()
+    assert [change.revision for change in changes] == found
+    assert [change.comments for change in changes] == [message, "a change"]
+    assert [change.files for change in changes] == [("two",), ("three",)]
+
+
 def test_git_follows_branches(repo: Repo, tmp_path: Path) -> None:
     everything = Polls(GitPoller(repourl=str(repo.path), branches=True), tmp_path / "all")
     some = Polls(GitPoller(repourl=str(repo.path), branches=["main", "late"]), tmp_path / "some")

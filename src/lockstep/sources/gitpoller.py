@@ -19,7 +19,8 @@ from lockstep.sources.base import (
 from lockstep.sources.programs import run_program
 
 _HEADS: Final = "refs/heads/"
-_FORMAT: Final = "--format=%x01%H%x02%aN <%aE>%x02%ct%x02%B%x02"
+_FORMAT: Final = "--format=%x00%H%x00%aN <%aE>%x00%ct%x00%B%x00"
+"""With what git lets nobody write between the parts: everything else may stand in a message."""
 _ENV: Final = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
 
 
@@ -193,12 +194,13 @@ class _Git:
             "--diff-merges=first-parent",
         ]
         words += ["--topo-order", f"--max-count={limit}", _FORMAT, rev, *(f"^{one}" for one in sorted(seen)), "--"]
+        out = await self._git(*words)
         try:
-            out = (await self._git(*words)).decode(encoding, "replace")
+            parts = [part.decode(encoding, "replace") for part in out.split(b"\0")[1:]]
         except LookupError:
             raise PollError(f"there is no encoding {encoding!r}") from None
         records = []
-        for record in out.split("\x01")[1:]:
-            revision, author, when, comments, files = record.split("\x02", 4)
+        for at in range(0, len(parts), 5):
+            revision, author, when, comments, files = parts[at : at + 5]
             records.append((revision, author, when, comments, tuple(name for name in files.split("\n") if name)))
         return records[::-1]
