@@ -23,6 +23,8 @@ def test_paths(tmp_path: Path) -> None:
             places.resolve_to_remove(wrong)
     assert places.home() == places.home()
     assert places.home() != Places(tmp_path / "other").home()
+    Path(places.own, "home").write_text("")  # a power cut
+    assert places.home() == places.home() != ""
 
 
 def test_spool_names_stay_inside(tmp_path: Path) -> None:

@@ -112,6 +112,26 @@ def test_a_torn_tail_is_cut_off(tmp_path: Path) -> None:
     assert spools(str(tmp_path)) == [str(tmp_path / "s")]
 
 
+@pytest.mark.parametrize("lost", range(4))
+def test_content_that_a_power_cut_has_lost_is_cut_off(tmp_path: Path, lost: int) -> None:
+    """The file has its length, and zeros at its end; no agent may stumble over that for ever."""
+    spool = created(tmp_path / "s", "1")
+    file = tmp_path / "s.0"
+    ends = [file.stat().st_size]
+    spool.append("stdout", b"whole", 1.0)
+    ends.append(file.stat().st_size)
+    spool.append("stdout", b"lost", 1.0)
+    ends.append(file.stat().st_size)
+    spool.finish(Ended("1", 9, 0))
+    data = file.read_bytes()
+    head = ([0, *ends][lost]) + 5
+    file.write_bytes(data[:head] + b"\0" * (len(data) - head))
+    (tmp_path / "s.backup").write_text("not ours")
+    loaded = [Spool.load(path) for path in spools(str(tmp_path))]
+    assert [one.produced for one in loaded if one is not None] == [[], [0], [5], [9]][lost]
+    assert all(one.end is None for one in loaded if one is not None)
+
+
 def test_without_a_start_it_is_removed(tmp_path: Path) -> None:
     (tmp_path / "s.0").write_bytes(b"\0" * 50)
     assert Spool.load(str(tmp_path / "s")) is None

@@ -5,6 +5,7 @@ person on purpose, and is taken as it is (Buildbot does so too). The agent's own
 for both.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -32,16 +33,16 @@ class Places:
         return os.path.join(self.own, "lock")
 
     def home(self) -> str:
-        """Return the name of this directory for ever; it is made up at the first call."""
+        """Return the name of this directory for ever; it is made up at the first call (a power cut may undo that)."""
         path = Path(self.own, "home")
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            name = secrets.token_hex(8)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(name)
-            fresh.replace(path)
-            return name
+        with contextlib.suppress(FileNotFoundError):
+            if name := path.read_text().strip():
+                return name
+        name = secrets.token_hex(8)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(name)
+        fresh.replace(path)
+        return name
 
     def spool_path(self, command: str) -> str:
         """Return the path (without the number of a segment) of a command's spool, whatever its id looks

@@ -82,8 +82,8 @@ class Spool:
     def load(cls, path: str) -> "Spool | None":
         """Read the spool of a former life; None (and its files are removed) if not even its start is whole.
 
-        A record that was not written to its end is cut off. Without an end, the command must be ended by
-        the caller.
+        A record that was not written to its end (or whose content a power cut has lost) is cut off, with what follows.
+        Without an end, the command must be ended by the caller.
         """
         spool: Spool | None = None
         whole = True
@@ -96,13 +96,12 @@ class Spool:
             records = _records(data)
             if spool is None:
                 kind, payload, size = next(records, (0, b"", 0))
-                if kind == _START:
-                    beginning = msgspec.msgpack.decode(payload, type=Beginning)
-                    spool = cls(path, beginning.command, beginning.boot)
-                else:
+                beginning = _beginning(payload) if kind == _START else None
+                if beginning is None:
                     os.unlink(name)
                     whole = False
                     continue
+                spool = cls(path, beginning.command, beginning.boot)
             else:
                 size = 0
             spool._take_segment(name, records, size)
@@ -120,14 +119,20 @@ class Spool:
         if segment.offset > self.produced:
             self.produced = self.acked = segment.offset
         for kind, payload, end in records:
-            self._replay(kind, payload)
+            try:
+                self._replay(kind, payload)
+            except (msgspec.DecodeError, UnicodeDecodeError, struct.error):
+                break
             segment.size = end
         self._segments.append(segment)
 
     def _replay(self, kind: int, payload: bytes) -> None:
-        """Take one record of a former life."""
+        """Take one record of a former life. Raises what decoding raises."""
         if kind == _OUTPUT:
-            self.produced += len(payload) - _PIECE.size - _PIECE.unpack_from(payload)[1]
+            size = _PIECE.unpack_from(payload)[1]
+            if not 0 < size < len(payload) - _PIECE.size or not payload[_PIECE.size : _PIECE.size + size].decode():
+                raise msgspec.DecodeError("output of no stream")
+            self.produced += len(payload) - _PIECE.size - size
         elif kind == _PROCESS:
             self.process = msgspec.msgpack.decode(payload, type=Process)
         elif kind == _END:
@@ -259,13 +264,25 @@ class Spool:
 
 def spools(folder: str) -> list[str]:
     """Return the paths (for `Spool.load`) of all spools in a folder."""
-    return sorted({name.rpartition(".")[0] for name in glob.glob(os.path.join(glob.escape(folder), "*.*"))})
+    return sorted({name.rpartition(".")[0] for name in _numbered(os.path.join(glob.escape(folder), "*"))})
 
 
 def _segment_files(path: str) -> list[str]:
     """The files of one spool, in order; those that were removed (acknowledged) may be missing."""
-    names = glob.glob(f"{glob.escape(path)}.*")
-    return sorted(names, key=lambda name: int(name.rpartition(".")[2]))
+    return sorted(_numbered(glob.escape(path)), key=lambda name: int(name.rpartition(".")[2]))
+
+
+def _numbered(pattern: str) -> list[str]:
+    """The files that are named so, with a number behind a dot: others are nobody's here."""
+    return [name for name in glob.glob(f"{pattern}.*") if name.rpartition(".")[2].isdecimal()]
+
+
+def _beginning(payload: bytes) -> Beginning | None:
+    """What a spool's first record says; None if a power cut has lost it."""
+    try:
+        return msgspec.msgpack.decode(payload, type=Beginning)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes, int]]:
