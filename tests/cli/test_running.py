@@ -195,6 +195,9 @@ def test_a_worker_that_is_refused_says_why(tmp_path: Path) -> None:
         (("--url", "http://x", "--name", "bot"), "There is no password."),
         (("--url", "http://x", "--name", "bot", "--password-file", "nix"), "cannot be read"),
         (("--url", "http://x", "--name", "bot", "--lease", "0"), "--lease must be at least"),
+        (("--url", "http://x:99999", "--name", "bot"), "'http://x:99999' is no address of a server."),
+        (("--url", "http://[::1", "--name", "bot"), "is no address of a server."),
+        (("--url", "http://", "--name", "bot"), "is no address of a server."),
         (("--name", "bot"), "--url"),
     ],
 )

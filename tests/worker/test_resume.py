@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 World = Any  # the fixture's class is in conftest.py
 
 COUNT = "i=0; while [ $i -lt {} ]; do i=$((i+1)); echo line $i; done"
@@ -262,6 +264,30 @@ def test_two_agents_in_one_directory(world: World) -> None:
     assert second.popen.wait(30) == 4
     assert "another worker (process" in second.log.read_text()
     assert world.master.run("1", command="echo fine").end.rc == 0
+
+
+def test_a_master_on_the_same_machine_is_asked_directly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever proxy the environment names: what is behind it would be another machine's `127.0.0.1`."""
+    for name in ("http_proxy", "https_proxy", "socks_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    world.agent()
+    assert world.master.run("1", command="echo fine").end.rc == 0
+
+
+def test_a_folder_that_cannot_be_used_is_named(world: World, tmp_path: Path) -> None:
+    (tmp_path / "bot").mkdir()
+    (tmp_path / "bot" / ".lockstep").write_text("in the way")
+    agent = world.agent(wait=False)
+    assert agent.popen.wait(30) == 4
+    assert f"the worker cannot use the folder {tmp_path / 'bot'}" in agent.log.read_text()
+
+
+def test_an_agent_that_fails_says_so(tmp_path: Path) -> None:
+    code = "from lockstep.worker.guard import guarded; guarded(lambda deadline: [][0])"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "a fault of Lockstep itself" in done.stderr
+    assert "IndexError" in done.stderr
 
 
 def free_port() -> int:

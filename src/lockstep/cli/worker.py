@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -35,10 +36,10 @@ def command(url: str, name: str, password_file: str | None, basedir: str, lease:
 
     if lease is not None and not lease >= MIN_LEASE:
         raise CliError(USAGE, f"--lease must be at least {MIN_LEASE:g} seconds.")
+    address = _socket_address(url)
     password = _password(password_file, PASSWORD_VARIABLE)
     if not password:
         raise CliError(USAGE, "There is no password.", f"Give --password-file, or set {PASSWORD_VARIABLE}.")
-    address = _socket_address(url)
     from lockstep.cli.serving import start_log
 
     start_log()
@@ -59,15 +60,23 @@ def _password(file: str | None, variable: str) -> str:
         return sys.stdin.readline().rstrip("\n") if file == "-" else (Path(file).read_text().splitlines() or [""])[0]
     except OSError as exc:
         raise CliError(USAGE, f"The password file '{file}' cannot be read: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise CliError(USAGE, f"The password file '{file}' is no text.") from exc
 
 
-def _socket_address(url: str) -> str:
+def _socket_address(given: str) -> str:
     """`ws://HOST:PORT/` for what people write."""
+    url = given
     for plain, socket in (("http://", "ws://"), ("https://", "wss://")):
         if url.startswith(plain):
             url = socket + url.removeprefix(plain)
     if "://" not in url:
         url = f"ws://{url}"
-    if not url.startswith(("ws://", "wss://")):
-        raise CliError(USAGE, f"'{url}' is no address of a server.", "Write --url http://HOST:PORT")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise CliError(USAGE, f"'{given}' is no address of a server.", "Write --url http://HOST:PORT")
     return url if url.endswith("/") else url + "/"

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("websockets").setLevel(logging.WARNING)
     try:
         password = _password(given.password_file)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         parser.error(f"the password cannot be read: {error}")
     if not password:
         parser.error(f"no password: give --password-file, or set {PASSWORD_VARIABLE}")

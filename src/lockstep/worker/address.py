@@ -3,7 +3,10 @@
 No sockets here: `agent.py` connects.
 """
 
+import ipaddress
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from lockstep.worker.clock import boottime
 
@@ -38,3 +41,13 @@ class Address:
             raise
         self._known_at = boottime()
         return found
+
+
+def proxy_for(url: str) -> Literal[True] | None:
+    """True: by the proxy that the environment names, if it does. None: directly, because it is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    return None if here else True

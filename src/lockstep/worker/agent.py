@@ -43,7 +43,7 @@ from lockstep.protocol.messages import (
     Welcome,
 )
 from lockstep.worker import trees
-from lockstep.worker.address import Address, HomelessError
+from lockstep.worker.address import Address, HomelessError, proxy_for
 from lockstep.worker.clock import boottime
 from lockstep.worker.commands import run_command
 from lockstep.worker.connection import Connection
@@ -120,13 +120,16 @@ async def run_agent(
     is told through the `deadline` when the commands must have ended.
 
     Returns 0 when it was told to stop, `EXIT_REFUSED` (only with `once`) when the master refused it, and
-    `EXIT_OCCUPIED` when another agent has this base directory.
+    `EXIT_OCCUPIED` when another agent has this base directory, or it cannot be used.
     """
     settings = Settings(url, name, password, os.fspath(basedir), lease, once, hidden, owns_process)
     try:
         agent = Agent(settings, deadline or Deadline())
     except OccupiedError as error:
         log.error("%s", error)
+        return EXIT_OCCUPIED
+    except OSError as error:
+        log.error("the worker cannot use the folder %s: %s", settings.basedir, error)
         return EXIT_OCCUPIED
     try:
         return await agent.run()
@@ -257,6 +260,7 @@ class Agent:
                 subprotocols=[Subprotocol(SUBPROTOCOL)],
                 additional_headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
                 compression=None,
+                proxy=proxy_for(self._url),
                 max_size=MAX_FRAME,
                 ping_interval=None,
                 open_timeout=OPEN_TIMEOUT,
@@ -266,6 +270,8 @@ class Agent:
             raise _refusal(error) from None
         except InvalidHandshake as error:
             raise OSError(f"it answers, but not as a master ({error})") from None
+        except (ValueError, ImportError) as error:  # no address at all; a proxy that takes what is not installed
+            raise OSError(str(error)) from None
         try:
             return await self._talk(websocket)
         finally:

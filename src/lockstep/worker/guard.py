@@ -9,6 +9,7 @@ the guardian is killed, the agent gets SIGTERM, ends its commands and itself.
 `lockstep exec` is an agent in this sense.
 """
 
+import logging
 import mmap
 import os
 import signal
@@ -19,6 +20,8 @@ from collections.abc import Callable
 from lockstep.worker import trees
 from lockstep.worker.clock import boottime
 from lockstep.worker.limits import GUARD_PATIENCE, GUARD_PERIOD, KILL_PATIENCE, KILL_PAUSE
+
+log = logging.getLogger("lockstep.worker")
 
 _TIME = struct.Struct("=d")
 
@@ -66,6 +69,8 @@ def guarded(serve: Callable[[Deadline], int]) -> int:
         code = 1
         try:
             code = serve(deadline)
+        except Exception:
+            log.exception("a fault of Lockstep itself: this process ends, and what it had started")
         finally:
             os._exit(code)
     for number in forwarded:
