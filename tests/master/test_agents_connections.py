@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from agent_client import Client, at_work, force, no_commits, serving, until
+from agent_client import DEADLINE, Client, at_work, force, no_commits, serving, until
 
 from lockstep.core import events as e
 from lockstep.core.facts import CommandOver
@@ -35,6 +35,13 @@ from lockstep.protocol.messages import (
     encode,
 )
 from lockstep.storage.batch import Batch
+
+
+@pytest.fixture(autouse=True)
+def patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`no_commits` takes longer on a busy machine than a store waits for another program."""
+    monkeypatch.setattr("lockstep.storage.opening.BUSY_SECONDS", DEADLINE)
+
 
 SHELL = "c['builders'] = [build('one', steps.ShellCommand(command=['true']))]"
 
