@@ -311,7 +311,7 @@ class Barriers:
         c.on = []
         self.weighed_always.pop(c, None)
         board.set_rank(c, c.plain)
-        for lock, _, _ in c.sources:  # it was about to be looked at: whoever waits there may come before it now
+        for lock in c.sources:  # it was about to be looked at: whoever waits there may come before it now
             board.dirty[lock] = None
         self.stir()
 

@@ -5,7 +5,7 @@ Only data lives here, with what keeps one thing consistent with itself; what con
 
 from typing import Final
 
-from lockstep.core.alloc_items import NO_BARRIER, Access, Crowd, Lane, Lock, Parked, Share, Standing, Watch
+from lockstep.core.alloc_items import NO_BARRIER, Access, Crowd, Lane, Lock, Share, Standing, Watch
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
 
 NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
@@ -178,7 +178,7 @@ class ClaimClass:
         self.open = set(range(len(self.alts)))
         self.stamps = [0] * (len(self.alts) + 2)
         self.dormant: list[int] = []
-        self.sources: list[tuple[Lock, int, Parked]] = []
+        self.sources: list[Lock] = []
         self.crowd: Crowd | None = None
         self.offered = False
         self.gone = False

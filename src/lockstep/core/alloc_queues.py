@@ -91,7 +91,7 @@ class Queues:
             if c.pin >= 0:
                 self.barriers.drop_pin(c)
             if c.sources:  # it was about to be looked at, for locks that have room: now whoever waits behind it is
-                board.dirty.update(dict.fromkeys(lock for lock, _, _ in c.sources))
+                board.dirty.update(dict.fromkeys(c.sources))
                 c.sources = []
             self._next(c)
         elif len(c.queue) > 2 * c.live + 64:

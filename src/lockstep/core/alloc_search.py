@@ -2,12 +2,13 @@
 
 How it is quick: a class (L45) is *parked* at one lock that refuses it, for each alternative or once for what all of
 them share, and is looked at again only when that lock has room for its need. The invariant: an alternative that is not
-open has a valid parking at a lock that refuses it, or behind a claim of the same need there that comes before it and
-will be looked at first. What fits is decided in `alloc_barriers.py`.
+open has a valid parking at a lock that refuses it, or behind a claim there that comes before it and will be looked at
+first. What fits is decided in `alloc_barriers.py`.
 """
 
 from collections.abc import Mapping
 from heapq import heappop, heappush, heapreplace
+from math import inf
 from types import MappingProxyType
 from typing import Final
 
@@ -42,6 +43,8 @@ class Search:
         while (c := self.best()) is not None:
             if self.look(c, out):
                 return True
+            if self.board.dirty:
+                self.open_dirty()
         return False
 
     def let_go(self, out: list[Decision]) -> bool:
@@ -71,19 +74,7 @@ class Search:
         if board.to_weigh or board.moved or (board.stirred and self.barriers.weighed_always):
             self.barriers.refresh()
         if board.dirty:
-            for lock in board.dirty:
-                room = lock.limit - lock.used if lock.used else WHOLE
-                for key, heap in lock.parked.items():
-                    if heap and -room <= key <= room:
-                        self._pull(lock, abs(key), heap)
-                for parked in lock.apart.values() if lock.apart else ():
-                    for key, heap in parked.items():
-                        if heap and -room <= key <= room:
-                            self._pull(lock, abs(key), heap)
-                for crowd in lock.crowds:
-                    if crowd.units <= room:
-                        self._pull(lock, crowd.units, crowd)
-            board.dirty.clear()
+            self.open_dirty()
         if board.safer:
             board.safer = False
             for c in board.withheld:
@@ -92,6 +83,43 @@ class Search:
             board.stirred = False
             if board.barred:
                 self.offer_barred()
+
+    def open_dirty(self) -> None:
+        """Offer who may find room at a lock that was given back, or in place of one who was looked at."""
+        board = self.board
+        dirty, board.dirty = board.dirty, {}
+        for lock in dirty:
+            if (lock.used < lock.limit or not lock.used) and (lock.parked or lock.crowds or lock.apart):
+                self._open(lock)
+
+    def _open(self, lock: Lock) -> None:
+        """Offer those who come first at a lock that has more room than when they were parked.
+
+        Most often one of them takes that room. So where one comes before those who wait here for another number of
+        units, these are left until it was looked at.
+        """
+        room = lock.limit - lock.used if lock.used else WHOLE
+        for crowd in lock.crowds:
+            if crowd.units <= room:
+                self._pull(lock, crowd.units, crowd)
+        for apart in lock.apart.values() if lock.apart else ():
+            for key, heap in apart.items():
+                if heap and -room <= key <= room:
+                    self._pull(lock, abs(key), heap)
+        ready = []
+        for key, heap in lock.parked.items():
+            if heap and -room <= key <= room:
+                ready.append((heap[0][0], key, heap))
+        if len(ready) > 1:
+            ready.sort()
+        first = inf
+        for rank, key, heap in ready:
+            if rank > first:
+                self.board.dirty[lock] = None
+                break
+            c = self._pull(lock, abs(key), heap)
+            if c is not None and c.rank < first:
+                first = c.rank
 
     def offer_barred(self) -> None:
         """Steps and children that only a bar stops: any change may spare them (L46)."""
@@ -112,14 +140,15 @@ class Search:
                 return c
         return None
 
-    def _pull(self, lock: Lock, units: int, heap: Parked) -> None:
-        """Offer the first class that waits at this lock for so many units, if they fit.
+    def _pull(self, lock: Lock, units: int, heap: Parked) -> ClaimClass | None:
+        """Offer the first class that waits at this lock for so many units, if they fit. Returns which it was.
 
         If holds refuse it, or only bars and it is neither step nor child, they refuse all that come after it here.
         A class of a crowd may be offered with this slot already, or wait for something else on that worker: then it is
         put aside.
         """
         aside: list[ParkEntry] = []
+        offered: ClaimClass | None = None
         while heap:
             rank, c, index, stamp = heap[0]
             if c.stamps[index] != stamp:
@@ -135,7 +164,8 @@ class Search:
                 self._doze(c, index, heap)
             elif index == -2 and (place := c.stamps[c.shape.slots[lock]]) != CROWDED:
                 if not place and c.offered:
-                    c.sources.append((lock, units, heap))
+                    c.sources.append(lock)
+                    offered = c
                     break
                 if len(aside) >= MAX_ASIDE:
                     self.board.disperse(c)
@@ -145,11 +175,13 @@ class Search:
                 refusal = self.barriers.refusal(c, lock, units)
                 if refusal == FITS or (refusal == BARRED and c.special):
                     self._take_out(c, index, lock, heap)
-                    c.sources.append((lock, units, heap))
+                    c.sources.append(lock)
                     self.board.offer(c)
+                    offered = c
                 break
         for entry in aside:
             heappush(heap, entry)
+        return offered
 
     def _take_out(self, c: ClaimClass, index: int, lock: Lock, heap: Parked) -> None:
         """The alternative that waited here is to be looked at. In a crowd the class goes on waiting with the others."""
@@ -201,7 +233,7 @@ class Search:
         lock.park(c, index, units, board.stamp)
 
     def look(self, c: ClaimClass, out: list[Decision], only_try: bool = False) -> bool:
-        """Grant the first open alternative that fits, or park; then let the next of the same needs come.
+        """Grant the first open alternative that fits, or park; then those come who wait for what it was offered for.
 
         Where projects have shares, somebody else may come before it, and is granted something in its stead. With
         `only_try` nothing is granted: it is offered again if something fits.
@@ -212,12 +244,11 @@ class Search:
             board.barred.pop(c, None)
         if board.withheld:
             board.withheld.pop(c, None)
-        stopped: list[tuple[Lock, int]] = []
         granted = False
-        if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common, stopped)):
+        if not c.stamps[-1] and (not c.common or self._fits_all(c, -1, c.common)):
             own = c.own
             for index in sorted(c.open) if len(c.open) > 1 else tuple(c.open):
-                if self._fits_all(c, index, own[index], stopped):
+                if self._fits_all(c, index, own[index]):
                     if c.owner in board.courses and self._withholds(c, index):
                         board.withheld[c] = None
                         board.doubted = True
@@ -229,9 +260,8 @@ class Search:
                     self._grant(c, index, out)
                     granted = True
                     break
-        for lock, units, heap in sources:
-            if heap and (lock, units) not in stopped:
-                self._pull(lock, units, heap)
+        for lock in sources:
+            board.dirty[lock] = None
         return granted
 
     def _first_before(self, c: ClaimClass) -> ClaimClass:
@@ -241,18 +271,15 @@ class Search:
             first.offered = False
             if self.look(first, [], only_try=True):
                 fitting[first] = None
+            self.open_dirty()
         first.offered = False
         return first
 
-    def _fits_all(
-        self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...], stopped: list[tuple[Lock, int]]
-    ) -> bool:
+    def _fits_all(self, c: ClaimClass, index: int, accesses: tuple[tuple[Lock, int], ...]) -> bool:
         for lock, units in accesses:
             refusal = self.barriers.refusal(c, lock, units)
             if refusal:
                 self._park(c, index, lock, units, refusal)
-                if refusal == BARRED and not c.special:
-                    stopped.append((lock, units))
                 return False
         return True
 
