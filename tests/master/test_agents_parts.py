@@ -6,6 +6,7 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,21 @@ def archive() -> bytes:
         info.size = 100_000
         tar.addfile(info, io.BytesIO(os.urandom(info.size)))
     return gzip.compress(packed.getvalue())
+
+
+def test_two_builds_that_bring_the_same_file_at_once_bring_it_whole(tmp_path: Path) -> None:
+    transfers = Transfers(str(tmp_path))
+    call = RunCommand(kind="upload_file", args={"path": "x"}, masterdest="out/latest")
+    size = 1 << 24
+    for name in ("1", "2"):
+        transfers.receive(name, call, name.encode() * size)
+
+    async def finish() -> list[Any]:
+        return await asyncio.gather(*(transfers.finish(name, call, 0) for name in ("1", "2")))
+
+    assert asyncio.run(finish()) == [({}, ""), ({}, "")]
+    assert (tmp_path / "out" / "latest").read_bytes() in (b"1" * size, b"2" * size)
+    assert os.listdir(tmp_path / "out") == ["latest"]
 
 
 @pytest.mark.parametrize("compress", [None, "gz", "bz2"])

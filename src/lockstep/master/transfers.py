@@ -153,15 +153,18 @@ class Transfers:
                 archive.extractall(target, filter="data")
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.part")
-        with part.open("rb") as source, beside.open("wb") as copy:
-            shutil.copyfileobj(source, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
-        mode = call.args.get("mode")
-        if isinstance(mode, int):
-            beside.chmod(mode & 0o777)
-        beside.replace(target)
+        beside = target.with_name(f".{part.name}")  # two builds may bring the same file at once: each its own
+        try:
+            with part.open("rb") as source, beside.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            mode = call.args.get("mode")
+            if isinstance(mode, int):
+                beside.chmod(mode & 0o777)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
 
     async def read(self, call: RunCommand, offset: int, length: int) -> bytes:
         """Bytes of the file that a command downloads. Raises OSError."""
