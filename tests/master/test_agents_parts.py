@@ -133,7 +133,7 @@ def test_bytes_are_on_the_disk_before_they_are_told_to_be_there(
         first()
     assert synced == [str(tmp_path / "transfers" / "c.part")]
     assert finished(transfers, "c", UP) == ({}, "")
-    assert synced[1:] == [str(tmp_path / ".out.bin.part")]
+    assert synced[1:] == [str(tmp_path / ".c.part")]
     transfers.forget("c")
     for first in batch.first:
         first()
