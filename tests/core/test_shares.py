@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from lockstep.core.alloc_classes import ClaimClass
-from lockstep.core.alloc_facts import AllocatorSnapshot, PoolState
+from lockstep.core.alloc_facts import AllocatorSnapshot, Part, PoolState
 from lockstep.core.alloc_items import Share, Standing
 from lockstep.core.alloc_part import give_back
 from lockstep.core.alloc_shares import Shares
@@ -286,7 +286,26 @@ def test_L60_all_units_of_a_pool_are_counted_after_a_restart_though_only_some_we
     assert farm.decide() == mine
     late = farm.want("apps", units(1, arm))
     assert farm.decide() == []
-    assert farm.allocator.reasons.shares.full(late) == ("apps", 4, pytest.approx(4 / 3))
+    assert farm.allocator.reasons.shares.full(late) == Part("apps", 1, 4, 4 / 3)
+
+
+def test_L93_what_each_has_is_told_of_each_lock_and_of_all_that_is_shared() -> None:
+    boards = LockKey("pool", "boards")
+    farm = Shared({DB: 4, NET: 9}, share(DB, boards, apps=3, docs=1))
+    farm.allocator.set_pool("boards", tuple(UnitSetup(f"u{n}", ("arm",)) for n in range(2)))
+    farm.want("apps", units(2))
+    farm.want("docs", need(units(1), units(1, LockKey("pool", "boards", where="arm"))))
+    farm.want("other", units(1, NET))
+    assert len(farm.decide()) == 3
+    for key, size, has in ((DB, 4, (0, 2, 1)), (boards, 2, (0, 0, 1))):
+        found = farm.allocator.reasons.shared(key)
+        assert found is not None
+        assert found[1] == (
+            Part("*", 1, 0, 6 / 5, has[0], size / 5),
+            Part("apps", 3, 2, 18 / 5, has[1], 3 * size / 5),
+            Part("docs", 1, 2, 6 / 5, has[2], size / 5),
+        )
+    assert farm.allocator.reasons.shared(NET) is None
 
 
 def test_L60_a_restart_keeps_whose_turn_it_is() -> None:

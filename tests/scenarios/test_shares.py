@@ -1,5 +1,6 @@
 """Projects that share a database by weight, at a running server: who comes first, across a crash and a reload."""
 
+import json
 from collections.abc import Callable
 
 from scene import Scene
@@ -27,6 +28,22 @@ def test_who_has_less_than_its_share_comes_first_also_after_a_crash(stage: Stage
     told = " Project 'apps' has 3 of what is shared, and 1 by weight: who has less comes first."
     scene.until(lambda: scene.why(mine[3])["sentence"].endswith(told), "apps to be told")
     assert "by weight" not in scene.why(theirs[0])["sentence"]
+    shown = scene.cli("locks", "db").stdout
+    assert "  shared by weight:\n    who is not named there, weight 1: has 0, due 1\n" in shown
+    assert (
+        "    project 'apps', weight 1: has 3, due 1, borrows 2\n    project 'docs', weight 1: has 0, due 1\n" in shown
+    )
+    (lock,) = json.loads(scene.cli("locks", "db", "--json").stdout)
+    assert lock["shared"]["together"] == ["lock 'db'"]
+    assert lock["shared"]["parts"][1] == {
+        "project": "apps",
+        "who": "project 'apps'",
+        "weight": 1,
+        "used": 3,
+        "due": 1.0,
+        "borrowed": 2.0,
+        "here": 3,
+    }
 
     scene.kill()
     scene.start()

@@ -1,6 +1,7 @@
 """`/metrics`: what Prometheus reads, while builds hold and wait (L72)."""
 
 import re
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -8,7 +9,7 @@ from lockstep.core.nouns import LockKey
 from lockstep.web.limits import METRICS_LOCKS
 from lockstep.web.metrics import OTHERS, Names
 
-from .serving import Running
+from .serving import Running, running
 
 
 def metrics(ci: Running) -> dict[tuple[str, ...], float]:
@@ -65,3 +66,31 @@ def test_locks_beyond_a_number_are_told_of_together() -> None:
     assert len(told) == METRICS_LOCKS + 1
     assert names.of(LockKey("master", "made 600")) == (OTHERS, "")
     assert names.of(LockKey("master", "made 7")) == ("made 7", "")
+
+
+def test_L93_what_projects_have_of_what_is_shared_is_measured_and_shown(tmp_path: Path) -> None:
+    with running(tmp_path) as ci:
+        text = ci.file.read_text().replace(
+            "name='counter', workernames", "name='counter', project='tools', workernames"
+        )
+        ci.file.write_text(text + "c['shares'] = [util.Shares({'tools': 3}, locks=[memory, boards], workers=['w2'])]\n")
+        ci.call("control", "reload")
+        brid = ci.force("counter")
+        ci.until("BuildStarted", brid=brid)
+        now = metrics(ci)
+        assert now["lockstep_share_used", "memory", "tools", ""] == 3
+        assert now["lockstep_share_due", "memory", "tools", ""] == 3
+        assert now["lockstep_share_used", "", "tools", "w2"] == 1
+        assert now["lockstep_share_due", "", "*", "w2"] == 0.5
+        assert now["lockstep_share_used", "boards", "tools", ""] == 0
+        assert not [key for key in now if key[0].startswith("lockstep_share") and key[1] == "database"]
+        shared = ci.one("locks/memory")["shared"]
+        assert shared["together"] == ["lock 'memory'", "pool 'boards'", "worker w2"]
+        (tools,) = [part for part in shared["parts"] if part["project"] == "tools"]
+        assert (tools["used"], tools["here"], tools["due"], tools["borrowed"]) == (4, 3, 6.75, 0)
+        assert ci.one("locks/database")["shared"] is None
+        page = ci.http.get("/locks/memory").text
+        assert 'aria-label="Shares of memory"' in page
+        assert "pool &#39;boards&#39;, worker w2 together" in page
+        ci.open_gate("counter")
+        ci.built(brid)

@@ -120,6 +120,7 @@ def _details(lock: dict[str, Any]) -> None:
     for holder in lock["holders"]:
         since = f" since {show.clock(holder['since'])}" if holder["since"] else ""
         show.say(f"  held by {_holder(holder)}{since}, fence {holder['fence']}, hold {holder['hold']}")
+    _shares(lock)
     for waiter in lock["waiters"]:
         wants = "exclusive" if waiter["exclusive"] else f"{waiter['units']}"
         wants += f" where {waiter['where']}" if waiter["where"] else ""
@@ -128,6 +129,19 @@ def _details(lock: dict[str, Any]) -> None:
         click.echo("  nobody waits")
     for unit in lock["units"]:
         show.say(f"  {unit['name']}{_unit(lock, unit)}")
+
+
+def _shares(lock: dict[str, Any]) -> None:
+    """What each project has of a lock that is shared by weight."""
+    shared = lock["shared"]
+    if shared is None:
+        return
+    together = shared["together"]
+    show.say("  shared by weight" + (f"; {', '.join(together)} count together:" if len(together) > 1 else ":"))
+    for part in shared["parts"]:
+        has = f"has {part['used']}" + (f" ({part['here']} here)" if len(together) > 1 else "")
+        borrows = f", borrows {part['borrowed']:.3g}" if part["borrowed"] else ""
+        show.say(f"    {part['who']}, weight {part['weight']}: {has}, due {part['due']:.3g}{borrows}")
 
 
 def _unit(lock: dict[str, Any], unit: dict[str, Any]) -> str:

@@ -145,6 +145,17 @@ class Obstacle(Struct, frozen=True):
     who: tuple[int, ...] = ()
 
 
+class Part(Struct, frozen=True):
+    """What a party has of what is shared: all `used` units and the `due` ones by its weight; and of one lock of it."""
+
+    party: str
+    weight: int
+    used: int
+    due: float
+    here: int = 0
+    due_here: float = 0.0
+
+
 class LockState(Struct, frozen=True):
     """A lock in a snapshot: `limit` as declared, `removed` as `forget_lock` says, `fence` the last one given.
 

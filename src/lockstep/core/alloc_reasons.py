@@ -8,12 +8,13 @@ from bisect import bisect_right
 from lockstep.core.alloc_barriers import BARRED, FITS, Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass
-from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, PoolMemory, Reservation
+from lockstep.core.alloc_facts import UNRATED, Hold, Impossible, Memory, Obstacle, Part, PoolMemory, Reservation
 from lockstep.core.alloc_items import WHOLE, Lock
 from lockstep.core.alloc_limits import Limits
 from lockstep.core.alloc_safety import Safety
 from lockstep.core.alloc_shares import Shares
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, STEP_LEVEL, Access, LockKey
+from lockstep.core.values import ShareRule
 
 
 class Reasons:
@@ -53,6 +54,12 @@ class Reasons:
             return [lock] if lock else []
         pool = self.board.pools.get(key.name)
         return pool.touched(pool.seen(key).mask) if pool is not None else []
+
+    def shared(self, key: LockKey) -> tuple[ShareRule, tuple[Part, ...]] | None:
+        """With what else a lock is shared, and what each party has; None if it is not."""
+        lock = self._seen(key)
+        parts = self.shares.parts(lock) if lock is not None else ()
+        return (lock.share.rule, parts) if lock is not None and lock.share is not None else None
 
     def worn(self, name: str) -> dict[str, int]:
         """How often each unit of a pool was handed over."""

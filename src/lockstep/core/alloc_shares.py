@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from lockstep.core.alloc_barriers import Barriers
 from lockstep.core.alloc_board import Board
 from lockstep.core.alloc_classes import ClaimClass, Shape
-from lockstep.core.alloc_facts import ShareMemory
+from lockstep.core.alloc_facts import Part, ShareMemory
 from lockstep.core.alloc_items import Lock, Share, Standing
 from lockstep.core.nouns import Claim, LockKey
 from lockstep.core.values import ShareRule
@@ -161,13 +161,30 @@ class Shares:
                 return answer or other
         return known.setdefault(kind, False)
 
-    def full(self, ticket: int) -> tuple[str, int, float] | None:
-        """If a waiting claim comes later because its project has its share: the party, its units, and the share."""
+    def parts(self, lock: Lock) -> tuple[Part, ...]:
+        """What each party has of what is shared together with this lock; nothing if it is not shared."""
+        share = lock.share
+        whole = lock if lock.pool is None else lock.pool.views.get(lock.key.whole)
+        if share is None or whole is None:
+            return ()
+        here = dict.fromkeys(share.weights, 0)
+        for party, _, units in share.had.get(whole, ()):
+            here[party] += units
+        return tuple(_part(share, party, here[party], share.sizes.get(whole, 0)) for party in share.weights)
+
+    def full(self, ticket: int) -> Part | None:
+        """If a waiting claim comes later because its project has its share: what the project has."""
         c = self.board.class_of.get(ticket)
         if c is None or c.standing is None:
             return None
         over = c.full if c.pin >= 0 and c.ticket == ticket else c.standing.over
         for share, party in c.standing.parties.items():
             if share in over:
-                return party, share.used[party], share.weights[party] * share.size / share.total
+                return _part(share, party)
         return None
+
+
+def _part(share: Share, party: str, here: int = 0, size: int = 0) -> Part:
+    weight = share.weights[party]
+    due, due_here = (weight * units / share.total for units in (share.size, size))
+    return Part(party, weight, share.used[party], due, here, due_here)

@@ -185,6 +185,26 @@ class Unit(Struct, kw_only=True, frozen=True):
     removed: bool = False
 
 
+class PartOfShare(Struct, kw_only=True, frozen=True):
+    """What a project has of all that is shared: `used` of the `due` units, which are its part by `weight`; what it has
+    beyond that is `borrowed`. `here` are those of the lock that is asked about. `who` names it for people."""
+
+    project: str
+    who: str
+    weight: int
+    used: int
+    due: float
+    borrowed: float
+    here: int
+
+
+class Shared(Struct, kw_only=True, frozen=True):
+    """With what else a lock is shared, and what each project has of all that together."""
+
+    together: tuple[str, ...]
+    parts: tuple[PartOfShare, ...]
+
+
 class LockView(Struct, kw_only=True, frozen=True):
     """A lock as it is now: who holds it, and who waits for it in the order of L40. `limit` None: there is none.
 
@@ -210,6 +230,7 @@ class LockView(Struct, kw_only=True, frozen=True):
     units: tuple[Unit, ...] = ()
     """Of a pool, each of them."""
     quarantine_after: int | None = None
+    shared: Shared | None = None
 
 
 def span(seconds: float) -> str:
@@ -239,16 +260,6 @@ def listed(names: Sequence[str], more: str = "more") -> str:
 def times(number: int) -> str:
     """How often."""
     return "once" if number == 1 else f"{number} times"
-
-
-def in_full(full: tuple[str, int, float] | None) -> str:
-    """That somebody comes later because a party has so many units, which are its share of so many (`Shares`), if so."""
-    if full is None:
-        return ""
-    party, used, share = full
-    names = {"*": "Who is not named there", "": "Who is of no project"}
-    who = names.get(party, f"Project '{party}'")
-    return f" {who} has {used} of what is shared, and {share:.3g} by weight: who has less comes first."
 
 
 def all_reasons(reasons: Sequence[WorkerReason]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from lockstep.core import pool_reasons
+from lockstep.core import pool_reasons, share_reasons
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import (
     SHOWN,
@@ -22,7 +22,6 @@ from lockstep.core.answers import (
     WorkerReason,
     all_reasons,
     booking_party,
-    in_full,
     listed,
     span,
     times,
@@ -153,6 +152,7 @@ class Reasons:
             waiters=tuple(self._waiter(key, place, ticket) for place, ticket in enumerate(queue[:shown], 1)),
             units=pool_reasons.units_of(self.state, key) if key.kind == "pool" else (),
             quarantine_after=pool.quarantine_after or None if pool is not None else None,
+            shared=share_reasons.shared(self.state, key),
         )
 
     def _waiter(self, key: LockKey, place: int, ticket: int) -> Waiter:
@@ -319,7 +319,7 @@ class Reasons:
         elif passed:
             told += f" It was passed {times(passed) if claim.newest else f'{passed} of at most {most} times'}"
             told += ": the newest comes first." if claim.newest else "."
-        return told + in_full(self.answers.shares.full(claim.ticket))
+        return told + share_reasons.in_full(self.answers.shares.full(claim.ticket))
 
     def _first(self, claim: Claim, pinned: Alternative, ahead: int) -> str:
         """Why a barrier is one (perhaps because of a lock that is not told of), and what that gives it."""

@@ -67,6 +67,7 @@ def gauges(door: Door, names: Names) -> list[Gauge]:
         Gauge("lockstep_workers", "Workers by their state.", ("state",), workers),
         Gauge("lockstep_workers_paused", "Workers that get no new builds.", (), {(): _paused(state)}),
         *_locks(door, names),
+        *_shares(door, names),
         Gauge("lockstep_pool_quarantined", "Units of the pool that are in quarantine.", ("pool",), _quarantined(state)),
         Gauge("lockstep_facts", "The number of the last fact.", (), {(): state.last_fact}),
         *(Gauge(f"lockstep_{name}", text, (), {(): value}, kind) for name, text, value, kind in door.load()),
@@ -100,6 +101,21 @@ def _locks(door: Door, names: Names) -> Iterable[Gauge]:
         for gauge, value in ((limit, units), (used, reasons.used(key)), (reserved, kept), (waiting, queue)):
             gauge.values[label] = gauge.values.get(label, 0) + value
     return limit, used, reserved, waiting
+
+
+def _shares(door: Door, names: Names) -> Iterable[Gauge]:
+    """What projects have of each lock, pool and worker that is shared by weight, and what they are due of it."""
+    reasons = door.state.allocator.reasons
+    labels = ("lock", "worker", "project")
+    used = Gauge("lockstep_share_used", "Units of the lock, which is shared by weight, that the project has.", labels)
+    due = Gauge("lockstep_share_due", "Units of it that the project is due by its weight.", labels)
+    for key in known(door.state, inner=True) if door.state.setup.shares else ():
+        _, parts = reasons.shared(key) or (None, ())
+        for part in parts:
+            label = (*names.of(key), part.party)
+            used.values[label] = used.values.get(label, 0) + part.here
+            due.values[label] = due.values.get(label, 0) + part.due_here
+    return used, due
 
 
 class _Counts:

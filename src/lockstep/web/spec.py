@@ -50,7 +50,7 @@ FIELDS: Final[dict[str, str]] = {
     "lock": (
         "lock:str kind:str name:str worker:str limit?:int used:int max_overtakes:int removed:bool "
         "holders[]:object waiting:int waiters[]:object max_waiting?:int when_full?:str order:str rate:str "
-        "units[]:object quarantine_after?:int"
+        "units[]:object quarantine_after?:int shared?:object"
     ),
     "booking": (
         "bookingid:int who:str reason:str locks[]:object priority:int state:str asked_at:date granted_at?:date "
