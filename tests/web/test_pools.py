@@ -179,3 +179,22 @@ def test_the_pools_page_lists_its_units_and_quarantines_one(pool: Running) -> No
     assert unit(pool, "pi-1")["quarantine"] is None
     assert pool.http.get("/locks/boards%2Fpi-1").status_code == 200
     assert pool.http.get("/locks/boards%2Fpi-7").status_code == 404
+
+
+def test_all_units_of_a_pool_are_lifted_by_one_button(pool: Running) -> None:
+    button = 'action="/locks/boards/lift"'
+    pool.call("locks/boards%2Fnuc", "quarantine", reason="the switch is broken")
+    assert button not in pool.http.get("/locks/boards").text
+    pool.call("locks/boards%2Fpi-2", "quarantine", reason="the switch is broken")
+    page = pool.http.get("/locks/boards").text
+    assert button in page
+    assert "Use all 2 again" in page
+    assert button not in pool.http.get("/locks/boards where arm or nuc").text
+    forged = pool.http.post("/locks/boards/lift", headers={"origin": "https://evil.example"})
+    assert forged.status_code == 403
+    assert unit(pool, "nuc")["quarantine"] is not None
+    done = pool.http.post("/locks/boards/lift", headers={"referer": f"{pool.url}/locks/boards"})
+    assert done.headers["location"] == "/locks/boards"
+    assert not [each["name"] for each in pool.one("locks/boards")["units"] if each["quarantine"]]
+    refused = pool.http.post("/locks/boards/lift")
+    assert (refused.status_code, "No unit of pool &#39;boards&#39; is in quarantine." in refused.text) == (400, True)

@@ -104,7 +104,9 @@ async def _quarantine(door: Door, ids: Mapping[str, str], form: Form) -> str:
 
 
 async def _lift(door: Door, ids: Mapping[str, str], form: Form) -> str:
-    await bookings.lift(door, f"{ids['pool']}/{ids['unit']}", _texts(form))
+    """Of one unit, or where none is named of all that are in quarantine."""
+    name = f"{ids['pool']}/{ids['unit']}" if "unit" in ids else ids["pool"]
+    await bookings.lift(door, name, _texts(form))
     return ""
 
 
@@ -153,6 +155,7 @@ FORMS: Final[dict[str, Act]] = {
     "/bookings/{booking:str}/end": _end_booking,
     "/locks/{pool:str}/{unit:str}/quarantine": _quarantine,
     "/locks/{pool:str}/{unit:str}/lift": _lift,
+    "/locks/{pool:str}/lift": _lift,
     "/workers/{worker:str}/pause": _pause(paused=True),
     "/workers/{worker:str}/unpause": _pause(paused=False),
     "/workers/{worker:str}/dead": _dead,
