@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import tracemalloc
 from itertools import accumulate
 from typing import Any
 
@@ -32,6 +33,29 @@ def test_contents_have_prefixes_and_raw_has_none(ci: Running, stdio: Any) -> Non
     raw = ci.http.get(f"/api/v2/logs/{stdio['logid']}/raw")
     assert raw.text.splitlines() == [line[1:] for line in lines]
     assert "attachment" in raw.headers["content-disposition"]
+
+
+def test_contents_of_a_long_log_take_no_memory_for_all_of_it(ci: Running) -> None:
+    ci.open_gate("talker")
+    build = ci.built(ci.force("talker", properties={"much": "1000000"}))
+    log = ci.one(f"builds/{build['buildid']}/steps/gate/logs/stdio")
+    tracemalloc.start()
+    try:
+        size = 0
+        with ci.http.stream("GET", f"/api/v2/logs/{log['logid']}/contents") as response:
+            for piece in response.iter_raw():
+                size += len(piece)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 12_000_000
+    assert most < 2 * size  # (the store puts its chunks together meanwhile)
+    part = ci.one(f"logs/{log['logid']}/contents", offset=999_000, limit=2000, field=["content", "firstline"])
+    assert part["firstline"] == 999_000
+    assert part["content"].endswith("oline 1000000\n")
+    assert set(part) == {"content", "firstline"}
+    assert ci.one(f"logs/{log['logid']}/contents", field="logid") == {"logid": log["logid"]}
+    assert ci.one(f"logs/{log['logid']}/contents", field="content", limit=0) == {"content": ""}
 
 
 def test_a_log_is_text_whatever_it_says(ci: Running, stdio: Any) -> None:
