@@ -27,8 +27,9 @@ builder("two", a, b)
 """
 TWO_ORDERS = ONE_ORDER.replace('builder("two", a, b)', 'builder("two", b, a)')
 WARNING = (
-    'could deadlock: builder "one" holds lock "a" (master.cfg:8) while its step "work" (master.cfg:6) asks for lock'
-    ' "b"; builder "two" holds lock "b" (master.cfg:8) while its step "work" (master.cfg:6) asks for lock "a"'
+    'could deadlock: builder "one" holds lock "a" (master.cfg:8, from master.cfg:9) while its step "work"'
+    ' (master.cfg:6) asks for lock "b"; builder "two" holds lock "b" (master.cfg:8, from master.cfg:10) while its step'
+    ' "work" (master.cfg:6) asks for lock "a"'
 )
 
 

@@ -42,9 +42,9 @@ def test_L50_each_builder_says_what_it_holds_while_it_asks(said: Said) -> None:
     builder("y", [b], steps.ShellCommand(command="make", name="link", locks=[a]))
     """)
     assert found == [
-        '6: could deadlock: builder "x" holds lock "a" exclusively (master.cfg:9) while its step "work" (master.cfg:6)'
-        ' asks for lock "b"; builder "y" holds lock "b" (master.cfg:9) while its step "link" (master.cfg:13) asks for'
-        ' lock "a"'
+        '6: could deadlock: builder "x" holds lock "a" exclusively (master.cfg:9, from master.cfg:12) while its step'
+        ' "work" (master.cfg:6) asks for lock "b"; builder "y" holds lock "b" (master.cfg:9, from master.cfg:13) while'
+        ' its step "link" (master.cfg:13) asks for lock "a"'
     ]
 
 
@@ -66,10 +66,10 @@ def test_a_builder_that_waits_for_another_is_told_with_it(said: Said) -> None:
         *"qs",
     )
     assert found == [
-        '9: could deadlock: builder "p" holds a slot of worker "w1" (master.cfg:9) while its step "wait"'
-        ' (master.cfg:7) waits for builder "q" (master.cfg:9), which asks for a slot of worker "w2"; builder "r" holds'
-        ' a slot of worker "w2" (master.cfg:9) while its step "wait" (master.cfg:7) waits for builder "s"'
-        ' (master.cfg:9), which asks for a slot of worker "w1"'
+        '9: could deadlock: builder "p" holds a slot of worker "w1" (master.cfg:9, from master.cfg:12) while its'
+        ' step "wait" (master.cfg:7) waits for builder "q" (master.cfg:9, from master.cfg:13), which asks for a slot of'
+        ' worker "w2"; builder "r" holds a slot of worker "w2" (master.cfg:9, from master.cfg:14) while its step "wait"'
+        ' (master.cfg:7) waits for builder "s" (master.cfg:9, from master.cfg:15), which asks for a slot of worker "w1"'
     ]
 
 
@@ -82,8 +82,9 @@ def test_builds_of_one_builder_that_block_each_other(said: Said) -> None:
         "q",
     )
     assert found == [
-        '9: could deadlock: builder "p" holds lock "a" in part (master.cfg:9) while its step "wait" (master.cfg:7)'
-        ' waits for builder "q" (master.cfg:9), which asks for lock "a" exclusively; two such builds block each other'
+        '9: could deadlock: builder "p" holds lock "a" in part (master.cfg:9, from master.cfg:12) while its step "wait"'
+        ' (master.cfg:7) waits for builder "q" (master.cfg:9, from master.cfg:13), which asks for lock "a"'
+        " exclusively; two such builds block each other"
     ]
 
 
@@ -91,8 +92,8 @@ def test_a_build_that_raises_what_it_shares(said: Said) -> None:
     assert said("""\
     builder("p", [a], steps.ShellCommand(command="x", name="raise", locks=[a.access('exclusive', raises=True)]))
     """) == [
-        '12: could deadlock: builder "p" holds lock "a" in part (master.cfg:9) while its step "raise" (master.cfg:12)'
-        ' asks for lock "a" exclusively; two such builds block each other'
+        '12: could deadlock: builder "p" holds lock "a" in part (master.cfg:9, from master.cfg:12) while its step'
+        ' "raise" (master.cfg:12) asks for lock "a" exclusively; two such builds block each other'
     ]
 
 
@@ -108,8 +109,8 @@ def test_a_step_that_holds_while_it_waits_and_a_build_that_is_waited_for(said: S
     assert (
         '9: could deadlock: step "wait" of builder "p" (or "r") holds lock "b" (master.cfg:12) while it waits for'
         ' builder "q"'
-        ' (master.cfg:9), which asks for lock "a" exclusively; builder "q" holds lock "a" exclusively (master.cfg:9)'
-        ' while its step "work" (master.cfg:6) asks for lock "b"'
+        ' (master.cfg:9, from master.cfg:13), which asks for lock "a" exclusively; builder "q" holds lock "a"'
+        ' exclusively (master.cfg:9, from master.cfg:13) while its step "work" (master.cfg:6) asks for lock "b"'
     ) in found
 
 
@@ -119,7 +120,19 @@ def test_builders_that_do_the_same_are_told_together(said: Said) -> None:
         builder(f"x{n}", [a.access('exclusive')], work(b))
     builder("y", [b], work(a))
     """)
-    assert 'builder "x0" (or "x1", "x2", "x3" and 2 more) holds lock "a" exclusively (master.cfg:9)' in found
+    assert 'builder "x0" (or "x1", "x2", "x3" and 2 more) holds lock "a" exclusively (master.cfg:9, from' in found
+
+
+def test_a_builder_of_which_only_a_step_holds_something_is_found_by_its_own_line(said: Said) -> None:
+    (found,) = said(
+        """\
+    hold = lambda *names: steps.Trigger(schedulerNames=names, waitForFinish=True, name="hold", locks=[b])
+    builder("p", [], hold("q"))
+    builder("q", [a.access('exclusive')], work(b))
+    """,
+        "q",
+    )
+    assert 'step "hold" of builder "p" (master.cfg:13) holds lock "b" (master.cfg:12) while it waits for' in found
 
 
 def test_the_same_on_every_worker_is_told_once(said: Said) -> None:
@@ -174,8 +187,8 @@ def test_L50_locked_steps_hold_while_their_steps_ask(said: Said) -> None:
     """)
     assert found == [
         '6: could deadlock: builder "x" holds lock "a" exclusively (master.cfg:12) while its step "work" (master.cfg:6)'
-        ' asks for lock "b"; builder "y" holds lock "b" (master.cfg:9) while its step "link" (master.cfg:13) asks for'
-        ' lock "a"'
+        ' asks for lock "b"; builder "y" holds lock "b" (master.cfg:9, from master.cfg:13) while its step "link"'
+        ' (master.cfg:13) asks for lock "a"'
     ]
 
 

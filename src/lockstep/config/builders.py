@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lockstep.config.errors import Place, check_keywords, here, missing, mistake, named, nearest, note, plain
+from lockstep.config.errors import Place, check_keywords, declared, here, missing, mistake, named, nearest, note, plain
 from lockstep.config.factory import BuildFactory
 from lockstep.config.locks import tidy
 
@@ -56,7 +56,9 @@ class BuilderConfig:
 
     def __init__(self, name: Any = None, workername: Any = None, workernames: Any = None, **settings: Any) -> None:
         """Check and keep what the configuration says; old names are taken too."""
-        self.place: Place = settings.pop("place", None) or here()
+        given_place: Place | None = settings.pop("place", None)
+        self.place = given_place or here()
+        self.declared = given_place or declared()
         given = {"name": name, "workername": workername, "workernames": workernames, **settings}
         for old, new in _OLD_NAMES.items():
             if old in given:

@@ -79,7 +79,7 @@ class Config:
     @cached_property
     def rings(self) -> Rings:
         """What could deadlock."""
-        return Rings(self._setup, self.file)
+        return Rings(self._setup, self.file, {name: builder.declared for name, builder in self.builders.items()})
 
     @cached_property
     def warnings(self) -> tuple[Mistake, ...]:

@@ -213,6 +213,20 @@ def here() -> Place:
     return NOWHERE
 
 
+def declared() -> Place:
+    """The line of a user's file outside of all functions that led to this call: where a helper that made a thing was
+    called from."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if frame.f_code.co_name == "<module>" and not is_ours(file):
+            return Place(file, frame.f_lineno)
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return NOWHERE
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint that names what was probably meant, or nothing."""
     return _meant(closest(name, known))

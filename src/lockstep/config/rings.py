@@ -4,7 +4,7 @@ What could be is computed in `core/deadlock.py`; nothing here decides anything.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from lockstep.config.errors import Mistake, Place
@@ -17,12 +17,16 @@ HINT = "Lockstep withholds grants at run time so that it does not; locks that ar
 
 
 class Rings:
-    """What is to be said of a set-up. `folder` is what its places are told from, `file` the configuration itself."""
+    """What is to be said of a set-up. `folder` is what its places are told from, `file` the configuration itself.
 
-    def __init__(self, setup: Setup, file: str) -> None:
-        """Take a set-up and the configuration's file."""
+    `declared` are the lines that declare builders, also those that a helper makes: its own line says little.
+    """
+
+    def __init__(self, setup: Setup, file: str, declared: Mapping[str, Place]) -> None:
+        """Take a set-up, the configuration's file, and where builders are declared."""
         self.setup = setup
         self.file = file
+        self.declared = declared
         self.folder = os.path.dirname(file)
 
     @cached_property
@@ -68,16 +72,19 @@ class Rings:
     def _edge(self, edge: Edge) -> str:
         """Who holds what while asking for what."""
         holder, *below = edge.chain[edge.holder :]
-        who = f'builder "{holder.builder}"{_or(edge.holders)}'
+        who = f'builder "{holder.builder}"{self._made(holder, edge.by_step)}{_or(edge.holders)}'
         if edge.by_step:
             who = f'step "{holder.step}" of {who}'
         elif edge.holder:
             who += f', for which "{edge.chain[edge.holder - 1].builder}" waits,'
-        held = f"{who} holds {lock_words(edge.held)}{self._whole(edge, 0)} ({self._told(edge.claimed)})"
+        held = f"{who} holds {lock_words(edge.held)}{self._whole(edge, 0)} ({self._claimed(edge)})"
         way = "" if edge.by_step and not below else self._step(holder, edge.by_step)
         for link in below:
-            way += f' waits for builder "{link.builder}"{_or(edge.askers) if link is edge.chain[-1] else ""}'
-            way += f" ({self._told(link.place)}), which" if not link.number else f", whose {self._at(link)}"
+            way += f' waits for builder "{link.builder}"{self._made(link, bool(link.number))}'
+            way += _or(edge.askers) if link is edge.chain[-1] else ""
+            way += (
+                f" ({self._from(link.builder, link.place)}), which" if not link.number else f", whose {self._at(link)}"
+            )
         return f"{held} while {way} asks for {lock_words(edge.asked)}{self._whole(edge, 1)}"
 
     def _step(self, link: Link, held_by_it: bool) -> str:
@@ -91,6 +98,21 @@ class Rings:
         if edge.whole[index]:
             return " exclusively"
         return " in part" if edge.held == edge.asked and not index else ""
+
+    def _claimed(self, edge: Edge) -> str:
+        """Where what is held is claimed: by a step, or by a builder."""
+        return self._told(edge.claimed) if edge.by_step else self._from(edge.chain[edge.holder].builder, edge.claimed)
+
+    def _from(self, builder: str, place: str) -> str:
+        """A builder's place, and the line that declares it where a helper makes it."""
+        made = self.declared.get(builder, Place(""))
+        told = self._told(place)
+        return f"{told}, from {made}" if made.line and str(made) != told else told
+
+    def _made(self, link: Link, only_its_step: bool) -> str:
+        """The line that declares a builder of which else only a step's place is told."""
+        made = self.declared.get(link.builder, Place(""))
+        return f" ({made})" if only_its_step and made.line and str(made) != self._told(link.place) else ""
 
     def _told(self, place: str) -> str:
         return str(self._place(place))
