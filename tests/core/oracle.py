@@ -31,7 +31,7 @@ class Oracle:
         self.removed: set[LockKey] = set()
         self.left: dict[LockKey, int] = {}
         self.grants: dict[LockKey, list[tuple[Granted, int]]] = {}
-        self.fences: dict[LockKey, int] = {}
+        self.fences: dict[str, int] = {}
         self.holds: dict[int, Hold] = {}
         self.waiting: dict[int, Claim] = {}
         self.pins: dict[int, Alternative] = {}
@@ -201,8 +201,9 @@ class Oracle:
         key = access.lock.whole
         mine = set(units.get(key.name, ()))
         if self.anew(owner, access):
-            self.fences[key] = self.fences.get(key, 0) + 1
-            return self.fences[key]
+            name = key.name if key.kind in ("master", "worker", "pool") else str(key)
+            self.fences[name] = self.fences.get(name, 0) + 1
+            return self.fences[name]
         lent = [
             (self.ancestors(owner).index(hold.owner), hold.id, fence)
             for hold in self.holds.values()

@@ -18,6 +18,7 @@ from lockstep.core.alloc_items import (
     Crowd,
     Lane,
     Lock,
+    Series,
     Share,
     Standing,
 )
@@ -45,6 +46,7 @@ class Board:
         self.stamp = 0
         self.locks: dict[LockKey, Lock] = {}
         self.kinds_of: dict[str, dict[str, dict[Lock, None]]] = {}
+        self.series: dict[str, Series] = {}
         self.pools: dict[str, Pool] = {}
         self.shares: dict[str, Share] = {}
         self.project_of: dict[int, str] = {}
@@ -106,7 +108,14 @@ class Board:
 
     def pool(self, name: str) -> Pool:
         """The pool of this name; one that nobody declared has no units."""
-        return self.pools.setdefault(name, Pool(name))
+        known = self.pools.get(name)
+        if known is None:
+            known = self.pools[name] = Pool(name, self.series_of(LockKey("pool", name)))
+        return known
+
+    def series_of(self, key: LockKey) -> Series:
+        """What counts the fences of this lock and of all that have its name. It outlives the last of them."""
+        return self.series.setdefault(key.name, Series()) if key.kind in FENCED else Series()
 
     def open_pool(self, pool: Pool) -> None:
         """More may fit somewhere in the pool: what is free for one view is wanted at others, too."""
@@ -124,7 +133,7 @@ class Board:
 
     def add_lock(self, key: LockKey, limit: int, k: int) -> Lock:
         """A new lock. What an earlier one of its name knew of its grants goes on: fences, and who was overtaken."""
-        lock = self.locks[key] = Lock(key, limit, k)
+        lock = self.locks[key] = Lock(key, limit, k, self.series_of(key))
         self.note_name(lock)
         self.join_share(lock)
         earlier = self.gone.pop(key, None)
@@ -417,7 +426,7 @@ class Board:
         for lock, units in accesses:
             lock.used += units
             lock.holds[hold] = units
-            lock.fence += 1
+            lock.fence = lock.series.last = lock.series.last + 1
             fences.append(lock.fence)
             if lock.hanging:
                 self.moved[lock] = None

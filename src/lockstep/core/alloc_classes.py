@@ -5,10 +5,10 @@ Only data lives here, with what keeps one thing consistent with itself; what con
 
 from typing import Final
 
-from lockstep.core.alloc_items import NO_BARRIER, Access, Crowd, Lane, Lock, Share, Standing, Watch
+from lockstep.core.alloc_items import NO_BARRIER, Access, Crowd, Lane, Lock, Series, Share, Standing, Watch
 from lockstep.core.nouns import STEP_LEVEL, LockKey, Need
 
-NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0), 0)
+NOWHERE: Final = (Lock(LockKey("master", ""), 0, 0, Series()), 0)
 """Where an alternative is parked that never was."""
 
 

@@ -200,7 +200,7 @@ class Families:
         for lock, units in accesses:
             taken[lock] = anew = self.anew(owner, lock, units)
             if anew:
-                lock.fence += 1
+                lock.fence = lock.series.last = lock.series.last + 1
             fences.append(lock.fence if anew else self.lent_fence(owner, lock))
             lock.used -= self.footprint(top, lock)
             lock.holds[hold] = units
@@ -221,7 +221,7 @@ class Families:
             assert pool is not None
             new = units & ~pool.taken
             if new:
-                pool.fence += 1
+                pool.fence = pool.series.last = pool.series.last + 1
                 pool.wear_out(new)
             taken[view] = new.bit_count()
             marks[view] = pool.fence if new else self._lent_fence_of(pool, owner, units)

@@ -185,6 +185,22 @@ class Band(Watch):
         self.threshold = max(lane.threshold for lane in self.lanes)
 
 
+class Series:
+    """The fences of one name: they grow from grant to grant, whatever kind of lock it is the name of (L62).
+
+    `last` is the last one given, on whichever worker.
+    """
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def reached(self, fence: int) -> None:
+        """This one was given."""
+        self.last = max(self.last, fence)
+
+
 class Lock:
     """A lock as it is now. `wanted` is its declared limit, `capacity` the one in force, `limit` what may be had now.
 
@@ -195,7 +211,8 @@ class Lock:
     reserving or not; `hanging` those of them that reserve a worker's own locks only while this one and others are free
     (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one: then `mask` are the units
     that its `where` admits (`alloc_pools.py`). `parked` are those who wait here, by their need. `share`: projects have
-    the lock by weight; then those who wait are `apart` by their standing.
+    the lock by weight; then those who wait are `apart` by their standing. `fence` is the last one of this lock,
+    `series` counts those of its name.
     """
 
     __slots__ = (
@@ -221,13 +238,14 @@ class Lock:
         "pins",
         "pool",
         "removed",
+        "series",
         "shapes",
         "share",
         "used",
         "wanted",
     )
 
-    def __init__(self, key: LockKey, limit: int, k: int) -> None:
+    def __init__(self, key: LockKey, limit: int, k: int, series: Series) -> None:
         self.key = key
         self.wanted = self.capacity = self.limit = limit
         self.left = WHOLE
@@ -236,6 +254,7 @@ class Lock:
         self.removed = False
         self.per_worker = key.worker != ""
         self.fence = 0
+        self.series = series
         self.pool: Pool | None = None
         self.share: Share | None = None
         self.mask = 0
@@ -285,6 +304,7 @@ class Lock:
     def remember(self, state: LockState) -> None:
         """Take over the fence and the memory of an earlier lock of this name."""
         self.fence = max(self.fence, state.fence)
+        self.series.reached(self.fence)
         for level, late in sorted(state.memory, reverse=True):
             lane = self.lane(level)
             lane.late = list(late)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from lockstep.core.alloc_facts import PoolState, Units
-from lockstep.core.alloc_items import WHOLE, Lock
+from lockstep.core.alloc_items import WHOLE, Lock, Series
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey
 from lockstep.core.values import UnitSetup
 from lockstep.core.where import parse
@@ -34,8 +34,9 @@ class Pool:
     the others were when it was new. `fresh` ones are new still: nothing was handed over since they came.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, series: Series) -> None:
         self.name = name
+        self.series = series
         self.k = DEFAULT_MAX_OVERTAKES
         self.fence = 0
         self.names: list[str] = []
@@ -101,13 +102,13 @@ class Pool:
         return known
 
     def _add_view(self, key: LockKey) -> Lock:
-        view = self.views[key] = Lock(key, 0, self.k)
+        view = self.views[key] = Lock(key, 0, self.k, self.series)
         view.pool = self
         return view
 
     def seen(self, key: LockKey) -> Lock:
         """The view of this key, for whoever only looks: nothing is counted for one that nobody has asked for."""
-        return self.views.get(key) or self._counted(Lock(key, 0, self.k))
+        return self.views.get(key) or self._counted(Lock(key, 0, self.k, self.series))
 
     def keep_views(self, needed: Set[Lock]) -> list[Lock]:
         """Let go of views that are not needed, and return them. That of all units stays: they are counted by it."""
@@ -176,7 +177,7 @@ class Pool:
         """The units of a hold go over to another one."""
         units = self.held[hold][1]
         self.drop(hold)
-        self.fence = fence
+        self.fence = self.series.last = fence
         self.put(new, owner, units, fence)
 
     def wear_out(self, units: int) -> None:
@@ -294,11 +295,12 @@ class Pool:
         )
 
     @classmethod
-    def from_state(cls, state: PoolState) -> "Pool":
+    def from_state(cls, state: PoolState, series: Series) -> "Pool":
         """The pool of these values."""
-        pool = cls(state.name)
+        pool = cls(state.name, series)
         pool.k = state.max_overtakes
         pool.fence = state.fence
+        series.reached(state.fence)
         pool.configure(state.units)
         pool.wear, pool.start, pool.fresh = list(state.wear), list(state.start), pool.bits(state.fresh)
         pool.absent, pool.sick = pool.bits(state.absent), pool.bits(state.sick)

@@ -95,6 +95,10 @@ class Reasons:
         gone = self.board.gone.get(key)
         return lock.fence if lock else gone.fence if gone else 0
 
+    def next_fence(self, key: LockKey) -> int:
+        """The fence of the next grant of this lock, which is there: of all that had its name it is the greatest."""
+        return self.board.locks[key].series.last + 1
+
     def next_hold(self) -> int:
         """The id of the next hold."""
         return self.board.next_hold

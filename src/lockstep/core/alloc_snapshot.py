@@ -38,11 +38,13 @@ def put_back_together(board: Board, snapshot: AllocatorSnapshot) -> None:
     board.clock = snapshot.clock
     board.next_hold = snapshot.next_hold
     for pool in snapshot.pools:
-        board.pools[pool.name] = Pool.from_state(pool)
+        board.pools[pool.name] = Pool.from_state(pool, board.series_of(LockKey("pool", pool.name)))
         board.locks.update(board.pools[pool.name].views)
         for view in board.pools[pool.name].views.values():
             board.note_name(view)
-    board.gone.update((state.key, state) for state in snapshot.gone)
+    for state in snapshot.gone:
+        board.gone[state.key] = state
+        board.series_of(state.key).reached(state.fence)
     for state in snapshot.locks:
         lock = board.add_lock(state.key, min(state.limit, WHOLE - 1), state.max_overtakes)
         lock.remember(state)
@@ -70,11 +72,13 @@ def _hold_again(board: Board, hold: Hold) -> None:
         if lock.pool is not None:
             lock.pool.put(hold.id, hold.owner, lock.pool.bits(names[access.lock.name]), fence)
             lock.pool.fence = max(lock.pool.fence, fence)
+            lock.series.reached(fence)
             locks.append((lock, units))
             continue
         lock.used += units
         lock.holds[hold.id] = units
         lock.fence = max(lock.fence, fence)
+        lock.series.reached(fence)
         locks.append((lock, units))
     board.holds[hold.id] = hold
     board.hold_locks[hold.id] = tuple(locks)

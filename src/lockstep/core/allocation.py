@@ -191,7 +191,7 @@ class Allocator:
                 continue
             del lock.holds[hold]
             lock.holds[new] = units
-            lock.fence = fence
+            lock.fence = lock.series.last = fence
         made = Hold(new, claim.ticket, claim.owner, 0, alternative, fences, claim.level, claim.retryable)
         board.holds[new] = changed(made, units=units_in(old.units, names))
         board.holds_of.setdefault(claim.owner, {})[new] = None

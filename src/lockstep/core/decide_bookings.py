@@ -384,7 +384,7 @@ def _keep(draft: Draft, hold: int, access: Access, reason: str) -> None:
             ticket=ticket,
             hold=reasons.next_hold(),
             alternative=Alternative("", (access,)),
-            fences=(reasons.fence(access.lock) + 1,),
+            fences=(reasons.next_fence(access.lock),),
             of_hold=hold,
             units=units_in(draft.state.allocator.holds[hold].units, (access.lock,)),
         )

@@ -5,7 +5,7 @@ from lockstep.core.nouns import Alternative, LockKey, Need, Result
 from lockstep.core.records import Booking
 from lockstep.core.saved import SavedClaim, SavedLock, SavedPool
 from lockstep.sim.faults import demand
-from lockstep.sim.grants_watch import GrantsWatch, Held, Wait
+from lockstep.sim.grants_watch import GrantsWatch, Held, Wait, under
 from lockstep.sim.pools import is_pool
 
 
@@ -102,9 +102,9 @@ class BookingWatch(GrantsWatch):
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
             given = [a for a in old.accesses if (a.lock, a.mode, a.count) == (access.lock, access.mode, access.count)]
             demand(len(given) == 1, f"hold {old.id} passes on {access}, which it does not have")
-            key = access.lock.whole
-            demand(fence > self.fences.get(key, 0), f"fence {fence} of {key} was given before (L62)")
-            self.fences[key] = fence
+            name = under(access.lock)
+            demand(fence > self.fences.get(name, 0), f"fence {fence} of {name} was given before (L62)")
+            self.fences[name] = fence
         demand(fact.hold > self.last_hold, f"hold {fact.hold} has an id that was given before")
         self.last_hold = fact.hold
         before = {a.lock: self._users(a.lock, {}) for a in fact.alternative.accesses}

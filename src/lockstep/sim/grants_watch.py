@@ -6,7 +6,7 @@ A model with plain dictionaries; everything is counted anew each time. See `watc
 from msgspec import Struct
 
 from lockstep.core import facts as f
-from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, LockKey, Need
+from lockstep.core.nouns import FENCED, STEP_LEVEL, Access, Alternative, LockKey, Need
 from lockstep.core.state import State
 from lockstep.sim.faults import demand
 from lockstep.sim.ordering import OrderingWatch
@@ -34,6 +34,11 @@ class Wait(Struct, frozen=True):
     special: bool
 
 
+def under(key: LockKey) -> str:
+    """What outside guards see of a lock (L62): its name, whatever kind it is of; inner locks have none."""
+    return key.name if key.kind in FENCED else f"{key.kind} {key}"
+
+
 class GrantsWatch:
     """Holds, waiting claims and limits, as the facts have them."""
 
@@ -46,7 +51,8 @@ class GrantsWatch:
         self.levels: dict[int, int] = {}
         self.since: dict[int, int] = {}
         self.put_back: set[int] = set()
-        self.fences: dict[LockKey, int] = {}
+        self.fences: dict[str, int] = {}
+        """The last one that was given under each name, whatever has it (L62)."""
         self.later: dict[LockKey, list[tuple[int, int]]] = {}
         self.last_hold = 0
         self.clock = 0
@@ -86,11 +92,11 @@ class GrantsWatch:
         self.last_hold = fact.hold
         for access, fence in zip(fact.alternative.accesses, fact.fences, strict=True):
             key = access.lock.whole
-            last = self.fences.get(key, 0)
+            last = self.fences.get(under(key), 0)
             lent = {h.fences.get(key) for h in self.holds.values() if h.owner in self.lenders(wait.owner)}
             demand((fence in lent) == (access.lock in fact.lent), f"fence {fence} of {access.lock}: lent are {lent}")
             demand(fence > last or fence in lent, f"fence {fence} of {access.lock} comes after {last} (L62)")
-            self.fences[key] = max(fence, last)
+            self.fences[under(key)] = max(fence, last)
         self.pools.granted(fact, self.lenders(wait.owner))
         del self.waiting[fact.ticket]
         fences = {a.lock.whole: fence for a, fence in zip(fact.alternative.accesses, fact.fences, strict=True)}
