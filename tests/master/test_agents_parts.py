@@ -102,6 +102,23 @@ def test_two_builds_that_bring_the_same_file_at_once_bring_it_whole(tmp_path: Pa
     assert os.listdir(tmp_path / "out") == ["latest"]
 
 
+def test_a_file_that_is_replaced_while_a_worker_fetches_it_comes_whole(tmp_path: Path) -> None:
+    transfers = Transfers(str(tmp_path))
+    call = RunCommand(kind="download_file", args={}, mastersrc="latest")
+
+    def fetch(command: str, offset: int) -> bytes:
+        return asyncio.run(transfers.read(command, call, offset, 4))
+
+    (tmp_path / "latest").write_text("old file")
+    begun = fetch("1", 0)
+    (tmp_path / "new").write_text("NEW CONTENT")
+    (tmp_path / "new").replace(tmp_path / "latest")
+    assert (begun + fetch("1", 4), fetch("1", 8)) == (b"old file", b"")
+    assert fetch("2", 0) + fetch("2", 4) == b"NEW CONT"
+    transfers.forget("1")
+    assert fetch("1", 4) == b"CONT"
+
+
 @pytest.mark.parametrize("compress", [None, "gz", "bz2"])
 def test_a_torn_archive_is_a_problem_and_no_fault_of_the_server(tmp_path: Path, compress: str | None) -> None:
     call = RunCommand(kind="upload_directory", args={"compress": compress}, masterdest="got")

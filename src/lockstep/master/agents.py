@@ -365,7 +365,7 @@ class Agents:
             connection.session.file_failed(request.command, "nobody waits for this file any more")
         else:
             try:
-                data = await self._transfers.read(found[1], request.offset, request.length)
+                data = await self._transfers.read(request.command, found[1], request.offset, request.length)
                 connection.session.file_chunk(request.command, request.offset, data)
             except Exception as exc:
                 why = (exc.strerror if isinstance(exc, OSError) else "") or f"{type(exc).__name__}: {exc}"

@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +44,23 @@ class _Part:
             self.problem = self.problem or f"the server cannot keep it: {exc}"
 
 
+class _Source:
+    """A file that a worker fetches piece by piece: the one that was there at the first, whatever takes its name."""
+
+    def __init__(self, base: Path, path: str) -> None:
+        self._base = base
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._opening = threading.Lock()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Called in threads, by several at once if a connection broke. Raises OSError."""
+        with self._opening:
+            if self._file is None:
+                self._file = (self._base / os.path.expanduser(self._path)).open("rb")
+        return os.pread(self._file.fileno(), length, offset)
+
+
 class Transfers:
     """The files that commands receive or read. `basedir` is the server's own folder.
 
@@ -54,6 +72,7 @@ class Transfers:
         self._folder = Path(basedir) / "transfers"
         self._base = Path(basedir)
         self._parts: dict[str, _Part] = {}
+        self._sources: dict[str, _Source] = {}
 
     def _path(self, command: str) -> Path:
         return self._folder / f"{command}.part"
@@ -139,6 +158,7 @@ class Transfers:
 
     def forget(self, command: str) -> None:
         """The end of a command is stored: its part is not needed any more."""
+        self._sources.pop(command, None)  # closed with its last reader
         part = self._parts.pop(command, None)
         if part is not None:
             part.end("")
@@ -166,13 +186,9 @@ class Transfers:
         finally:
             beside.unlink(missing_ok=True)
 
-    async def read(self, call: RunCommand, offset: int, length: int) -> bytes:
+    async def read(self, command: str, call: RunCommand, offset: int, length: int) -> bytes:
         """Bytes of the file that a command downloads. Raises OSError."""
         if call.content is not None:
             return call.content[offset : offset + length]
-        return await asyncio.to_thread(self._read, call.mastersrc, offset, length)
-
-    def _read(self, path: str, offset: int, length: int) -> bytes:
-        with (self._base / os.path.expanduser(path)).open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
+        source = self._sources.setdefault(command, _Source(self._base, call.mastersrc))
+        return await asyncio.to_thread(source.read, offset, length)
