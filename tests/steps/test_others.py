@@ -174,12 +174,14 @@ def test_transfers(tmp_path: Path) -> None:
 
 
 def test_master_shell_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCKSTEP_TEST_X", "here")
+    monkeypatch.setenv("LOCKSTEP_TEST_X", "${LOCKSTEP_TEST_Y}")
+    monkeypatch.setenv("LOCKSTEP_TEST_Y", "there")
+    own = ["${LOCKSTEP_TEST_X}", "b${LOCKSTEP_TEST_NONE}"]
     harness = Harness(tmp_path)
-    step = MasterShellCommand(command="pwd; echo $Y; echo no >&2; exit 3", env={"Y": ["a", "${LOCKSTEP_TEST_X}"]})
+    step = MasterShellCommand(command="pwd; echo $Y; echo no >&2; exit 3", env={"Y": ["a", *own]})
     outcome = go(step, harness)
     assert outcome.result == Result.FAILURE
-    assert harness.log().text("o") == f"{tmp_path}/master\na:here\n"
+    assert harness.log().text("o") == f"{tmp_path}/master\na:${{LOCKSTEP_TEST_Y}}:b\n"
     assert harness.log().text("e") == "no\n"
     assert not step.plan().replayable
     assert go(MasterShellCommand(command=["/no/such/program"]), Harness(tmp_path)).result == Result.FAILURE
@@ -249,6 +251,16 @@ def once(harness: Harness, name: str, wanted: Callable[..., bool]) -> asyncio.Ev
 
     setattr(harness, name, watch)
     return seen
+
+
+@pytest.mark.parametrize("kind", [ShellCommand, WarningCountingShellCommand])
+def test_what_a_command_means_may_have_to_be_awaited(tmp_path: Path, kind: type[ShellCommand]) -> None:
+    class Later(kind):  # type: ignore[misc, valid-type]
+        async def evaluateCommand(self, cmd: Any) -> Result:
+            await asyncio.sleep(0)
+            return Result.WARNINGS if cmd.rc == 7 else Result.FAILURE
+
+    assert go(Later(command="exit 7"), Harness(tmp_path)).result == Result.WARNINGS
 
 
 def test_steps_that_add_steps_and_read_lines(tmp_path: Path) -> None:

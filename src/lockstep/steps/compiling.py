@@ -7,6 +7,7 @@ import re
 from typing import Any, ClassVar
 
 from lockstep.config.errors import missing, mistake
+from lockstep.config.properties import resolve
 from lockstep.core.nouns import Result
 from lockstep.steps.commands import RemoteCommand
 from lockstep.steps.logs import LogLineObserver
@@ -69,7 +70,7 @@ class WarningCountingShellCommand(ShellCommand):
         self.finish_observers()
         if observer is not None and observer.lines:
             self.count_warnings(observer.lines)
-        return int(self.evaluateCommand(cmd))
+        return int(await resolve(self.evaluateCommand(cmd)))
 
     def count_warnings(self, lines: list[str]) -> None:
         """Keep the warnings."""

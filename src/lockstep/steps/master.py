@@ -7,6 +7,7 @@ import asyncio
 import codecs
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from lockstep.steps.logs import Log
 _WATCHDOG = 'read -r group && { read -r over || kill -KILL "-$group"; }'
 """Waits in a process of its own. If the pipe ends before it was told that all is over, the server is gone."""
 
+_REFERENCE: Final = re.compile(r"\$\{([0-9A-Za-z_]*)\}")
+
 _PIECE: Final = 64 * 1024
 """Bytes of output that go into the log at once, at most."""
 
@@ -36,9 +39,9 @@ class MasterShellCommand(BuildStep):
     """Run a program on the server, with the server's rights.
 
     `command` is a list of words or a string for the shell; `path` (or `workdir`) its directory, below the server's own;
-    `env` is added to the server's environment, `${NAME}` in it stands for the server's value. If the build is stopped
-    the program's process group gets `interruptSignal`; if the server is killed, the group is killed too: the build is
-    tried again, and must not meet what it started before.
+    `env` is added to the server's environment, `${NAME}` in it stands for the server's value (nothing if it has none).
+    If the build is stopped the program's process group gets `interruptSignal`; if the server is killed, the group is
+    killed too: the build is tried again, and must not meet what it started before.
     """
 
     name: Any = "MasterShellCommand"
@@ -108,9 +111,7 @@ class MasterShellCommand(BuildStep):
                 env.pop(name, None)
                 continue
             text = os.pathsep.join(value) if isinstance(value, list | tuple) else str(value)
-            for known, now in os.environ.items():
-                text = text.replace("${%s}" % known, now)  # noqa: UP031
-            env[name] = text
+            env[name] = _REFERENCE.sub(lambda found: os.environ.get(found[1], ""), text)
         return env
 
     def _start(self, words: list[str], where: str, env: dict[str, str]) -> "subprocess.Popen[bytes]":
