@@ -342,11 +342,11 @@ class Lockstep(System):
         self.write(COMMON)
 
     def words(self) -> list[str]:
-        program = [sys.executable, "-m", "lockstep.cli.main", "run", str(self.base / "master.cfg")]
+        program = [sys.executable, "-m", "lockstep", "run", str(self.base / "master.cfg")]
         return [*program, "--basedir", str(self.base), "--port", str(self.port), "--quiet"]
 
     def agent(self, name: str) -> Started:
-        words = [sys.executable, "-m", "lockstep.cli.main", "worker", "--url", f"http://127.0.0.1:{self.port}"]
+        words = [sys.executable, "-m", "lockstep", "worker", "--url", f"http://127.0.0.1:{self.port}"]
         words += ["--name", name, "--basedir", str(self.folder / f"worker-{name}")]
         return Started(words, self.folder / f"worker-{name}.log", LOCKSTEP_WORKER_PASSWORD="pw")
 

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "master": _BELOW_DOOR | {"plugins", "compat", "protocol", "storage", "web"},
     "sim": {"core", "protocol", "storage", "config"},
     "cli": _BELOW_DOOR | {"plugins", "compat", "protocol", "storage", "web", "master", "worker", "sim"},
+    "__main__": {"cli"},
 }
 """HOUSE section 4: which room may import which others. `master` fulfils `web.door` (docs/decisions/0003)."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PROGRAM = [sys.executable, "-m", "lockstep.cli.main"]
+PROGRAM = [sys.executable, "-m", "lockstep"]
 PATIENCE = 120.0
 """Seconds until a test gives up."""
 
