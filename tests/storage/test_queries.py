@@ -142,6 +142,7 @@ def test_the_total_grows_with_the_rows(url: str) -> None:
         ("builds", Filter("buidid", "eq", ("1",)), "no field 'buidid'; did you mean 'buildid'"),
         ("builds", Filter("buildid", "like", ("1",)), "no operator 'like'"),
         ("builds", Filter("buildid", "eq", ("one",)), "'one' is no whole number"),
+        ("builds", Filter("buildid", "gt", ("9223372036854775808",)), "more than any 'buildid' can be"),
         ("builds", Filter("complete", "eq", ("maybe",)), "'maybe' is no truth value"),
         ("builds", Filter("buildid", "contains", ("1",)), "for texts and lists only"),
         ("biulds", Filter("buildid", "eq", ("1",)), "no resource 'biulds'"),

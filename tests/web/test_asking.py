@@ -63,6 +63,7 @@ def test_properties_come_with_builds_and_requests(builds: Running) -> None:
         ("claims?limit=-", "'limit' must be"),
         ("events?kinds=Nope", "there is no event 'Nope'"),
         ("events?after=x", "'after' must be"),
+        ("events?after=9999999999999999999", "'after' must be"),
         ("builds?" + "&".join(f"a{i}=1" for i in range(300)), "too many"),
     ],
 )

@@ -152,6 +152,9 @@ def test_a_log_that_has_ended_is_followed_to_its_end(ci: Running, stdio: Any) ->
         f"/api/v2/logs/{stdio['logid']}/follow", headers={"last-event-id": str(stdio["num_lines"])}
     ).text
     assert "event: lines" not in again
+    for odd in ("9" * 19, "9" * 5000, "-1"):  # is no line that anybody was sent
+        all_of_it = ci.http.get(f"/api/v2/logs/{stdio['logid']}/follow", headers={"last-event-id": odd}).text
+        assert '"firstline":0' in all_of_it
 
 
 def test_events_are_told_again_from_any_number(ci: Running) -> None:

@@ -125,6 +125,9 @@ def test_forms_act_and_lead_on(ci: Running) -> None:
     assert ci.one("workers/w2")["paused"]
     other = ci.http.post("/workers/w2/unpause", headers={"referer": "https://evil.example//x"})
     assert other.headers["location"] == "/"
+    odd = ci.http.post("/workers/w2/pause", headers={"referer": "http://[x"})
+    assert odd.headers["location"] == "/"
+    ci.http.post("/workers/w2/unpause")
     many = ci.http.post("/builders/hello/force", data={"count": "2"})
     assert many.headers["location"] == "/builders/hello"
 
@@ -133,6 +136,8 @@ def test_forms_act_and_lead_on(ci: Running) -> None:
     ("path", "form", "part"),
     [
         ("/builders/hello/force", {"count": "x"}, "Field &#39;count&#39;: &#39;x&#39; is no whole number"),
+        ("/builders/hello/force", {f"x{n}": "1" for n in range(501)}, "at most 500 fields"),
+        ("/signin", {f"x{n}": "1" for n in range(501)}, "at most 500 fields"),
         ("/builders/hello/force", {"properties": "<x>"}, "&#39;&lt;x&gt;&#39; is no property"),
         ("/builders/hello/force/force", {"size": "huge"}, "size"),
         ("/builds/1/stop", {}, "nothing to stop"),

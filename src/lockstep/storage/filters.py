@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
+from lockstep.core.limits import MAX_WHOLE
 from lockstep.storage.codec import to_json
 
 Kind = Literal["int", "date", "bool", "set", "str", "list"]
@@ -61,9 +62,12 @@ def convert(value: Any, kind: Kind, field: str) -> Any:
         raise QueryError(f"'{value}' is no truth value for '{field}'; write true or false")
     if kind in ("int", "date"):
         try:
-            return int(value)
+            number = int(value)
         except ValueError:
             raise QueryError(f"'{value}' is no whole number, as '{field}' needs") from None
+        if abs(number) > MAX_WHOLE:
+            raise QueryError(f"'{value}' is more than any '{field}' can be")
+        return number
     return str(value)
 
 

@@ -203,8 +203,8 @@ def _follow(door: Door, hub: Hub, finder: rest.Finder) -> Endpoint:
         hub.room()
         asked = query_of(request)
         log = await actions.find(door, finder, params_of(request))
-        last = request.headers.get("last-event-id", "")
-        first = int(last) if last.isascii() and last.isdigit() else asked.offset
+        first = rest.number(request.headers.get("last-event-id", ""))
+        first = asked.offset if first is None else first
         events = logs.follow_events(logs.Lines(hub, door, log["logid"], first))
         return Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
 
@@ -219,10 +219,11 @@ def _events(door: Door, hub: Hub) -> Endpoint:
         hub.room()
         asked = query_of(request, "after", "kinds")
         text = request.headers.get("last-event-id") or asked.extra.get("after")
-        if text is not None and not (text.isascii() and text.isdigit()):
+        after = None if text is None else rest.number(text)
+        if text is not None and after is None:
             raise QueryError(f"'after' must be the number of an event, not '{text[:40]}'")
         kinds = kinds_of(asked.extra.get("kinds", ""))
-        events = fact_stream(hub, door, kinds, None if text is None else int(text))
+        events = fact_stream(hub, door, kinds, after)
         return Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
 
     return endpoint

@@ -181,11 +181,7 @@ class Pages:
 
     def _form(self, where: str, act: Act) -> Callable[[Asking], Awaitable[Response[Any]]]:
         async def endpoint(request: Asking) -> Response[Any]:
-            text = (await request.body()).decode("utf-8", "replace")
-            try:
-                form = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
-            except ValueError:
-                raise RefusedError(f"A form has at most {MAX_FORM_FIELDS} fields.") from None
+            form = await _filled_in(request)
             ids = params_of(request)
             try:
                 path = await act(self._door, ids, form)
@@ -204,8 +200,8 @@ class Pages:
         """A log as it is written, for its page: each event is lines to add."""
         self._hub.room()
         item = await actions.find(self._door, rest.log, params_of(request))
-        last = request.headers.get("last-event-id", "")
-        first = int(last) if last.isascii() and last.isdigit() else query_of(request).offset
+        first = rest.number(request.headers.get("last-event-id", ""))
+        first = query_of(request).offset if first is None else first
         lines = logs.Lines(self._hub, self._door, item["logid"], first)
         events = logs.follow_events(lines, lambda _first, text: build_views.fresh_html(text, item["type"]))
         stream: Any = Stream(events, media_type="text/event-stream", headers=STREAM_HEADERS)
@@ -223,7 +219,7 @@ class Pages:
         return _html(self._painter.page("signin.html", shown))
 
     async def _signed(self, request: Asking) -> Response[Any]:
-        form = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), max_num_fields=MAX_FORM_FIELDS))
+        form = dict(await _filled_in(request))
         if not self._rights.right(form.get("token", "")):
             raise RefusedError("That is not the server's token.")
         secure = "; Secure" if request.url.scheme == "https" else ""
@@ -242,8 +238,20 @@ def _route(path: str, endpoint: Callable[[Asking], Awaitable[Response[Any]]], ma
     return route
 
 
+async def _filled_in(request: Asking) -> list[tuple[str, str]]:
+    """The fields of a form. Raises RefusedError for too many."""
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
+    except ValueError:
+        raise RefusedError(f"A form has at most {MAX_FORM_FIELDS} fields.") from None
+
+
 def _back(request: Asking) -> str:
     """The page that a form was on."""
-    referer = urlsplit(request.headers.get("referer", ""))
+    try:
+        referer = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return "/"
     same = referer.netloc == request.headers.get("host", "")
     return referer.path if same and referer.path.startswith("/") and not referer.path.startswith("//") else "/"
