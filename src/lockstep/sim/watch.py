@@ -46,7 +46,7 @@ class Watch(BookingWatch):
         self.calls: set[tuple[int, int, int]] = set()
         self.ended_requests: set[int] = set()
         self.stopped: set[int] = set()
-        """Requests that somebody cancelled, and whose builds are being stopped."""
+        """Requests that end with the build that they have: it is being cancelled, or cannot go on."""
         self.commands: dict[str, int] = {}
         self.command_of: dict[tuple[int, int, int], str] = {}
         self._lenders: dict[int, set[int]] = {}
@@ -250,7 +250,7 @@ class Watch(BookingWatch):
     def on_request_put_back(self, fact: f.RequestPutBack) -> None:
         self.see_number(fact.since)
         ticket = self.requests[fact.brid]
-        demand(fact.brid not in self.stopped, f"request {fact.brid} goes back to the queue, and was cancelled")
+        demand(fact.brid not in self.stopped, f"request {fact.brid} goes back to the queue, and was to end")
         self.put_back.add(ticket)
         self.since[ticket] = fact.since
         self._waits(fact.brid)
@@ -273,7 +273,7 @@ class Watch(BookingWatch):
         self.ending[self.builds[fact.buildid]] = fact.result
         if fact.broken:
             self.broken.add(fact.buildid)
-        if fact.result is Result.CANCELLED:
+        if fact.result is Result.CANCELLED or (fact.broken and fact.result is not Result.RETRY):
             self.stopped.add(self.brids[fact.buildid])
 
     def on_build_ended(self, fact: f.BuildEnded) -> None:
