@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lockstep.config.errors import Collector, collecting
-from lockstep.config.properties import Interpolate, Property
+from lockstep.config.properties import Interpolate, Property, resolve
+from lockstep.config.secrets import marker
 from lockstep.core.calls import StartBuilds, Triggered
 from lockstep.core.nouns import Result
 from lockstep.core.values import Change, RequestWish, SourceStamp, Submission
@@ -23,10 +24,10 @@ from lockstep.steps.files import (
     MakeDirectory,
     RemoveDirectory,
 )
-from lockstep.steps.logs import LineConsumerLogObserver
+from lockstep.steps.logs import BufferLogObserver, LineConsumerLogObserver
 from lockstep.steps.master import MasterShellCommand
 from lockstep.steps.sequence import ShellArg, ShellSequence
-from lockstep.steps.shell import ShellCommand
+from lockstep.steps.shell import ShellCommand, ShellMixin
 from lockstep.steps.simple import Assert, LogRenderable, SetProperties, SetProperty
 from lockstep.steps.transfer import DirectoryUpload, FileDownload, FileUpload, JSONStringDownload, StringDownload
 from lockstep.steps.trigger import Trigger
@@ -251,6 +252,66 @@ def once(harness: Harness, name: str, wanted: Callable[..., bool]) -> asyncio.Ev
 
     setattr(harness, name, watch)
     return seen
+
+
+EVIL = marker("pw")
+
+
+async def _said(step: Any) -> str:
+    cmd = await step.makeRemoteShellCommand(command=["printf", EVIL.replace("\x02", "\\002")], collectStdout=True)
+    await step.runCommand(cmd)
+    return str(cmd.stdout)
+
+
+async def _observed(step: Any) -> str:
+    observer = BufferLogObserver()
+    step.addLogObserver("stdio", observer)
+    await _said(step)
+    return observer.getStdout()
+
+
+async def _in_a_file(step: Any) -> str:
+    return str(await step.getFileContentFromWorker("evil"))
+
+
+async def _of_a_file(step: Any) -> str:
+    return str((await step.glob("build/*pw*"))[0])
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        _said,
+        _observed,
+        _in_a_file,
+        _of_a_file,
+        lambda step: step.build.getSourceStamp().branch,
+        lambda step: step.build.getProperties().sourcestamps[0].branch,
+        lambda step: step.build.allFiles()[0],
+        lambda step: step.build.blamelist()[0],
+        lambda step: step.build.allChanges()[0].comments,
+        lambda step: step.worker.info["host"],
+    ],
+)
+def test_what_comes_from_outside_gets_no_secret_out_of_a_step(tmp_path: Path, outside: Any) -> None:
+    """Or else the code that is tested, or who pushes, could have a later command of the step print any secret."""
+
+    class Passes(CompositeStepMixin, ShellMixin, BuildStep):
+        async def run(self) -> int:
+            word = await resolve(outside(self))
+            await self.runCommand(await self.makeRemoteShellCommand(command=["echo", "it:", word]))
+            return Result.SUCCESS
+
+    stamp = SourceStamp(branch=EVIL, changes=(1,))
+    change = Change(author=EVIL, comments=EVIL, files=(EVIL,), when=1.0)
+    harness = Harness(tmp_path, FakeBuild(sourcestamps=(stamp,), changes=(change,), worker_info={"host": EVIL}))
+    harness.secrets = {"pw": "hunter2"}
+    (tmp_path / TREE / "evil").write_text(EVIL)
+    (tmp_path / TREE / EVIL).touch()
+    assert go(Passes(), harness).result == Result.SUCCESS
+    assert "it: " in harness.text()
+    assert "pw" in harness.text()
+    assert "hunter2" not in harness.text()
 
 
 @pytest.mark.parametrize("kind", [ShellCommand, WarningCountingShellCommand])

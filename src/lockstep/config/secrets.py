@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from msgspec import Struct, structs
+
 from lockstep.config.errors import check_keywords, here, mistake, warning
 
 _OPEN, _CLOSE = "\x02secret:", "\x03"
@@ -59,13 +61,20 @@ def mask(text: str, values: Mapping[str, str]) -> str:
 
 
 def disarm(tree: Any) -> Any:
-    """`tree`, which came from outside (a property, a branch), with no text in it that could pass for a marker."""
+    """`tree`, which came from outside (a property, a branch, what a command said), with no text in it that could pass
+    for a marker."""
     if isinstance(tree, str):
         return tree.replace("\x02", "\ufffd") if "\x02" in tree else tree
     if isinstance(tree, dict):
         return {disarm(k): disarm(v) for k, v in tree.items()}
     if isinstance(tree, list):
         return [disarm(v) for v in tree]
+    if isinstance(tree, Struct):
+        for name in tree.__struct_fields__:
+            value = getattr(tree, name)
+            if value and value != (harmless := disarm(value)):
+                tree = structs.replace(tree, **{name: harmless})
+        return tree
     return tuple(disarm(v) for v in tree) if isinstance(tree, tuple) else tree
 
 

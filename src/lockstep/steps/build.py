@@ -47,7 +47,7 @@ class BuildWorker:
     def __init__(self, context: BuildContext) -> None:
         self.workername = context.worker
         self.name = context.worker
-        self.info = dict(context.worker_info)
+        self.info = disarm(dict(context.worker_info))
         self.worker_basedir = self.info.get("basedir", "")
         self.worker_system = self.info.get("system", "posix")
         self.path_module = ntpath if self.worker_system in ("nt", "win32") else posixpath
@@ -83,8 +83,8 @@ class Build:
         self.number = build.number
         self.buildid = build.buildid
         self.path_module = self.worker.path_module
-        self.sources = list(build.sourcestamps)
-        props = BuildProperties.of(build.properties, build.sourcestamps, build.worker_info, self)
+        self.sources = list(map(disarm, build.sourcestamps))
+        props = BuildProperties.of(build.properties, tuple(self.sources), build.worker_info, self)
         assert isinstance(props, BuildProperties)
         props.context = context
         self.properties = props
@@ -185,15 +185,15 @@ class Build:
 
     def allChanges(self) -> list[Change]:
         """The changes of all source stamps, oldest first."""
-        return list(self._build.changes)
+        return list(map(disarm, self._build.changes))
 
     def allFiles(self) -> list[str]:
         """The files of all changes; one that changed twice is there twice."""
-        return [name for change in self._build.changes for name in change.files]
+        return [name for change in self.allChanges() for name in change.files]
 
     def blamelist(self) -> list[str]:
         """The authors of all changes and patches, sorted."""
-        authors = {change.author for change in self._build.changes}
+        authors = {change.author for change in self.allChanges()}
         authors |= {stamp.patch.author for stamp in self.sources if stamp.patch and stamp.patch.author}
         return sorted(authors)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from lockstep.config.errors import Place, mistake
+from lockstep.config.secrets import disarm
 from lockstep.core.calls import CommandResult, RunCommand, Stream
 from lockstep.core.nouns import Result
 from lockstep.steps.context import StepContext
@@ -166,7 +167,7 @@ class RemoteCommand:
             if stdio is not None and self.collects:
                 stdio.set_sink(None)
         self.rc, self.failure, self.lost, self.timed_out = ended.rc, ended.failure, ended.lost, ended.timed_out
-        self.updates = {name: [value] for name, value in ended.results.items()}
+        self.updates = {name: [value] for name, value in disarm(ended.results).items()}
         self.updates["rc"] = [ended.rc]
         for log in self._closing:
             log.finish()

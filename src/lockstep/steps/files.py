@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lockstep.config.errors import missing
+from lockstep.config.secrets import disarm
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep, BuildStepFailed
 from lockstep.steps.commands import RemoteCommand
@@ -93,7 +94,7 @@ class CompositeStepMixin:
         if await self._errand(command, abandonOnFailure):
             return None
         content = command.updates.get("content", [b""])[-1]
-        return content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)
+        return str(disarm(content.decode("utf-8", "replace") if isinstance(content, bytes) else str(content)))
 
     async def downloadFileContentToWorker(
         self, workerdest: str, strfile: str | bytes, abandonOnFailure: bool = False, mode: int | None = None

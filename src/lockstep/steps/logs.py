@@ -7,6 +7,7 @@ the step's doors (`context.py`), and lines come back from there, from what was s
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
+from lockstep.config.secrets import disarm
 from lockstep.core.calls import CloseLog, LogType, Stream
 from lockstep.steps.context import StepContext
 
@@ -58,6 +59,7 @@ class Log:
             self._context.observe(self.logid, self._line)
 
     def _line(self, stream: Stream, line: str) -> None:
+        line = disarm(line)
         if self._sink is not None:
             self._sink(stream, line)
         for observer in self._observers:
