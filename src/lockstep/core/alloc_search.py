@@ -110,8 +110,10 @@ class Search:
         for key, heap in lock.parked.items():
             if heap and -room <= key <= room:
                 ready.append((heap[0][0], key, heap))
-        if len(ready) > 1:
-            ready.sort()
+        if len(ready) == 1:
+            self._pull(lock, abs(ready[0][1]), ready[0][2])
+            return
+        ready.sort()
         first = inf
         for rank, key, heap in ready:
             if rank > first:
