@@ -132,6 +132,7 @@ def test_a_commit_in_git_is_built_and_then_what_depends_on_it(ci: Scene, place: 
         assert ci.output(buildid, "test") == "second\n"
         assert ci.reads.properties_of_build(buildid)["got_revision"][0] == revision
         assert [c["revision"] for c in ci.reads.changes_of_build(buildid)] == [revision]
+        assert ci.reads.properties_of_build(buildid)["owners"] == [["Ann <ann@x>"], "Build"]
     packed = build_of(ci, "git-pack")
     assert ci.output(packed, "pack").splitlines() == ["second", revision]
     first = [ci.facts.numbered("BuildEnded", buildid=build_of(ci, name))[0].number for name in ("git-fast", "git-slow")]

@@ -34,6 +34,7 @@ def test_force_with_everything(ci: Running) -> None:
     properties = ci.one(f"builds/{build['buildid']}/properties")
     assert properties["x"][0] == [1]
     assert properties["owner"][0] == "me"
+    assert properties["owners"] == [["me"], "Build"]
 
 
 def test_force_by_id_and_by_odd_name(ci: Running) -> None:

@@ -140,7 +140,7 @@ class BuildRun:
         plans = self.house.config.raising(record.builder, record.worker, [step.plan() for step in self.steps])
         if self.loop.state.allocator.board.pools and not await self._fit(record.hold, 0):
             return
-        properties = await self.house.properties_of(record, view.sourcestamps)
+        properties = await self.house.properties_of(record, view.sourcestamps, view.changes)
         self._made.set()
         self.loop.post(e.BuildPlanned(buildid=self.buildid, plans=plans, properties=properties))
 

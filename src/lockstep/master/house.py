@@ -31,6 +31,7 @@ from lockstep.master.loop import Loop
 from lockstep.master.masks import Masks, look_up
 from lockstep.master.stored import opened_logs, stored_changes, stored_extent, stored_text
 from lockstep.steps.base import BuildStep
+from lockstep.steps.build import authors
 from lockstep.steps.execution import Prepared
 from lockstep.storage.batch import LogPart
 from lockstep.storage.queries import Queries
@@ -173,7 +174,9 @@ class House:
             return record.builder, {}
         return builder.workerbuilddir or builder.builddir, builder.env
 
-    async def properties_of(self, record: Build, stamps: Iterable[SourceStamp]) -> Properties:
+    async def properties_of(
+        self, record: Build, stamps: Sequence[SourceStamp], changes: Sequence[Change]
+    ) -> Properties:
         """A build's properties at its start: the configuration's, the request's, and what Lockstep knows itself."""
         state = self.loop.state
         request = state.requests[record.brid]
@@ -192,6 +195,9 @@ class House:
             properties["basedir"] = (home, "Worker")
         for name, value in _source_properties(tuple(stamps)).items():
             properties.setdefault(name, (value, "Build"))
+        owner = {str(own["owner"][0])} if "owner" in own else set()
+        if changes or owner or any(stamp.patch for stamp in stamps):
+            properties.setdefault("owners", (sorted(authors(changes, stamps) | owner), "Build"))
         for lock, fence in record.fences.items():
             properties[f"fence:{lock}"] = (fence, told_units.SOURCE)
         hold = state.allocator.holds.get(record.hold)

@@ -20,6 +20,11 @@ from lockstep.core.values import Change, SourceStamp, storable
 from lockstep.steps.context import BuildContext, StepContext
 
 
+def authors(changes: Iterable[Change], stamps: Iterable[SourceStamp]) -> set[str]:
+    """Who made changes and patches."""
+    return {change.author for change in changes} | {one.patch.author for one in stamps if one.patch} - {""}
+
+
 class BuildProperties(Properties):
     """The build's properties, as renderers and users see them; setting one is a call of the running step."""
 
@@ -193,9 +198,7 @@ class Build:
 
     def blamelist(self) -> list[str]:
         """The authors of all changes and patches, sorted."""
-        authors = {change.author for change in self.allChanges()}
-        authors |= {stamp.patch.author for stamp in self.sources if stamp.patch and stamp.patch.author}
-        return sorted(authors)
+        return sorted(authors(self.allChanges(), self.sources))
 
     def addStepsAfterCurrentStep(self, steps: Iterable[Any]) -> None:
         """Add steps that run right after the current one."""
