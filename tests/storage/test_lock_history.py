@@ -111,7 +111,7 @@ def test_a_share_counts_whole_locks_changed_limits_and_what_is_still_held(tmp_pa
     assert told["wait"] == {"p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0}
     assert (told["grants"], told["use"]["p50"], told["complete"]) == (100, 10.0, True)
     reads = Queries(url)
-    assert [item["number"] for item in reads.lock_history("database", 2, 1)] == [107, 108]
+    assert [item["number"] for item in reads.lock_history("database", 2, 1).items] == [107, 108]
     reads.close()
     store.close()
 
@@ -129,7 +129,7 @@ def test_L72_bookings_and_stealing_are_in_the_history(tmp_path: Any) -> None:
     stolen = farm.happen(e.StealAsked(ticket=first, who="eve", reason="fire"))
     store.append([stolen, farm.happen(e.BookingReleaseAsked(ticket=second, who="bob"))])
     reads = Queries(url)
-    found = [(i["event"], i["by"] and i["by"]["text"], i["detail"]) for i in reads.lock_history("database", 9)]
+    found = [(i["event"], i["by"] and i["by"]["text"], i["detail"]) for i in reads.lock_history("database", 9).items]
     ann_text, bob_text = f"ann (booking {first}: look)", f"bob (booking {second}: look)"
     assert found[1:] == [
         ("granted", ann_text, ""),

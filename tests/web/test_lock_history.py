@@ -43,6 +43,10 @@ def test_L72_grants_ends_limits_and_who_gave_up_are_in_the_history(past: Running
     ]
     assert events(past, "database", limit=2) == [("granted", "wanter #1"), ("released", "wanter #1")]
     assert events(past, "database", limit=1, offset=7) == [("limit", "1")]
+    assert past.get("locks/database/history", limit=2)["meta"] == {"total": 8}
+    assert past.get("locks/database/use")["meta"] == {"total": 1}
+    everywhere = past.get("lock_use")
+    assert everywhere["meta"]["total"] == len(everywhere["lock_use"]) > 1
     found = past.get("locks/database/history")["history"]
     granted, left, released = found[1], found[2], found[3]
     assert (granted["exclusive"], granted["units"], granted["fence"], granted["held"]) == (True, 1, 1, None)

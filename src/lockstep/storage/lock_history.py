@@ -52,6 +52,11 @@ def history(reader: Reader, name: str, limit: int, offset: int) -> list[Item]:
     return [_item(row) for row in reversed(reader.rows(sql, (name,)))]
 
 
+def length(reader: Reader, name: str) -> int:
+    """How much has happened at the locks of a name."""
+    return int(reader.rows("SELECT count(*) FROM lock_events WHERE name = ?", (name,))[0][0])
+
+
 def after(reader: Reader, number: int, limit: int) -> list[tuple[Any, ...]]:
     """What happened after that fact: number, event, kind, name, worker and seconds, the oldest first.
 

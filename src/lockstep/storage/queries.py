@@ -294,14 +294,15 @@ class Queries:
 
     # --- locks
 
-    def lock_history(self, name: str, limit: int, offset: int = 0) -> list[dict[str, Any]]:
+    def lock_history(self, name: str, limit: int, offset: int = 0) -> Page:
         """What happened at the locks of a name, the newest last. See `lock_history.py`.
 
         Raises:
             StoreError: the store cannot be read.
         """
         with self._reader() as reader:
-            return past.history(reader, name, max(0, int(limit)), max(0, int(offset)))
+            items = past.history(reader, name, max(0, int(limit)), max(0, int(offset)))
+            return Page(items, past.length(reader, name))
 
     def lock_use(self, name: str, start: float, now: float, held: Sequence[past.Held]) -> list[dict[str, Any]]:
         """How long was waited for the locks of a name in a period, and how long they were held.

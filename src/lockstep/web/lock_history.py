@@ -36,10 +36,10 @@ async def history(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
     """What happened at the locks of one name, the newest last."""
     name, is_known = _name_of(door, ids["lock"])
     limit = SHOWN_HISTORY if asked.limit is None else min(asked.limit, MAX_HISTORY)
-    items = await asyncio.to_thread(door.reads.lock_history, name, limit, asked.offset)
-    if not items and not is_known:
+    found = await asyncio.to_thread(door.reads.lock_history, name, limit, asked.offset)
+    if not found.total and not is_known:
         raise MissingError(f"There is no lock '{ids['lock']}'.")
-    return Answer("history", items)
+    return Answer("history", found.items, found.total)
 
 
 async def use(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
@@ -52,12 +52,13 @@ async def use(door: Door, ids: Mapping[str, str], asked: Asked) -> Answer:
     if not 0 < seconds < 1e10:
         raise QueryError(f"'seconds' must be a number above 0, not '{text[:40]}'")
     if "lock" not in ids:
-        return Answer("lock_use", await uses(door, None, seconds))
+        items = await uses(door, None, seconds)
+        return Answer("lock_use", items, len(items))
     name, is_known = _name_of(door, ids["lock"])
     items = await uses(door, name, seconds)
     if not items and not is_known:
         raise MissingError(f"There is no lock '{ids['lock']}'.")
-    return Answer("lock_use", items)
+    return Answer("lock_use", items, len(items))
 
 
 async def uses(door: Door, name: str | None, seconds: float) -> list[Item]:

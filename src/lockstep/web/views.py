@@ -268,7 +268,8 @@ async def locks(door: Door, ids: Ids) -> View:
     more: dict[str, Any] = {"locks": shown, "one": name, "history": [], "use": []}
     more["usual_overtakes"] = DEFAULT_MAX_OVERTAKES
     if name is not None and any(key.kind in OUTER for key in keys):
-        more["history"] = await asyncio.to_thread(door.reads.lock_history, keys[0].name, SHOWN_HISTORY)
+        found = await asyncio.to_thread(door.reads.lock_history, keys[0].name, SHOWN_HISTORY)
+        more["history"] = found.items
         more["use"] = await lock_history.uses(door, keys[0].name, lock_history.PERIOD)
     return View("locks.html", f"Lock {name}" if name else "Locks", more)
 
