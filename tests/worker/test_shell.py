@@ -7,6 +7,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from lockstep.worker.limits import LOG_LOOK
+from lockstep.worker.logfiles import FollowedFile
+
 World = Any  # the fixture's class is in conftest.py
 
 
@@ -171,13 +174,33 @@ def test_terminal(world: World) -> None:
 def test_log_files(world: World) -> None:
     agent = world.agent()
     (agent.basedir / "old.log").write_text("old\n")
-    script = "echo one > new.log; echo more >> old.log; sleep 1.5; echo two >> new.log"
-    logs = {"new": "new.log", "tail": {"filename": "old.log", "follow": True}, "idle": "idle.log"}
+    script = "echo one > new.log; echo more >> old.log; sleep 1.5; echo two >> new.log; head -c 9000000 /dev/zero > big"
+    logs = {"big": "big", "new": "new.log", "tail": {"filename": "old.log", "follow": True}, "idle": "idle.log"}
     (agent.basedir / "idle.log").write_text("of a former command\n")
     told = world.master.run("1", command=script, logfiles=logs)
     assert told.text("log:new") == b"one\ntwo\n"
     assert told.text("log:tail") == b"more\n"
     assert told.text("log:idle") == b""
+    assert told.text("log:big") == bytes(9_000_000)
+
+
+def test_a_log_file_that_grows_fast_leaves_the_agent_time_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "fast.log"
+    file = FollowedFile(str(path), follow=False)
+
+    def look() -> int:
+        return sum(map(len, file.read()))
+
+    path.write_bytes(bytes(2 * LOG_LOOK + 5))
+    assert [(look(), file.behind) for _ in range(4)] == [(LOG_LOOK, True), (LOG_LOOK, True), (5, False), (0, False)]
+    path.write_bytes(bytes(7))
+    assert (look(), file.behind) == (7, False), "it was cut"
+    with path.open("ab") as more:
+        more.write(bytes(LOG_LOOK + 1))
+        more.flush()
+        file.command_ended()
+        more.write(b"of what was left behind")
+    assert [(look(), file.behind) for _ in range(3)] == [(LOG_LOOK, True), (1, False), (0, False)]
 
 
 def test_raw_bytes_and_many_small_writes_keep_their_order(world: World) -> None:

@@ -58,6 +58,9 @@ GUARD_PERIOD: Final = 1.0
 LOG_POLL: Final = 1.0
 """Seconds between two looks at followed log files."""
 
+LOG_LOOK: Final = 2 << 20
+"""Bytes of one followed log file that are read at one look; if there are more, the agent looks again at once."""
+
 FORGOTTEN: Final = 4096
 """Ids of ended and acknowledged commands that are remembered, so that none is ever run twice."""
 

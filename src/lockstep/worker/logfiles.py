@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from lockstep.worker.limits import READ_SIZE
+from lockstep.worker.limits import LOG_LOOK, READ_SIZE
 
 
 class FollowedFile:
@@ -11,7 +11,8 @@ class FollowedFile:
 
     Without `follow` it is read from its beginning, but only once it has been made or changed since the
     command's start: what a former command left there is not repeated. With `follow` only what is appended
-    counts. A file that was replaced or cut is read from its beginning.
+    counts. A file that was replaced or cut is read from its beginning. `behind`: at the last look there was more than
+    is read at once.
     """
 
     def __init__(self, path: str, follow: bool) -> None:
@@ -21,25 +22,35 @@ class FollowedFile:
         self._fresh = follow or self._seen is None
         self._position = self._seen[2] if follow and self._seen is not None else 0
         self._inode = self._seen[1] if self._seen is not None else 0
+        self._over = False
+        self._end = 0
+        self.behind = False
+
+    def command_ended(self) -> None:
+        """What is there now is the last that counts: something that was left behind may go on writing."""
+        now = _identity(self._path)
+        self._over, self._end = True, now[2] if now is not None else 0
 
     def read(self) -> Iterator[bytes]:
-        """Return what is new, in pieces; nothing if the file is not there or cannot be read."""
+        """Return what is new, in pieces, `LOG_LOOK` bytes at most; nothing if the file cannot be read."""
+        self.behind = False
         now = _identity(self._path)
         if now is None or (not self._fresh and now == self._seen):
             return
         self._fresh = True
         if now[1] != self._inode or now[2] < self._position:
             self._inode, self._position = now[1], 0
-        if now[2] == self._position:
-            return
+        there = min(now[2], self._end) if self._over else now[2]
+        end = min(there, self._position + LOG_LOOK)
         try:
             with open(self._path, "rb") as file:
                 file.seek(self._position)
-                while data := file.read(READ_SIZE):
+                while data := file.read(min(READ_SIZE, end - self._position)):
                     self._position += len(data)
                     yield data
         except OSError:
             return
+        self.behind = end <= self._position < there
 
 
 def _identity(path: str) -> tuple[int, int, int, int] | None:

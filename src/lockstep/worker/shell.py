@@ -70,6 +70,7 @@ class ShellRun:
         self._followed: list[tuple[str, FollowedFile]] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._silence: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
         self._lines = 0
         self._stop: Stop | None = None
@@ -158,7 +159,13 @@ class ShellRun:
         if args.timeout is not None:
             self._silence = self._loop.call_later(args.timeout, self._silent)
         if self._followed:
-            self._timers.append(self._loop.call_later(LOG_POLL, self._poll))
+            self._looking = self._loop.call_later(LOG_POLL, self._poll)
+
+    def _stop_clocks(self) -> None:
+        """No limit of time, and no look from time to time, any more."""
+        for timer in [*self._timers, self._silence, self._looking]:
+            if timer is not None:
+                timer.cancel()
 
     def _taker(self, stream: str, wanted: bool) -> Callable[[bytes], None]:
         """What is done with each piece of one stream."""
@@ -185,6 +192,8 @@ class ShellRun:
             self._heard_at = self._loop.time()
             for reader in self._readers:
                 reader.resume()
+            if self._child is not None and self._child.code is not None:
+                self._change.set()  # the rest of followed files may wait for it
 
     def _silent(self) -> None:
         """Perhaps it has been silent for too long."""
@@ -199,16 +208,33 @@ class ShellRun:
             self._silence = self._loop.call_later(max(self._args.timeout - quiet, 0.01), self._silent)
 
     def _poll(self) -> None:
-        """Look at the followed files."""
-        self._read_followed()
-        self._timers.append(self._loop.call_later(LOG_POLL, self._poll))
+        """Look at the followed files, again soon where there was more than is read at once."""
+        self._looking = self._loop.call_later(0.0 if self._read_followed() else LOG_POLL, self._poll)
 
-    def _read_followed(self) -> None:
-        """Pass on what is new in the followed files."""
+    def _read_followed(self) -> bool:
+        """Pass on what is new in the followed files, as far as there is room. Whether there is more to read now."""
+        behind = False
         for stream, file in self._followed:
+            if self._work.spool.backlog > MAX_BACKLOG:
+                return False
             for data in file.read():
                 self._heard_at = self._loop.time()
                 self._work.emit(stream, data)
+            behind = behind or file.behind
+        return behind
+
+    async def _read_rest(self) -> None:
+        """The command has ended: pass on the rest of the followed files; one that is killed waits for no room."""
+        for _, file in self._followed:
+            file.command_ended()
+        while True:
+            self._change.clear()
+            if self._read_followed():
+                await asyncio.sleep(0)
+            elif self._followed and self._work.spool.backlog > MAX_BACKLOG and not self._kill:
+                await self._change.wait()
+            else:
+                return
 
     def _limit(self, reason: Reason, text: str) -> None:
         """A limit is reached."""
@@ -260,9 +286,13 @@ class ShellRun:
                     self._work.header("\na background process keeps the output open; it is not waited for\n")
                     break
             await self._change.wait()
+        killed = self._kill or self._stop is not None
         for reader in self._readers:
             reader.drain()
-        self._read_followed()
+        self._stop_clocks()
+        await self._read_rest()
+        if self._kill and not killed:
+            await self._kill_tree()
 
     async def _kill_tree(self) -> None:
         """Kill all that belongs to the command, again and again until it is gone."""
@@ -290,8 +320,7 @@ class ShellRun:
         """Let everything go."""
         self._work.on_stop = None
         self._work.on_room = None
-        for timer in [*self._timers, *([self._silence] if self._silence is not None else [])]:
-            timer.cancel()
+        self._stop_clocks()
         for reader in self._readers:
             reader.close()
         assert self._child is not None
