@@ -102,6 +102,19 @@ def test_two_builds_that_bring_the_same_file_at_once_bring_it_whole(tmp_path: Pa
     assert os.listdir(tmp_path / "out") == ["latest"]
 
 
+@pytest.mark.parametrize(
+    ("times", "changed", "problem"),
+    [([1.5e9, 1.4e9], 1.4e9, ""), ([1.5e9], None, "ValueError"), ([1e300, 1e300], None, "OverflowError")],
+)
+def test_a_file_keeps_its_times(tmp_path: Path, times: Any, changed: float | None, problem: str) -> None:
+    transfers = Transfers(str(tmp_path))
+    transfers.receive("c", UP, b"it")
+    _, wrong = asyncio.run(transfers.finish("c", UP, 0, times))
+    assert problem in wrong
+    assert bool(problem) == bool(wrong)
+    assert [path.stat().st_mtime for path in tmp_path.glob("out.bin")] == ([] if changed is None else [changed])
+
+
 def test_a_file_that_is_replaced_while_a_worker_fetches_it_comes_whole(tmp_path: Path) -> None:
     transfers = Transfers(str(tmp_path))
     call = RunCommand(kind="download_file", args={}, mastersrc="latest")

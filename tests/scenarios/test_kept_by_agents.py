@@ -80,7 +80,7 @@ def test_programs_on_the_server_do_not_tell_secrets(stage: Stage) -> None:
 def test_a_file_is_whole_when_the_server_is_killed_before_its_end_is_stored(stage: Stage) -> None:
     scene = stage(
         """
-        up = steps.FileUpload(workersrc=os.path.join(here, 'big'), masterdest='got', name='up')
+        up = steps.FileUpload(workersrc=os.path.join(here, 'big'), masterdest='got', name='up', keepstamp=True)
         c['workers'] = workers('w1')
         c['builders'] = [build('one', gate('first'), up)]
         """,
@@ -88,6 +88,7 @@ def test_a_file_is_whole_when_the_server_is_killed_before_its_end_is_stored(stag
     )
     content = os.urandom(300_000)
     (scene.folder / "big").write_bytes(content)
+    os.utime(scene.folder / "big", (1.4e9, 1.4e9))
     (brid,) = scene.force("one")
     scene.running("one-1-first")
     scene.open("first")
@@ -103,6 +104,7 @@ def test_a_file_is_whole_when_the_server_is_killed_before_its_end_is_stored(stag
     scene.start()
     assert scene.ended(brid) == [Result.SUCCESS]
     assert (scene.base / "got").read_bytes() == content
+    assert (scene.base / "got").stat().st_mtime == 1.4e9
     scene.until(lambda: not list((scene.base / "transfers").iterdir()), "the part to be removed")
 
 

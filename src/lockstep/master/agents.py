@@ -336,7 +336,8 @@ class Agents:
 
     async def _finish_transfer(self, worker: str, end: Ended, call: c.RunCommand) -> None:
         try:
-            results, problem = await self._transfers.finish(end.command, call, end.rc)
+            times = end.results.get("utime")
+            results, problem = await self._transfers.finish(end.command, call, end.rc, times)
         finally:
             self._finishing.discard(end.command)
         self._say_ended(worker, end, call, results, problem)

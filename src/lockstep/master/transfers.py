@@ -139,8 +139,11 @@ class Transfers:
         """Whether something is to be put in place when this command has ended (an empty file sends no bytes)."""
         return bool(call.masterdest) or call.to_result
 
-    async def finish(self, command: str, call: RunCommand, rc: int) -> tuple[dict[str, Any], str]:
-        """Put what has come where it belongs. Returns additions to the result, and what went wrong (or nothing)."""
+    async def finish(self, command: str, call: RunCommand, rc: int, times: Any = None) -> tuple[dict[str, Any], str]:
+        """Put what has come where it belongs. Returns additions to the result, and what went wrong (or nothing).
+
+        `times`: when the file was read and changed on the worker, if it is to keep that (`keepstamp`).
+        """
         if rc != 0:
             return {}, ""
         part = self._parts.get(command) or self._begin(command)
@@ -150,7 +153,7 @@ class Transfers:
         try:
             if call.to_result:
                 return {"content": await asyncio.to_thread(self._path(command).read_bytes)}, ""
-            await asyncio.to_thread(self._place, self._path(command), call)
+            await asyncio.to_thread(self._place, self._path(command), call, times)
         except Exception as exc:
             # The bytes are a worker's: whatever is wrong with them ends this command and nothing else.
             return {}, f"cannot store {what}: {type(exc).__name__}: {exc}"
@@ -164,7 +167,7 @@ class Transfers:
             part.end("")
             self._path(command).unlink(missing_ok=True)
 
-    def _place(self, part: Path, call: RunCommand) -> None:
+    def _place(self, part: Path, call: RunCommand, times: Any) -> None:
         target = self._base / os.path.expanduser(call.masterdest)
         if call.kind == "upload_directory":
             target.mkdir(parents=True, exist_ok=True)
@@ -179,9 +182,9 @@ class Transfers:
                 shutil.copyfileobj(source, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
-            mode = call.args.get("mode")
-            if isinstance(mode, int):
-                beside.chmod(mode & 0o777)
+            if times is not None:
+                read, changed = times
+                os.utime(beside, (float(read), float(changed)))
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
