@@ -344,11 +344,13 @@ def test_mistakes_are_named() -> None:
         GitPoller(repourl="x", sshPrivateKey="k")
         SVNPoller(repourl="x", histmax=0)
         SVNPoller(repourl="x", cachepath="y", pollInterval=-1)
+        GitPoller(repourl="x", workdir="y", codebase="z")
     texts = [str(one) for one in found.mistakes]
-    assert len(texts) == 7
+    assert len(texts) == 8
+    assert "did you mean" not in texts[7]
     assert '"pollInterval"' in texts[3]
     assert "not supported yet" in texts[4]
-    assert len(found.notes) == 1
+    assert [one.text.split()[0] for one in found.notes] == ["cachepath", "workdir"]
 
 
 def test_addresses_are_shown_without_passwords() -> None:

@@ -254,6 +254,15 @@ def once(harness: Harness, name: str, wanted: Callable[..., bool]) -> asyncio.Ev
     return seen
 
 
+def test_what_has_no_effect_is_said() -> None:
+    with collecting(Collector()) as found:
+        MasterShellCommand(command="x", logEnviron=True)
+        Trigger(schedulerNames=["t"], parent_relationship="Kin")
+        Trigger(schedulerNames=["t"], parent_relationship="Triggered from")
+    assert [one.text.split()[0] for one in found.notes] == ["logEnviron", "parent_relationship"]
+    assert not found.mistakes
+
+
 EVIL = marker("pw")
 
 

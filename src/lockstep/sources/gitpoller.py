@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, ClassVar, Final
 
-from lockstep.config.errors import missing, mistake
+from lockstep.config.errors import missing, mistake, note
 from lockstep.core.values import Change
 from lockstep.sources.base import (
     MAX_CHANGES,
@@ -44,7 +44,6 @@ class GitPoller(PollingChangeSource):
         "fetch_refspec",
         "encoding",
         "buildPushesWithNoCommits",
-        "codebase",
     )
     not_yet: ClassVar[tuple[str, ...]] = (
         "only_tags",
@@ -91,6 +90,8 @@ class GitPoller(PollingChangeSource):
                 self.branches = None
             elif not branches:
                 mistake("branches of GitPoller is empty: nothing would ever be seen", place=self.place)
+        if workdir is not None:
+            note("workdir of GitPoller has no effect: the server has a folder for each source", place=self.place)
         if fetch_refspec is not None:
             mistake("fetch_refspec of GitPoller is no longer there", "use branches=", self.place)
 

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from typing import IO, Any, ClassVar, Final
 
-from lockstep.config.errors import missing
+from lockstep.config.errors import missing, note
 from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
@@ -74,6 +74,9 @@ class MasterShellCommand(BuildStep):
         if command is None:
             missing("command", "MasterShellCommand needs a command", place=self.place)
         check_signal(interruptSignal, self.place)
+        if logEnviron:
+            text = "logEnviron of MasterShellCommand has no effect: the server's environment is not shown"
+            note(text, place=self.place)
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._unwanted = False

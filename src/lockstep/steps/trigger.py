@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lockstep.config.errors import missing, mistake
+from lockstep.config.errors import missing, mistake, note
 from lockstep.config.properties import has_renderables, resolve
 from lockstep.core.calls import StartBuilds, Triggered
 from lockstep.core.nouns import Result, worse
@@ -64,6 +64,8 @@ class Trigger(BuildStep):
         super().__init__(**kwargs)
         self.triggered: list[Triggered] = []
         self.triggeredNames: list[str] = []
+        if parent_relationship != "Triggered from":
+            note("parent_relationship has no effect: build sets say 'Triggered from'", place=self.place)
         self._check(given_stamps, sourceStamp is not None and sourceStamps is not None)
 
     def _check(self, given_stamps: bool, both: bool) -> None:
