@@ -10,6 +10,7 @@ import pytest
 
 from lockstep.config.errors import Collector, collecting
 from lockstep.config.properties import Interpolate, Property, resolve
+from lockstep.config.renderables import Secret
 from lockstep.config.secrets import marker
 from lockstep.core.calls import StartBuilds, Triggered
 from lockstep.core.nouns import Result
@@ -261,6 +262,20 @@ def test_what_has_no_effect_is_said() -> None:
         Trigger(schedulerNames=["t"], parent_relationship="Triggered from")
     assert [one.text.split()[0] for one in found.notes] == ["logEnviron", "parent_relationship"]
     assert not found.mistakes
+
+
+def test_a_secret_is_shown_by_its_name(tmp_path: Path) -> None:
+    def summary(step: Any) -> str:
+        harness = Harness(tmp_path)
+        harness.secrets = {"pw": "hunter2"}
+        return go(step, harness).summary
+
+    assert summary(ShellCommand(command=["echo", Secret("pw")])) == "'echo <pw>'"
+    assert summary(MasterShellCommand(command=["echo", Secret("pw")])) == "'echo <pw>'"
+    assert summary(ShellCommand(command="true", descriptionDone=["with", Secret("pw")])) == "with <pw>"
+    harness = Harness(tmp_path)
+    go(LogRenderable(content={"a": [Secret("pw")]}), harness)
+    assert '"<pw>"' in harness.text("Output")
 
 
 EVIL = marker("pw")

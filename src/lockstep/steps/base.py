@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from lockstep.config.errors import Place, check_keywords, here, mistake
+from lockstep.config.secrets import shown
 from lockstep.core.calls import Acquire, AddUrl, LogType, Now, Release, Sleep
 from lockstep.core.nouns import Access, Result
 from lockstep.core.values import StepPlan
@@ -462,9 +463,10 @@ class BuildStep:
 
 
 def words(text: Any) -> str:
-    """A text, or a list of texts with spaces between; empty for None."""
+    """A text, or a list of texts with spaces between, as people may see it; empty for None."""
     if text is None:
         return ""
     if isinstance(text, list | tuple):
         return " ".join(words(part) for part in text if part)
-    return str(text)
+    text = str(text)
+    return str(shown(text)) if "\x02" in text else text  # (a secret's marker has one)

@@ -4,6 +4,7 @@ import json
 from typing import Any, ClassVar
 
 from lockstep.config.errors import missing
+from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
 from lockstep.steps.base import BuildStep
 
@@ -83,5 +84,5 @@ class LogRenderable(BuildStep):
         super().__init__(**kwargs)
 
     async def run(self) -> int:
-        self.addCompleteLog("Output", json.dumps(self.content, indent=2, default=repr, sort_keys=True) + "\n")
+        self.addCompleteLog("Output", json.dumps(shown(self.content), indent=2, default=repr, sort_keys=True) + "\n")
         return Result.SUCCESS
