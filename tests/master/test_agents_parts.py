@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,31 @@ from lockstep.master.server import url_of
 from lockstep.master.transfers import Transfers
 from lockstep.storage.batch import Batch
 
+Start = Callable[[], Transfers]
+COMMANDS = ("c", "1", "2", "over", "runs")
 UP = RunCommand(kind="upload_file", args={}, masterdest="out.bin")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server as far as files are concerned, again and again; at the end all commands are over."""
+    made: list[Transfers] = []
+
+    def start() -> Transfers:
+        made.append(Transfers(str(tmp_path)))
+        return made[-1]
+
+    yield start
+    for transfers in made:
+        for command in COMMANDS:
+            transfers.forget(command)
+
+
+def open_files(folder: Path) -> list[str]:
+    """What this process has open there."""
+    fds = Path("/proc/self/fd")
+    names = [os.readlink(fds / each) for each in os.listdir(fds) if (fds / each).is_symlink()]
+    return sorted(Path(name).name for name in names if Path(name).parent == folder)
 
 
 def finished(transfers: Transfers, command: str, call: RunCommand) -> tuple[dict[str, object], str]:
@@ -27,11 +52,11 @@ def finished(transfers: Transfers, command: str, call: RunCommand) -> tuple[dict
     return asyncio.run(transfers.finish(command, call, 0))
 
 
-def test_a_file_is_placed_again_after_a_kill_before_its_end_was_stored(tmp_path: Path) -> None:
-    before = Transfers(str(tmp_path))
+def test_a_file_is_placed_again_after_a_kill_before_its_end_was_stored(tmp_path: Path, server: Start) -> None:
+    before = server()
     before.receive("c", UP, b"precious")
     assert finished(before, "c", UP) == ({}, "")
-    after = Transfers(str(tmp_path))
+    after = server()
     after.resume("c", 8)
     after.sweep({"c"})
     assert finished(after, "c", UP) == ({}, "")
@@ -40,10 +65,10 @@ def test_a_file_is_placed_again_after_a_kill_before_its_end_was_stored(tmp_path:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_what_is_beyond_the_stored_bytes_comes_again(tmp_path: Path) -> None:
-    before = Transfers(str(tmp_path))
+def test_what_is_beyond_the_stored_bytes_comes_again(tmp_path: Path, server: Start) -> None:
+    before = server()
     before.receive("c", UP, b"precious")
-    after = Transfers(str(tmp_path))
+    after = server()
     after.resume("c", 3)
     after.receive("c", UP, b"cious")
     assert finished(after, "c", UP) == ({}, "")
@@ -51,12 +76,12 @@ def test_what_is_beyond_the_stored_bytes_comes_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("left", "why"), [(None, "is gone"), (b"pre", "of 8 bytes")])
-def test_a_part_that_is_gone_never_replaces_a_file(tmp_path: Path, left: bytes | None, why: str) -> None:
+def test_a_part_that_is_gone_never_replaces_a_file(tmp_path: Path, server: Start, left: bytes | None, why: str) -> None:
     (tmp_path / "out.bin").write_bytes(b"good")
     if left is not None:
         (tmp_path / "transfers").mkdir()
         (tmp_path / "transfers" / "c.part").write_bytes(left)
-    transfers = Transfers(str(tmp_path))
+    transfers = server()
     transfers.resume("c", 8)
     transfers.receive("c", UP, b" more")
     assert transfers.received("c") == 13
@@ -66,8 +91,8 @@ def test_a_part_that_is_gone_never_replaces_a_file(tmp_path: Path, left: bytes |
     assert (tmp_path / "out.bin").read_bytes() == b"good"
 
 
-def test_an_end_that_comes_twice_places_the_same_file_twice(tmp_path: Path) -> None:
-    transfers = Transfers(str(tmp_path))
+def test_an_end_that_comes_twice_places_the_same_file_twice(tmp_path: Path, server: Start) -> None:
+    transfers = server()
     transfers.receive("c", UP, b"precious")
 
     async def twice() -> None:
@@ -87,8 +112,8 @@ def archive() -> bytes:
     return gzip.compress(packed.getvalue())
 
 
-def test_two_builds_that_bring_the_same_file_at_once_bring_it_whole(tmp_path: Path) -> None:
-    transfers = Transfers(str(tmp_path))
+def test_two_builds_that_bring_the_same_file_at_once_bring_it_whole(tmp_path: Path, server: Start) -> None:
+    transfers = server()
     call = RunCommand(kind="upload_file", args={"path": "x"}, masterdest="out/latest")
     size = 1 << 24
     for name in ("1", "2"):
@@ -106,8 +131,8 @@ def test_two_builds_that_bring_the_same_file_at_once_bring_it_whole(tmp_path: Pa
     ("times", "changed", "problem"),
     [([1.5e9, 1.4e9], 1.4e9, ""), ([1.5e9], None, "ValueError"), ([1e300, 1e300], None, "OverflowError")],
 )
-def test_a_file_keeps_its_times(tmp_path: Path, times: Any, changed: float | None, problem: str) -> None:
-    transfers = Transfers(str(tmp_path))
+def test_a_file_keeps_its_times(tmp_path: Path, server: Start, times: Any, changed: float | None, problem: str) -> None:
+    transfers = server()
     transfers.receive("c", UP, b"it")
     _, wrong = asyncio.run(transfers.finish("c", UP, 0, times))
     assert problem in wrong
@@ -115,8 +140,8 @@ def test_a_file_keeps_its_times(tmp_path: Path, times: Any, changed: float | Non
     assert [path.stat().st_mtime for path in tmp_path.glob("out.bin")] == ([] if changed is None else [changed])
 
 
-def test_a_file_that_is_replaced_while_a_worker_fetches_it_comes_whole(tmp_path: Path) -> None:
-    transfers = Transfers(str(tmp_path))
+def test_a_file_that_is_replaced_while_a_worker_fetches_it_comes_whole(tmp_path: Path, server: Start) -> None:
+    transfers = server()
     call = RunCommand(kind="download_file", args={}, mastersrc="latest")
 
     def fetch(command: str, offset: int) -> bytes:
@@ -128,21 +153,23 @@ def test_a_file_that_is_replaced_while_a_worker_fetches_it_comes_whole(tmp_path:
     (tmp_path / "new").replace(tmp_path / "latest")
     assert (begun + fetch("1", 4), fetch("1", 8)) == (b"old file", b"")
     assert fetch("2", 0) + fetch("2", 4) == b"NEW CONT"
+    assert open_files(tmp_path) == ["latest", "latest (deleted)"]
     transfers.forget("1")
+    assert open_files(tmp_path) == ["latest"]
     assert fetch("1", 4) == b"CONT"
 
 
 @pytest.mark.parametrize("compress", [None, "gz", "bz2"])
-def test_a_torn_archive_is_a_problem_and_no_fault_of_the_server(tmp_path: Path, compress: str | None) -> None:
+def test_a_torn_archive_is_a_problem_and_no_fault_of_the_server(server: Start, compress: str | None) -> None:
     call = RunCommand(kind="upload_directory", args={"compress": compress}, masterdest="got")
-    transfers = Transfers(str(tmp_path))
+    transfers = server()
     transfers.receive("c", call, archive()[:-60_000])
     assert "cannot store got" in finished(transfers, "c", call)[1]
 
 
-def test_no_more_is_kept_than_is_allowed(tmp_path: Path) -> None:
+def test_no_more_is_kept_than_is_allowed(tmp_path: Path, server: Start) -> None:
     call = RunCommand(kind="upload_file", args={"maxsize": 10}, masterdest="out.bin")
-    transfers = Transfers(str(tmp_path))
+    transfers = server()
     for _ in range(3):
         transfers.receive("c", call, b"1234")
     assert "10 bytes" in finished(transfers, "c", call)[1]
@@ -150,12 +177,12 @@ def test_no_more_is_kept_than_is_allowed(tmp_path: Path) -> None:
 
 
 def test_bytes_are_on_the_disk_before_they_are_told_to_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a part that is closed meanwhile is no fault."""
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
-    transfers = Transfers(str(tmp_path))
+    transfers = server()
     assert transfers.sync("c") is None
     transfers.receive("c", UP, b"precious")
     batch = Batch(first=[sync]) if (sync := transfers.sync("c")) else Batch()
@@ -170,11 +197,11 @@ def test_bytes_are_on_the_disk_before_they_are_told_to_be_there(
     assert len(synced) == 2
 
 
-def test_parts_whose_commands_are_over_are_swept(tmp_path: Path) -> None:
-    before = Transfers(str(tmp_path))
+def test_parts_whose_commands_are_over_are_swept(tmp_path: Path, server: Start) -> None:
+    before = server()
     before.receive("over", UP, b"x")
     before.receive("runs", UP, b"x")
-    Transfers(str(tmp_path)).sweep({"runs"})
+    server().sweep({"runs"})
     assert [path.name for path in tmp_path.rglob("*.part")] == ["runs.part"]
 
 

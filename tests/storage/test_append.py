@@ -144,7 +144,9 @@ def test_a_change_of_a_row_that_is_not_there_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="of 1 rows of 'requests' to change only 0 are there"):
         store.append([Batch(facts=[Numbered(1, 0.0, f.PrioritySet(brid=5, priority=1))])])
     store.close()
-    assert Store.open(url).load().last_fact == 0
+    store = Store.open(url)
+    assert store.load().last_fact == 0
+    store.close()
 
 
 # --- logs

@@ -32,6 +32,15 @@ def connection_of(url: str) -> Any:
     return database.connect(database.engine())
 
 
+def answer(url: str, sql: str) -> list[Any]:
+    """The rows that a statement gives."""
+    connection = connection_of(url)
+    try:
+        return list(connection.execute(sql).fetchall())
+    finally:
+        connection.close()
+
+
 def set_schema(url: str, number: str) -> None:
     connection = connection_of(url)
     connection.execute(f"UPDATE alembic_version SET version_num = '{number}'")
@@ -59,7 +68,7 @@ def test_a_new_store_and_a_migrated_one_have_the_same_schema(new_url: Callable[[
     assert shape(made) == shape(migrated)
     if made.startswith("sqlite"):
         sql = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%' AND sql IS NOT NULL ORDER BY name"
-        texts = [[(n, " ".join(s.split())) for n, s in connection_of(u).execute(sql)] for u in (made, migrated)]
+        texts = [[(n, " ".join(s.split())) for n, s in answer(u, sql)] for u in (made, migrated)]
         assert texts[0] == texts[1]
 
 
@@ -147,8 +156,8 @@ def test_an_older_store_is_migrated_and_keeps_its_rows(url: str, next_schema: Ca
     store.close()
     assert saved.installation == installation
     assert saved.memories == {"poller": ({"a": [1]}, 1)}
-    assert connection_of(url).execute("SELECT owner, note FROM cursors").fetchall() == [("poller", "none")]
-    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == f"{schema.SCHEMA:04}"
+    assert answer(url, "SELECT owner, note FROM cursors") == [("poller", "none")]
+    assert answer(url, "SELECT version_num FROM alembic_version")[0][0] == f"{schema.SCHEMA:04}"
 
 
 def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_their_facts(url: str) -> None:
@@ -175,7 +184,7 @@ def test_reasons_of_requests_that_ended_before_the_schema_had_them_come_from_the
     connection.close()
     set_schema(url, "0001")
     Store.open(url).close()
-    assert connection_of(url).execute("SELECT reason FROM requests").fetchall() == [("no longer wanted",)]
+    assert answer(url, "SELECT reason FROM requests") == [("no longer wanted",)]
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema: Callable[[str], None]) -> None:
@@ -186,7 +195,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema
     with pytest.raises(StoreError, match=r"half way.*is as it was"):
         Store.open(url)
     assert shape(url) == before
-    assert connection_of(url).execute("SELECT version_num FROM alembic_version").fetchone()[0] == number
+    assert answer(url, "SELECT version_num FROM alembic_version")[0][0] == number
 
 
 def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) -> None:

@@ -28,21 +28,24 @@ class Running:
         shutil.copy(FARM, self.file)
         self._host = host
         self._token = token
-        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: BaseException | None = None
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._start())
+            asyncio.run(self._serve())
         except BaseException as error:
             self.error = error
             self._ready.set()
             raise
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._start()
         self._ready.set()
-        self._loop.run_forever()
+        await self._over.wait()
 
     async def _start(self) -> None:
         basedir = self.folder / "base"
@@ -67,7 +70,7 @@ class Running:
         self.http.close()
         asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(30)
         self.server.local.stop()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(10)
 
     def tell_to_stop(self) -> None:

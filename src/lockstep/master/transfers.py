@@ -51,14 +51,34 @@ class _Source:
         self._base = base
         self._path = path
         self._file: BinaryIO | None = None
-        self._opening = threading.Lock()
+        self._guard = threading.Lock()
+        self._readers = 0
+        self._over = False
 
     def read(self, offset: int, length: int) -> bytes:
         """Called in threads, by several at once if a connection broke. Raises OSError."""
-        with self._opening:
+        with self._guard:
             if self._file is None:
                 self._file = (self._base / os.path.expanduser(self._path)).open("rb")
-        return os.pread(self._file.fileno(), length, offset)
+            file = self._file
+            self._readers += 1
+        try:
+            return os.pread(file.fileno(), length, offset)
+        finally:
+            with self._guard:
+                self._readers -= 1
+                self._close()
+
+    def end(self) -> None:
+        """Nobody will read it any more, but those who do so now."""
+        with self._guard:
+            self._over = True
+            self._close()
+
+    def _close(self) -> None:
+        if self._over and not self._readers and self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class Transfers:
@@ -161,7 +181,9 @@ class Transfers:
 
     def forget(self, command: str) -> None:
         """The end of a command is stored: its part is not needed any more."""
-        self._sources.pop(command, None)  # closed with its last reader
+        source = self._sources.pop(command, None)
+        if source is not None:
+            source.end()
         part = self._parts.pop(command, None)
         if part is not None:
             part.end("")
