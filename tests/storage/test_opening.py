@@ -1,5 +1,6 @@
 """Opening: one process only, the schema's number, migration, and sentences instead of tracebacks."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -196,6 +197,15 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, next_schema
         Store.open(url)
     assert shape(url) == before
     assert answer(url, "SELECT version_num FROM alembic_version")[0][0] == number
+
+
+def test_a_store_that_cannot_be_opened_is_closed_again(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError) as caught:
+        Store.open(f"sqlite:///{path}")
+    files = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    assert not [name for name in files if name.startswith(str(tmp_path))], caught.value
 
 
 def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) -> None:

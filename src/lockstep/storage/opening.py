@@ -74,13 +74,16 @@ class Database:
                 options["uri"] = True
         else:
             options |= {"autocommit": True}
+        connection: Any = None
         try:
-            connection: Any = engine.dialect.connect(*arguments, **options)
+            connection = engine.dialect.connect(*arguments, **options)
             if self.is_sqlite:
                 _prepare_sqlite(connection, read_only=read_only)
             elif read_only:
                 connection.execute("SET default_transaction_read_only = on")
         except Exception as error:
+            if connection is not None:
+                connection.close()
             raise explain(error, self.place) from error
         return connection
 
