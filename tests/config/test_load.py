@@ -41,7 +41,8 @@ def test_basedir_file_and_own_folder(load: Load, tmp_path: Path) -> None:
     import os, helper_of_mine
     assert os.path.dirname(__file__) == basedir
     c['title'] = helper_of_mine.TITLE
-    c['workers'] = [worker.Worker(n.strip(), "pw") for n in open("names.txt")]
+    with open("names.txt") as names:
+        c['workers'] = [worker.Worker(n.strip(), "pw") for n in names]
     """)
     assert (config.title, list(config.workers)) == ("Mine", ["w1"])
 

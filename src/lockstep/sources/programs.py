@@ -100,7 +100,10 @@ class _Program:
         """Start it, wait for its end, and return what it said."""
         if self._keep is None:
             process = self._start(stdin is not None)
-            out, err = self._talk(process, stdin.encode() if stdin is not None else None, seconds)
+            try:
+                out, err = self._talk(process, stdin.encode() if stdin is not None else None, seconds)
+            finally:
+                _close(process)
         else:
             _GUARDIAN.ready()
             process = self._start(stdin is not None)
@@ -210,6 +213,14 @@ class _Program:
             except ProcessLookupError:
                 pass
         return True
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """Close our ends of its pipes: what it left behind may hold the others."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(OSError):  # it has not read all that it was to be told
+            if pipe is not None:
+                pipe.close()
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
