@@ -210,6 +210,18 @@ def test_a_live_page_is_sent_again_when_it_changes_and_ends_with_its_build(ci: R
     assert ci.built(brid)["results"] == 0
 
 
+def test_a_builder_with_a_number_for_a_name_is_not_another_one(tmp_path: Path) -> None:
+    server = Running(tmp_path)
+    with server.file.open("a") as config:
+        config.write("c['builders'].append(util.BuilderConfig(name='2', workernames=['w1'], factory=factory()))\n")
+    server.start()
+    try:
+        (path,) = re.findall(r'<a href="([^"]+)">2</a>', server.http.get("/").text)
+        assert "<h1>2 " in server.http.get(path).text
+    finally:
+        server.stop()
+
+
 def test_terminals_colours_become_classes_and_nothing_else_gets_through() -> None:
     assert lines_html("o\x1b[1;31mred\x1b[0m <i>\n", "s") == (
         '<span class="o"><span class="ansi-bold ansi-red">red</span> &lt;i&gt;\n</span>'

@@ -53,6 +53,9 @@ SHOWN_ROWS: Final = 50
 SHOWN_BUILDS: Final = 12
 """Ended builds on the first page."""
 
+SHOWN_NAMES: Final = 6
+"""Builders that the first page names while no build has ended."""
+
 TAIL_LINES: Final = 20
 """Lines of a running or failed step that a build's page shows."""
 

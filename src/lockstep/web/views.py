@@ -19,7 +19,7 @@ from lockstep.storage.queries import Queries
 from lockstep.web import lock_history, rest
 from lockstep.web.asking import Item, MissingError, equals
 from lockstep.web.door import Door
-from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_ROWS, SHOWN_WAITERS
+from lockstep.web.limits import SHOWN_BUILDS, SHOWN_HISTORY, SHOWN_NAMES, SHOWN_ROWS, SHOWN_WAITERS
 from lockstep.web.names import OUTER, known, meant
 from lockstep.web.waits import foreseen
 
@@ -144,7 +144,7 @@ async def now(door: Door, _ids: Ids) -> View:
         "waiting_count": count,
         "ended": build_rows(door, ended),
         "away": sorted(away),
-        "builder_names": sorted(door.state.builders),
+        "some_builders": [(name, builder_path(door, name)) for name in sorted(door.state.builders)[:SHOWN_NAMES]],
     }
     return View("now.html", "Now", shown)
 
