@@ -1,6 +1,6 @@
 """Each planted fault is caught by the checkers within 500 seeds: otherwise the checkers prove nothing.
 
-The faults are in `mutants.py`, `pool_mutants.py` and `share_mutants.py`, those of the allocator in
+The faults are in `mutants.py` and the files beside it, those of the allocator in
 `tests/core/test_mutants_allocation.py`.
 """
 
@@ -12,9 +12,9 @@ import pytest
 from lockstep.sim.draw import draw
 from lockstep.sim.shrink import failure
 
-from . import mutants, pool_mutants, share_mutants
+from . import leaving_mutants, mutants, pool_mutants, share_mutants
 
-ALL = mutants.MUTANTS + pool_mutants.MUTANTS + share_mutants.MUTANTS
+ALL = mutants.MUTANTS + pool_mutants.MUTANTS + share_mutants.MUTANTS + leaving_mutants.MUTANTS
 
 LIMIT = 500
 NEAR = 20
@@ -54,6 +54,7 @@ WORLDS_OF = {
     "unit_is_blamed_for_stopped_builds": 121,
     "failures_of_units_forgotten_after_restart": 121,
     "lent_lock_is_kept": 117,
+    "leaving_worker_gets_builds": 37,
 }
 """A world in which the fault was noticed once: it is looked at first, then all of them."""
 

@@ -68,6 +68,7 @@ def test_the_worlds_are_a_swarm() -> None:
         "cut",
         "restart",
         "die",
+        "leave",
         "false",
         "break",
         "cancel",
@@ -89,6 +90,7 @@ def test_what_the_worlds_reach() -> None:
     wanted = {
         "RingBroken", "BarrierRaised", "ClaimPinned", "RequestPutBack", "WorkerGivenUp", "CommandInterrupted",
         "StepsAdded", "NeedSet", "PrioritySet", "WorkerPaused", "LimitChanged", "CommandKnown", "ClaimDropped",
+        "WorkerLeaving",
         "UnitQuarantined", "QuarantineLifted", "UnitTried", "UnitsUsed", "PoolChanged",
         "BookingRenewed", "BookingExtended", "BookingLeaving", "BookingEnded", "HoldPassed", "HoldStolen",
     }  # fmt: skip

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 PING = 5.0
 """Seconds between two messages of an agent that has nothing else to say."""
 
+LEAVE_PATIENCE = 30.0
+"""Seconds after which an agent that is being stopped goes, also if the master has not let it go."""
+
+
+STOPPED = CommandResult(rc=-1, failure="the worker is stopped", lost=True)
+"""How a command ends whose agent is stopped."""
+
 
 class Link:
     """One connection: messages arrive in order, or not at all once it is cut. `session` is 0 until it is welcome.
 
-    `heard`: when at the earliest the master received the last message.
+    `heard`: when at the earliest the master received the last message. `leaving`: the master has heard that the agent
+    is being stopped; `sent` are the commands that it sent there.
     """
 
     def __init__(self, timeline: Timeline, random: Random, host: "Host", master: "Master") -> None:
@@ -33,6 +41,8 @@ class Link:
         self.master = master
         self.up = True
         self.session = 0
+        self.leaving = False
+        self.sent: set[str] = set()
         self.opened = self.heard = timeline.now
         self._last = [0.0, 0.0]
 
@@ -82,6 +92,9 @@ class Host:
         self.ended: dict[str, CommandResult] = {}
         self.gone: set[str] = set()
         self.unwanted: set[str] = set()
+        self.leaving = self.dismissed = False
+        self._patience = 0
+        self._back_after = 0.0
         self._trying = False
 
     # --- connecting
@@ -109,6 +122,8 @@ class Host:
         known = tuple(sorted({*self.running, *self.ended}))
         gone = tuple(sorted(self.gone))
         link.to_master(lambda: master.hello(link, known if self.lease else (), gone if self.lease else ()))
+        if self.leaving:
+            link.to_master(lambda: master.heard_leaving(link))
 
     def welcome(self, link: Link) -> None:
         """The master has taken us: what is not acknowledged is said again."""
@@ -135,6 +150,10 @@ class Host:
         if command in self.seen:
             return
         self.seen.add(command)
+        if self.leaving:  # it was on its way when we said that we go
+            self.ended[command] = STOPPED
+            self._report(command)
+            return
         self.ledger.begin(
             Running(
                 command, self.name, buildid, step, tuple((name, mode, units) for name, mode, units in args["locks"])
@@ -172,6 +191,7 @@ class Host:
     def acknowledged(self, command: str) -> None:
         """The master has stored the end."""
         self.ended.pop(command, None)
+        self._go_if_done()
 
     def kill_all(self) -> list[str]:
         """End every process tree at once. Returns the commands."""
@@ -180,6 +200,43 @@ class Host:
             self.timeline.cancel(self.running.pop(command))
             self.ledger.end(command)
         return killed
+
+    # --- being stopped
+
+    def leave(self, seconds: float) -> None:
+        """The agent is stopped (decision 0034): it says so, ends its commands, and goes when the master has stored
+        their ends and says that nothing more is on its way. It is started again so many seconds later."""
+        if not self.up or self.leaving or not self.lease:
+            return
+        self.leaving = True
+        self._back_after = seconds
+        self._patience = self.timeline.after(LEAVE_PATIENCE, lambda: self.crash(seconds))
+        for command in sorted(self.running):
+            self.timeline.after(self.random.uniform(0.1, 5), lambda command=command: self._end(command, STOPPED))  # type: ignore[misc]
+        link = self.link
+        if link is not None and link.up:
+            link.to_master(lambda: link.master.heard_leaving(link))
+
+    def dismiss(self) -> None:
+        """The master has sent all that it will send."""
+        self.dismissed = self.leaving
+        self._go_if_done()
+
+    def _go_if_done(self) -> None:
+        link = self.link
+        if not self.dismissed or self.running or self.ended or link is None or not link.up:
+            return
+        self._down(self._back_after)
+        link.to_master(lambda: link.master.closed(link))
+
+    def _down(self, seconds: float | None) -> None:
+        """The agent is no more; it is back after so many seconds (None: not before `revive`)."""
+        if self.leaving:
+            self.timeline.cancel(self._patience)
+        self.up = self.leaving = self.dismissed = False
+        self.link = None
+        if seconds is not None:
+            self.timeline.after(seconds, self.revive)
 
     # --- faults
 
@@ -200,13 +257,10 @@ class Host:
         """The machine goes down with all that runs; it is back after so many seconds (None: not before `revive`)."""
         if not self.up:
             return
-        self.up = False
         self.gone.update(self.kill_all())
         if self.link is not None:
             self.link.cut()
-            self.link = None
-        if seconds is not None:
-            self.timeline.after(seconds, self.revive)
+        self._down(seconds)
 
     def revive(self) -> None:
         """The machine is there again."""

@@ -16,7 +16,7 @@ from lockstep.core.nouns import Result
 from lockstep.core.recovery import resume, state_of
 from lockstep.sim import pools
 from lockstep.sim.coder import StepRun
-from lockstep.sim.machines import Link
+from lockstep.sim.machines import STOPPED, Link
 from lockstep.sim.scenario import Builder
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Master:
         self.looked: dict[int, tuple[tuple[str, str, str], ...]] = {}
         self.interrupts: set[tuple[int, int]] = set()
         self.acks: list[tuple[Link, str]] = []
+        self.dismissals: list[Link] = []
         self.greeted: set[str] = set()
 
     def start(self) -> None:
@@ -95,7 +96,7 @@ class Master:
         self._schedule()
 
     def _schedule(self) -> None:
-        if not self.committing and (self.groups or self.effects or self.acks):
+        if not self.committing and (self.groups or self.effects or self.acks or self.dismissals):
             self.committing = True
             slow = self.random.random() < self.world.faults.slow_disk
             self.timeline.after(self.random.uniform(0, 10 if slow else 0.05), self._commit)
@@ -106,12 +107,15 @@ class Master:
         groups, self.groups = self.groups, []
         effects, self.effects = self.effects, []
         acks, self.acks = self.acks, []
+        dismissals, self.dismissals = self.dismissals, []
         if groups:
             self.world.stored(self, groups)
         # The process may end between the commit and the errands.
-        self.timeline.after(self.random.uniform(0, 0.2), lambda: self._errands(effects, acks))
+        self.timeline.after(self.random.uniform(0, 0.2), lambda: self._errands(effects, acks, dismissals))
 
-    def _errands(self, effects: list[tuple[x.Effect, int]], acks: list[tuple[Link, str]]) -> None:
+    def _errands(
+        self, effects: list[tuple[x.Effect, int]], acks: list[tuple[Link, str]], dismissals: list[Link]
+    ) -> None:
         if not self.alive:
             return
         self.committing = False
@@ -119,6 +123,8 @@ class Master:
             link.to_host(lambda link=link, command=command: link.host.acknowledged(command))  # type: ignore[misc]
         for effect, needs in effects:
             self.leave(effect, needs)
+        for link in dismissals:
+            link.to_host(link.host.dismiss)
         self._schedule()
 
     def leave(self, effect: x.Effect, needs: int) -> None:
@@ -252,6 +258,11 @@ class Master:
         step = self.state.builds[command.buildid].steps[command.step - 1]
         call = step.calls[command.call].call
         assert isinstance(call, RunCommand)
+        if link.leaving and effect.command not in link.sent:
+            if link.up:
+                self.tell(e.CommandEnded(command=effect.command, result=STOPPED))
+            return
+        link.sent.add(effect.command)
         link.to_host(lambda: link.host.start(effect.command, command.buildid, command.step, call.args))
 
     def _fire(self, timer: str) -> None:
@@ -294,6 +305,8 @@ class Master:
         self.links[link.host.name] = link
         if link.up:
             link.to_host(lambda: link.host.welcome(link))
+            if link.leaving:
+                self.heard_leaving(link)
         else:
             self.link_lost(link)
 
@@ -302,6 +315,20 @@ class Master:
         if link.session and self.alive:
             silent = self.world.timeline.now - link.heard if link.host.lease else 0.0
             self.tell(e.WorkerDisconnected(worker=link.host.name, session=link.session, silent=silent))
+
+    def heard_leaving(self, link: Link) -> None:
+        """An agent is being stopped: it gets nothing new, and may go when all that was decided has been sent."""
+        link.leaving = True
+        if link.session:
+            self.tell(e.WorkerLeaving(worker=link.host.name, session=link.session))
+            self.dismissals.append(link)
+            self._schedule()
+
+    def closed(self, link: Link) -> None:
+        """An agent has closed its connection: nothing of it is on its way, and nothing can be."""
+        link.up = False
+        link.heard = self.timeline.now
+        self.link_lost(link)
 
     def heard_end(self, link: Link, command: str, result: CommandResult) -> None:
         """A machine says how a command ended; it is acknowledged when that is stored."""

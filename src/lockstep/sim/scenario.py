@@ -107,9 +107,8 @@ class Act(Struct, frozen=True):
     """Something that happens at a time: a person's wish, a fault.
 
     `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); book, steal, extend, lie (about
-    bookings); quarantine, lift, unit (about units); rank (hooks); crash, cut, restart,
-    die, false, break (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the
-    requests.
+    bookings); quarantine, lift, unit (about units); rank (hooks); crash, cut, restart, die, leave, false, break
+    (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the requests.
     """
 
     at: float

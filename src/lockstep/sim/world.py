@@ -186,7 +186,7 @@ class World:
     # --- what happens
 
     def _act(self, act: Act) -> None:
-        if act.what in ("crash", "cut", "restart", "die", "false", "break"):
+        if act.what in ("crash", "cut", "restart", "die", "leave", "false", "break"):
             if not self.healed:
                 self._fault(act)
         elif self.master is not None:
@@ -201,6 +201,8 @@ class World:
                 host.link.cut()
         elif act.what == "restart":
             host.crash(self.random.uniform(1, 90))
+        elif act.what == "leave":
+            host.leave(self.random.uniform(1, 90))
         elif act.what == "die":
             host.crash(None)
             self.timeline.after(self.random.uniform(10, 200), lambda: self._declare(host))
