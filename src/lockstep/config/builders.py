@@ -56,7 +56,7 @@ class BuilderConfig:
 
     def __init__(self, name: Any = None, workername: Any = None, workernames: Any = None, **settings: Any) -> None:
         """Check and keep what the configuration says; old names are taken too."""
-        given_place: Place | None = settings.pop("place", None)
+        given_place: Place | None = settings.pop("place") if isinstance(settings.get("place"), Place) else None
         self.place = given_place or here()
         self.declared = given_place or declared()
         given = {"name": name, "workername": workername, "workernames": workernames, **settings}
@@ -203,7 +203,10 @@ def as_builder(value: Any, place: Place) -> BuilderConfig | None:
             return None
         factory = value.get("factory")
         at = factory.place if isinstance(factory, BuildFactory) and place.line == 0 else place
-        return BuilderConfig(**{str(key): item for key, item in value.items()}, place=at)
+        settings = {str(key): item for key, item in value.items()}
+        if "place" in settings:  # our own word for where it stands
+            check_keywords(f'builder "{value["name"]}"', {"place": settings["place"]}, _KEYWORDS, place=at)
+        return BuilderConfig(**settings | {"place": at})
     if not getattr(value, "lockstep_refused", False):
         mistake(f"c['builders'] holds {value!r}, which is no builder", "use util.BuilderConfig(...)", place)
     return None

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
-from lockstep.core.limits import MAX_WHOLE
+from lockstep.core.limits import MAX_DEPTH, MAX_NAME, MAX_WHOLE
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -153,6 +153,9 @@ def named(name: Any, what: str, place: Place) -> str:
     if not name.isprintable():
         mistake(f"{what}: the name must have printable characters only, not {name!r}", place=place)
         return NO_NAME
+    if len(name) > MAX_NAME:
+        mistake(f"{what}: the name has {len(name)} characters, and may have {MAX_NAME}: {name[:20]!r}...", place=place)
+        return NO_NAME
     return name
 
 
@@ -281,8 +284,11 @@ def _listing(names: list[str]) -> str:
     return "known are: " + ", ".join(sorted(names)) if names else "it takes none"
 
 
-def plain(value: Any, what: str, place: Place | None = None) -> bool:
-    """Whether `value` is what JSON can say; reports a mistake if it is not."""
+def plain(value: Any, what: str, place: Place | None = None, depth: int = 0) -> bool:
+    """Whether `value` (itself in `depth` others) is what JSON can say; reports a mistake if it is not."""
+    if depth > MAX_DEPTH:
+        mistake(f"{what} has more than {MAX_DEPTH} lists or dictionaries in each other", place=place)
+        return False
     if isinstance(value, int) and abs(value) > MAX_WHOLE:
         mistake(f"{what} must be a whole number from -{MAX_WHOLE} to {MAX_WHOLE}, not {value}", place=place)
         return False
@@ -292,12 +298,12 @@ def plain(value: Any, what: str, place: Place | None = None) -> bool:
     if value is None or isinstance(value, str | int | float | bool):
         return True
     if isinstance(value, list | tuple):
-        return all(plain(v, what, place) for v in value)
+        return all(plain(v, what, place, depth + 1) for v in value)
     if isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str)]:
             mistake(f"{what} must have texts as keys, not {odd[0]!r}", place=place)
             return False
-        return all(plain(v, what, place) for v in value.values())
+        return all(plain(v, what, place, depth + 1) for v in value.values())
     mistake(f"{what} must be a number, a text, a list or a dictionary of them, not {type(value).__name__}", place=place)
     return False
 

@@ -20,7 +20,7 @@ from lockstep.config.shares import Shares
 from lockstep.config.workers import Worker
 from lockstep.core.limits import MAX_WHOLE
 
-_TCP = re.compile(r"(?:tcp:)?(?:(?P<before>[\w.-]+):)?(?P<port>\d+)(?::interface=(?P<host>[\w.:\\-]+))?")
+_TCP = re.compile(r"(?:tcp:)?(?:(?P<before>[\w.-]+):)?(?P<port>\d{1,5})(?::interface=(?P<host>[\w.:\\-]+))?")
 
 NO_EFFECT = {
     "buildCacheSize": "there is no cache to size",
@@ -343,7 +343,7 @@ def _log_encoding(reader: KeyReader, value: Any, key: str) -> None:
     try:
         "".encode(value)
         reader.draft.logEncoding = value
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         reader.wrong(key, f"{value!r} is no encoding that Python knows")
 
 

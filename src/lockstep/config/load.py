@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -46,11 +47,24 @@ def load(path: str, basedir: str | None = None) -> Config:
         with collecting(collector):
             source = _read(path)
             values, grows = _execute(path, source, basedir) if source is not None else (None, None)
-            draft = KeyReader(values, Locator(path, source or ""), grows).read() if values is not None else Draft()
-            config = _assemble(path, basedir, draft, collector)
+            with _explaining(path):
+                draft = KeyReader(values, Locator(path, source or ""), grows).read() if values is not None else Draft()
+                config = _assemble(path, basedir, draft, collector)
         if collector.mistakes:
             raise ConfigErrors(_in_order(collector.mistakes, path), collector.warnings)
     return config
+
+
+@contextmanager
+def _explaining(path: str) -> Iterator[None]:
+    """What is lazy in a configuration (a generator, say) raises where it is read: a mistake at the user's line."""
+    try:
+        yield
+    except Exception as exc:
+        if not _own_frames(exc, path):
+            raise
+        for one in explain(exc, path):
+            errors.mistake(one.text, one.hint, one.place)
 
 
 def _in_order(mistakes: list[Mistake], path: str) -> list[Mistake]:
@@ -130,7 +144,16 @@ def explain(exc: BaseException, path: str) -> list[Mistake]:
     if isinstance(exc, ImportError):
         text, more = _explain_import(exc)
         return [Mistake(place, text, "; ".join(part for part in (more, hint) if part))]
-    return [Mistake(place, f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__, hint)]
+    return [Mistake(place, _worded(exc), hint)]
+
+
+def _worded(exc: BaseException) -> str:
+    """An exception's kind and its words, if it has any and can say them."""
+    kind = type(exc).__name__
+    try:
+        return f"{kind}: {exc}" if str(exc) else kind
+    except Exception:  # the class is the user's, and so is what it says of itself
+        return kind
 
 
 def _explain_import(exc: ImportError) -> tuple[str, str]:
@@ -144,16 +167,21 @@ def _explain_import(exc: ImportError) -> tuple[str, str]:
 
 def _where(exc: BaseException, path: str) -> tuple[Place, Place | None]:
     """The innermost line of the user's own files, and the configuration's line that led there if that is another."""
-    folder = os.path.join(os.path.dirname(path), "")
-    frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename.startswith(folder)]
-    foreign = f"{os.sep}site-packages{os.sep}"
-    own = [frame for frame in frames if foreign not in frame.filename and not errors.is_ours(frame.filename)]
+    own = _own_frames(exc, path)
     if not own:
         return Place(path), None
     last, first = own[-1], own[0]
     place = Place(last.filename, last.lineno or 0)
     start = Place(first.filename, first.lineno or 0)
     return place, None if start == place else start
+
+
+def _own_frames(exc: BaseException, path: str) -> list[traceback.FrameSummary]:
+    """The lines of the user's own files that led to an exception, the innermost last."""
+    folder = os.path.join(os.path.dirname(path), "")
+    frames = [frame for frame in traceback.extract_tb(exc.__traceback__) if frame.filename.startswith(folder)]
+    foreign = f"{os.sep}site-packages{os.sep}"
+    return [frame for frame in frames if foreign not in frame.filename and not errors.is_ours(frame.filename)]
 
 
 def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Config:

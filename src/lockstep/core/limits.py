@@ -59,6 +59,12 @@ MAX_PRIORITY: Final = (1 << 31) - 1
 MAX_WHOLE: Final = (1 << 63) - 1
 """The greatest whole number in a property, and with a minus the least: what every database and JSON reader takes."""
 
+MAX_NAME: Final = 500
+"""Characters of the name of a builder, worker or scheduler: what PostgreSQL can look up is short."""
+
+MAX_DEPTH: Final = 100
+"""Lists and dictionaries in each other, in a configuration's plain values."""
+
 MAX_DEADLOCK_WAITS: Final = 20_000
 """Ways in which builds could wait while they hold locks, that are looked at when a configuration is loaded (L50)."""
 

@@ -1,0 +1,49 @@
+"""Mistakes that Python itself would tell of in its own way, somewhere in our code: they have a line and a sentence."""
+
+from collections.abc import Callable
+
+import pytest
+
+Mistakes = Callable[..., list[str]]
+
+
+def test_what_is_lazy_names_the_users_line_too(mistakes: Mistakes) -> None:
+    text = "c['workers'] = (worker.Worker(n, passwords[n]) for n in 'ab')\nc['title'] = 1\nc['builder'] = []\n"
+    assert mistakes(text)[0] == "3: NameError: name 'passwords' is not defined"
+
+
+def test_an_exception_that_cannot_say_what_it_is_has_a_name(mistakes: Mistakes) -> None:
+    text = "class Mute(Exception):\n    def __str__(self):\n        return None.words\nraise Mute()\n"
+    assert mistakes(text) == ["6: Mute"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("c['logEncoding'] = 'undefined'", "is no encoding that Python knows"),
+        ("c['logEncoding'] = 'a\\0b'", "is no encoding that Python knows"),
+        ("c['www'] = {'port': '9' * 5000}", "is no port that can be opened"),
+    ],
+)
+def test_values_that_python_refuses_in_ways_of_their_own(mistakes: Mistakes, setting: str, words: str) -> None:
+    assert words in mistakes(setting)[0]
+
+
+def test_a_value_that_has_itself_in_it(mistakes: Mistakes) -> None:
+    found = mistakes("x = []; x.append(x)\nc['properties'] = {'a': x}\n")
+    words = "has more than 100 lists or dictionaries in each other"
+    assert found == [f"4: c['properties']: the value of \"a\" {words}"]
+
+
+def test_a_name_that_is_too_long(mistakes: Mistakes) -> None:
+    words = "the name has 501 characters, and may have 500: 'xxxxxxxxxxxxxxxxxxxx'..."
+    assert mistakes("c['workers'] = [worker.Worker('x' * 501, 'pw')]\n") == [f"3: Worker: {words}"]
+
+
+@pytest.mark.parametrize("builder", ["dict({})", "util.BuilderConfig({})"])
+def test_our_own_word_for_where_a_builder_stands_is_no_keyword(mistakes: Mistakes, builder: str) -> None:
+    given = builder.format("name='b', workername='w1', factory=f, place=3")
+    found = mistakes(
+        f"c['workers'] = [worker.Worker('w1', 'pw')]\nf = util.BuildFactory()\nc['builders'] = [{given}]\n"
+    )
+    assert [one.split(";")[0] for one in found] == ['5: unknown keyword "place" of builder "b"']
