@@ -226,6 +226,9 @@ def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) ->
         ("sqlite://", "in memory would lose everything"),
         ("sqlite:////nowhere/at/all/state.sqlite", "check the folder"),
         ("postgresql://nobody:secret@127.0.0.1:1/none", "cannot be reached"),
+        ("postgresql://nobody:secret@127.0.0.1:none/none", "is no database address"),
+        ("postgresql:nobody:secret@127.0.0.1/none", "is no database address"),
+        ("postgresql://127.0.0.1:1/none?user=nobody&password=secret", "cannot be reached"),
     ],
 )
 def test_wrong_addresses_are_refused_with_a_sentence(address: str, words: str) -> None:

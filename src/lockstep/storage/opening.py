@@ -23,6 +23,9 @@ from lockstep.storage.limits import BUSY_SECONDS, LOCK_SECONDS
 _ADVISORY: Final = 0x10C57E9
 """The key of PostgreSQL's advisory lock: one writing process per database."""
 
+_SECRETS: Final = ("password", "sslpassword", "passfile")
+"""What PostgreSQL takes behind the `?` of an address and nobody is told."""
+
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 
 
@@ -40,11 +43,12 @@ class Database:
     def __init__(self, url: str, basedir: Path = Path()) -> None:
         try:
             parsed = make_url(url)
-        except ArgumentError:
-            raise StoreError(f"c['db'] '{url}' is no database address; write sqlite:///state.sqlite") from None
+        except (ArgumentError, ValueError):  # it is not quoted: a password may be in it
+            told = "write sqlite:///state.sqlite, or postgresql://USER:PASSWORD@HOST/NAME"
+            raise StoreError(f"c['db'] is no database address; {told}") from None
         self.url = _normal(parsed, basedir)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.place = self.url.render_as_string(hide_password=True)
+        self.place = self.url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
         if self.is_sqlite:
             self.place = f"'{self.url.database}'"
 
