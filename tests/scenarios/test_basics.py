@@ -39,3 +39,36 @@ def test_a_poll_that_hangs_does_not_delay_the_end(stage: Callable[..., Scene], t
     assert scene.stop() == 0
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_code_of_the_configuration_that_ends_the_program_ends_only_what_it_was_asked_for(
+    stage: Callable[..., Scene],
+) -> None:
+    config = """
+        import sys
+        @util.renderer
+        def leave(props):
+            sys.exit(4)
+        class Leave(steps.BuildStep):
+            async def run(self):
+                sys.exit(3)
+        c['workers'] = workers('w1')
+        c['builders'] = [
+            build('runs', Leave(name='s')),
+            build('renders', sh('s', leave)),
+            build('asks', sh('s', doStepIf=lambda step: sys.exit(5))),
+            build('hook', sh('s'), canStartBuild=lambda *given: sys.exit(6)),
+            build('locks', sh('s'), locks=leave),
+            build('well', sh('s')),
+        ]
+        def never(builders, changes):
+            sys.exit(7)
+        often = dict(builderNames=['well'], periodicBuildTimer=3600)
+        c['schedulers'] = [schedulers.Periodic(name='bad', priority=never, **often),
+                           schedulers.Periodic(name='good', **often)]
+    """
+    scene = stage(config, "w1")
+    brids = [brid for name in ("runs", "renders", "asks", "hook", "locks") for brid in scene.force(name)]
+    assert scene.ended(*brids) == [Result.EXCEPTION] * 5
+    assert scene.fact("RequestAdded", builder="well")
+    assert scene.ended(*scene.force("well")) == [Result.SUCCESS]

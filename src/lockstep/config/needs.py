@@ -14,6 +14,7 @@ from lockstep.config.locked_steps import groups_in
 from lockstep.config.locks import BaseLock, LockAccess, accesses_for, as_accesses, tidy
 from lockstep.config.rendering import Properties, has_renderables, render
 from lockstep.config.workers import Worker
+from lockstep.core.errors import RAISED
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, UNLIMITED, Access, Alternative, LockKey, Need
 from lockstep.core.state import slot_key
 from lockstep.core.values import LockLease, LockSetup
@@ -122,7 +123,7 @@ class Needs:
             try:
                 locks = await render(self.build_locks(builder, worker), seen)
                 alternatives.append(self.alternative(builder, worker, locks))
-            except Exception as exc:
+            except RAISED as exc:
                 where = f'locks of {builder.what} ({builder.place}) for worker "{name}"'
                 raise NeedError(f"{where}: {type(exc).__name__}: {exc}") from exc
             for setup in self.unknown(as_accesses(locks), name):

@@ -1,5 +1,11 @@
 """Errors that rooms hand to each other. Only the classes live here."""
 
+from typing import Final
+
+RAISED: Final = (Exception, SystemExit)
+"""What code of a configuration raises when it fails: who calls it catches this. `sys.exit()` there ends what was asked
+of that code, never the server."""
+
 
 class RefusedError(Exception):
     """What was asked for cannot be done. The message is a sentence for the person who asked."""

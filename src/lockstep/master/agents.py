@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.config.secrets import names_in, substitute
 from lockstep.core import calls as c
 from lockstep.core import events as e
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import RAISED, RefusedError
 from lockstep.core.facts import CommandOver, Numbered
 from lockstep.core.records import Command
 from lockstep.master import clock
@@ -394,7 +394,7 @@ class Agents:
         """Look up what a command must not be without, then send it."""
         try:
             values = await look_up(self.house.config, secrets)
-        except Exception as exc:
+        except RAISED as exc:
             self._failed(name, why_missing(exc))
             return
         finally:

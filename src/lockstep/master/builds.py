@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.core import events as e
 from lockstep.core import told_units
 from lockstep.core.calls import AddSteps
+from lockstep.core.errors import RAISED
 from lockstep.core.nouns import Result
 from lockstep.core.records import Build, CallRecord, Step
 from lockstep.core.values import Change, Properties, SourceStamp
@@ -120,7 +121,7 @@ class BuildRun:
             await work
         except asyncio.CancelledError:
             pass
-        except Exception as exc:
+        except RAISED as exc:
             log.exception("build %s", self.buildid)
             text = "".join(traceback.format_exception_only(exc)).strip()
             self.loop.post(e.BuildBroken(buildid=self.buildid, result=Result.EXCEPTION, reason=text))

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lockstep.core.errors import RAISED
 from lockstep.master import clock
 from lockstep.master.masks import look_up, why_missing
 
@@ -45,7 +46,7 @@ class Doorkeeper:
             return "", "a worker must send its name and password (HTTP Basic authentication)"
         try:
             right = await self._is_right(name, password)
-        except Exception as exc:
+        except RAISED as exc:
             log.error("worker %s refused: %s", name, why_missing(exc))
             return name, "its password cannot be checked now; the server's log says why"
         if not right:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.config.builders import BuilderConfig
 from lockstep.config.rendering import Properties as ConfigProperties
 from lockstep.config.rendering import resolve
+from lockstep.core.errors import RAISED
 from lockstep.core.records import Build, Request
 from lockstep.core.state import State
 from lockstep.core.values import Properties, SourceStamp
@@ -30,10 +31,11 @@ class HookError(Exception):
 async def ask(name: str, hook: Callable[..., Any], *args: Any) -> Any:
     """What a hook answers, waited for. Raises HookError with the hook's name."""
     try:
-        return await asyncio.wait_for(resolve(hook(*args)), HOOK_TIMEOUT)
+        async with asyncio.timeout(HOOK_TIMEOUT):
+            return await resolve(hook(*args))
     except TimeoutError:
         raise HookError(f"{name} has not answered for {HOOK_TIMEOUT:g} seconds") from None
-    except Exception as exc:
+    except RAISED as exc:
         raise HookError(f"{name}: {type(exc).__name__}: {exc}") from exc
 
 

@@ -16,6 +16,7 @@ from lockstep.config.needs import NeedError
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.decide_requests import may_merge
+from lockstep.core.errors import RAISED
 from lockstep.core.nouns import Alternative, Need
 from lockstep.core.records import Request
 from lockstep.master import clock
@@ -101,7 +102,7 @@ class Hooks:
         try:
             seen, need = await self._need(config, request)
             merge = await self._merge(config, request) if request.state == "rendering" else ()
-        except Exception as exc:
+        except RAISED as exc:
             what = str(exc) if isinstance(exc, NeedError | HookError) else f"{type(exc).__name__}: {exc}"
             error = f"What builder '{request.builder}' needs cannot be found out: {what}"
             log.warning("request %s: %s", brid, error)

@@ -31,7 +31,7 @@ async def look_up(config: Config, names: Collection[str]) -> dict[str, str]:
     return values
 
 
-def why_missing(error: Exception) -> str:
+def why_missing(error: BaseException) -> str:
     """Why a secret is missing, as a sentence for people."""
     if isinstance(error, KeyError):
         return f"there is no secret {error}"

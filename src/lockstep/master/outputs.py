@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.config.secrets import names_in
 from lockstep.core.calls import RunCommand
+from lockstep.core.errors import RAISED
 from lockstep.core.records import Command
 from lockstep.core.state import State
 from lockstep.master.logs import LogFile, stream_of
@@ -80,7 +81,7 @@ class Outputs:
         for name, call in calls.items():
             try:
                 values = await look_up(self._house.config, names_in(call.args))
-            except Exception as exc:
+            except RAISED as exc:
                 # Whatever it says now might be the secret.
                 self._said[name].unmasked = why_missing(exc)
                 log.error("command %s: %s; what it says is not kept", name, why_missing(exc))

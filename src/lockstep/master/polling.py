@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockstep.core import events as e
+from lockstep.core.errors import RAISED
 from lockstep.master import clock
 from lockstep.sources.base import PollError, PollingChangeSource
 
@@ -59,5 +60,5 @@ class Polling:
             log.warning("change source %s: %s", name, exc)
         except OSError as exc:
             log.warning("change source %s: %s", name, exc)
-        except Exception:
+        except RAISED:
             log.exception("change source %s failed", name)

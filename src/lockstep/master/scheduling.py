@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.errors import RefusedError
+from lockstep.core.errors import RAISED, RefusedError
 from lockstep.core.nouns import Result
 from lockstep.core.values import Patch, SourceStamp
 from lockstep.master import clock
@@ -59,7 +59,7 @@ class Scheduling:
                 await self._begin(scheduler, known.get(_key(name)))
             except RefusedError as exc:
                 problems.append(f"scheduler {name} was refused: {exc}")
-            except Exception as exc:
+            except RAISED as exc:
                 problems.append(f"scheduler {name} could not be started: {type(exc).__name__}: {exc}")
                 log.exception("scheduler %s", name)
         for problem in problems:
@@ -97,7 +97,7 @@ class Scheduling:
                 await work()
             except RefusedError as exc:
                 log.warning("a scheduler was refused: %s", exc)
-            except Exception:
+            except RAISED:
                 log.exception("a scheduler failed")
 
     async def _catch_up(self, scheduler: BaseScheduler) -> None:
@@ -135,7 +135,7 @@ class Scheduling:
                 move = scheduler.on_buildset_ended(memory, await self._ended(numbered.fact), now)
             else:
                 return
-        except Exception:
+        except RAISED:
             log.exception(
                 "scheduler %s: what it was configured with failed at fact %s", scheduler.name, numbered.number
             )

@@ -16,7 +16,7 @@ import msgspec
 
 from lockstep.core import calls as c
 from lockstep.core import events as e
-from lockstep.core.errors import AwayError
+from lockstep.core.errors import RAISED, AwayError
 from lockstep.core.nouns import Result
 from lockstep.core.records import CallRecord, Step
 from lockstep.master.journal import Journal, ReplayDiffersError, ReplayEndsError, StepOverError, fingerprint, result_of
@@ -64,7 +64,7 @@ class StepRun:
         self._logs: set[int] = set() if replay_only else set(record.logs)
         self._tapes = tapes
         self._resumed = bool(tapes)
-        self._observer_error: Exception | None = None
+        self._observer_error: BaseException | None = None
         if not replay_only:
             for logid, tape in self._tapes.items():
                 run.house.listen(logid, tape.take)
@@ -355,7 +355,7 @@ class StepRun:
         def guarded(stream: c.Stream, line: str) -> None:
             try:
                 observer(stream, line)
-            except Exception as exc:
+            except RAISED as exc:
                 self._observer_error = self._observer_error or exc
 
         if log in self._tapes:  # else it is what the step's code left behind that opens it

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from lockstep.config.errors import check_keywords, here, mistake, note
 from lockstep.config.properties import Properties, render_now
 from lockstep.config.secrets import names_in, shown, substitute
+from lockstep.core.errors import RAISED
 from lockstep.core.values import Change
 
 MAX_CHANGES: Final = 1000
@@ -126,7 +127,7 @@ async def clear(value: Any, secret: Secrets) -> Clear:
             raise PollError(f"there is no secret {name!r}") from None
         except PollError:
             raise
-        except Exception as exc:
+        except RAISED as exc:
             raise PollError(f"the secret {name!r} cannot be looked up: {type(exc).__name__} {exc}") from None
     return Clear(str(substitute(marked, values.__getitem__)), without_password(str(shown(marked))), values)
 

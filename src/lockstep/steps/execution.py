@@ -19,6 +19,7 @@ from lockstep.config.locks import BaseLock, accesses_for, as_accesses
 from lockstep.config.properties import has_renderables, is_renderable, render, resolve
 from lockstep.config.running import CURRENT
 from lockstep.config.secrets import shown
+from lockstep.core.errors import RAISED
 from lockstep.core.nouns import Access, LockKey, Result
 from lockstep.core.values import LockSetup
 from lockstep.steps.base import BuildStep, BuildStepCancelled, BuildStepFailed, words
@@ -111,7 +112,7 @@ async def prepare(step: BuildStep, build_context: BuildContext, opens: bool = Fa
             )
             return Prepared(name=name, accesses=accesses, limits=limits, shared=tuple(a.lock for a in shared))
         return await _with_arguments(step, build, build_context, Prepared(name=name))
-    except Exception as exc:
+    except RAISED as exc:
         return Prepared(name=name, error=_traceback(exc))
 
 
@@ -148,7 +149,7 @@ async def _with_arguments(step: BuildStep, build: Build, context: BuildContext, 
             else:
                 again.append(attribute)
         env = await render(context.env, build.properties)
-    except Exception as exc:
+    except RAISED as exc:
         return msgspec.structs.replace(prepared, error=_traceback(exc))
     return msgspec.structs.replace(
         prepared, args=args, again=tuple(again), env=env, units=context.units, fences=build.fences
@@ -228,7 +229,7 @@ async def _result(step: BuildStep, prepared: Prepared) -> Result:
         if (task := asyncio.current_task()) is not None:
             task.uncancel()
         result = Result.CANCELLED
-    except Exception as exc:
+    except RAISED as exc:
         _log_error(step, _traceback(exc))
         result = Result.EXCEPTION
     return Result.CANCELLED if step.stopped and result != Result.RETRY else result
@@ -252,7 +253,7 @@ async def _outcome(step: BuildStep) -> StepOutcome:
     try:
         step.finish_observers()
         return await _summaries(step)
-    except Exception as exc:
+    except RAISED as exc:
         _log_error(step, _traceback(exc))
         step.results = Result.EXCEPTION
         text = _with_trouble(step, step.with_result("finished"))
