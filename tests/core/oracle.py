@@ -473,7 +473,7 @@ class Oracle:
                 held = {holder for member in ring for holder in self.foresight.lacked_from(member, stuck)}
                 doomed = [member for member in ring & held if self.may_retry(member)]
                 if doomed:
-                    self.end(max(doomed), out)
+                    self.end(max(doomed), ring, out)
                     return True
         return False
 
@@ -481,9 +481,13 @@ class Oracle:
         flags = [hold.retryable for hold in self.holds.values() if hold.owner == owner]
         return bool(flags) and all(flags)
 
-    def end(self, doomed: int, out: list[Decision]) -> None:
+    def end(self, doomed: int, ring: Iterable[int], out: list[Decision]) -> None:
+        back = sorted(each for each in ring if self.ancestors(each) and each in self.waiting)
+        back = [ticket for ticket in back if self.waiting[ticket].put_back]
         claims = tuple(sorted(claim.ticket for claim in self.waiting.values() if claim.owner == doomed))
-        out.append(Sentenced(doomed, claims, ()))
+        out.append(Sentenced(doomed, claims, (), tuple(back)))
         for ticket in claims:
             self.cancel(ticket)
+        for ticket in back:
+            self.waiting[ticket] = replace(self.waiting[ticket], put_back=False)
         self.sentenced.add(doomed)

@@ -14,6 +14,7 @@ from lockstep.core.nouns import STEP_LEVEL, Access, Alternative, Claim, LockKey,
 from .compare import differs, drained, plain
 from .kinds import KindWorld
 from .oracle import Oracle
+from .returning import ReturningWorld
 from .worlds import Event, feed
 
 BLOCKS = range(8)
@@ -35,6 +36,21 @@ def test_L6_L52_quick_and_dumb_decide_the_same_where_names_change_their_kind(res
     for seed in range(30):
         assert not (difference := differs(seed, kind=KindWorld, restart=restart)), difference
         assert restart or not drained(seed, KindWorld), f"seed {seed}"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_L46_L52_quick_and_dumb_decide_the_same_where_children_go_back_to_the_queue(restart: bool) -> None:
+    for seed in (*range(12), 57, 124, 145, 178):
+        assert not (difference := differs(seed, kind=ReturningWorld, restart=restart)), difference
+        assert restart or not drained(seed, ReturningWorld), f"seed {seed}"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(20))
+def test_L46_L52_quick_and_dumb_decide_the_same_in_many_worlds_where_children_go_back(block: int) -> None:
+    for seed in range(10_000 + block * 100, 10_100 + block * 100):
+        assert not (difference := differs(seed, events=100, kind=ReturningWorld, restart=seed % 3 == 0)), difference
+        assert not drained(seed, ReturningWorld), f"seed {seed}"
 
 
 @pytest.mark.soak

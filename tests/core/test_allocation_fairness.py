@@ -355,6 +355,21 @@ def test_L41_a_request_that_is_put_back_again_and_again_passes_a_waiting_step_K_
     assert farm.decide() == [step]
 
 
+def test_L52_two_that_come_and_go_do_not_pass_a_child_for_ever_that_was_put_back_before_them() -> None:
+    """Once a ring is broken that kept such a child waiting, it stands where the build that waits for it does."""
+    farm = Farm({DB: 1, NET: 1}, k=0)
+    eldest = farm.get(whole(NET))
+    running, waiting = farm.get(whole()), farm.ask(whole())
+    child = farm.ask(whole(), parent=eldest, put_back=True)
+    assert farm.decide() == []
+    farm.ask(whole(NET), parent=running)
+    assert farm.decide() == []
+    (sentence,) = farm.said(Sentenced)
+    assert (sentence.ticket, sentence.regained) == (running, (child,))
+    assert farm.end(running) == [child]
+    assert farm.end(child) == [waiting]
+
+
 def test_L42_an_earlier_claim_that_joins_a_class_becomes_due_in_time() -> None:
     """A class looks out for when its first claim becomes due; an earlier one that joins it is due before."""
     farm = Farm({DB: 1, slot("a"): 1, slot("b"): 1}, k=1)

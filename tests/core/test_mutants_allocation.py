@@ -21,6 +21,7 @@ from lockstep.core.nouns import Claim
 
 from .compare import differs
 from .kinds import KindWorld
+from .returning import ReturningWorld
 
 SEEDS = 500
 
@@ -169,6 +170,12 @@ def test_that_who_could_borrow_is_not_looked_at_again_is_caught(monkeypatch: pyt
     """It takes a parent that claims more while its child waits behind others: longer worlds have that."""
     monkeypatch.setattr(Queues, "offer_family", lambda self, owner: None)
     assert any(differs(seed, events=120) for seed in range(715, 730))
+
+
+def test_that_a_child_never_regains_its_place_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children go back to the queue while somebody waits for them in worlds of their own."""
+    monkeypatch.setattr(Allocator, "_stands_back", lambda self, owner: False)
+    assert any(differs(seed, kind=ReturningWorld) for seed in (57, 124, 145, 178))
 
 
 def test_that_nobody_waits_for_what_keeps_a_lock_closed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

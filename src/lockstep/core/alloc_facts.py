@@ -105,11 +105,15 @@ class RingLink(Struct, frozen=True):
 
 
 class Sentenced(Struct, frozen=True, tag=True):
-    """A true ring closed; this build's waiting claims have ended and it must give up its holds (L52)."""
+    """A true ring closed; this build's waiting claims have ended and it must give up its holds (L52).
+
+    `regained` are children of the ring that were put back before, and stand where their eldest does again.
+    """
 
     ticket: int
     claims: tuple[int, ...]
     ring: tuple[RingLink, ...]
+    regained: tuple[int, ...] = ()
 
 
 Decision = Granted | BecameBarrier | Pinned | Unpinned | Sentenced

@@ -335,11 +335,23 @@ class Allocator:
             return False
         doomed = self.waits.youngest(ring)
         claims = tuple(sorted(board.claims_of.get(doomed, ())))
-        out.append(Sentenced(doomed, claims, ring))
+        regained = tuple(sorted(link.owner for link in ring if self._stands_back(link.owner)))
+        out.append(Sentenced(doomed, claims, ring, regained))
         for ticket in claims:
             self.cancel(ticket)
+        for ticket in regained:
+            self.queues.requeue(self.waiting[ticket], changed(self.waiting[ticket], put_back=False))
         board.sentenced[doomed] = None
         return True
+
+    def _stands_back(self, owner: int) -> bool:
+        """Whether this is a child that was put back and stands where its own ticket does, behind its eldest's place.
+
+        It lets those pass whom its ring kept waiting. When it was kept waiting by a ring itself, they have: else two of
+        them could come and go for ever, each put back in turn (decision 0037).
+        """
+        claim = self.waiting.get(owner)
+        return claim is not None and claim.put_back and owner in self.board.parent_of
 
     # --- snapshots
 

@@ -199,6 +199,10 @@ def request_put_back(state: State, fact: f.RequestPutBack, at: float) -> None:
     state.claim(state.request_claim(request))
 
 
+def place_regained(state: State, fact: f.PlaceRegained, _at: float) -> None:
+    state.requests[fact.brid].put_back = False
+
+
 def request_ended(state: State, fact: f.RequestEnded, _at: float) -> None:
     request = state.requests.pop(fact.brid)
     move("request", fact.brid, request.state, "ended")
@@ -347,6 +351,7 @@ APPLY: dict[type[f.Fact], Callable[[State, Any, float], None]] = {
     f.PlaceTaken: place_taken,
     f.BuilderRanked: builder_ranked,
     f.RequestPutBack: request_put_back,
+    f.PlaceRegained: place_regained,
     f.RequestEnded: request_ended,
     f.BuildsetEnded: buildset_ended,
     f.ClaimGranted: claim_granted,

@@ -166,6 +166,12 @@ class RequestPutBack(Fact, frozen=True):
     reason: str
 
 
+class PlaceRegained(Fact, frozen=True):
+    """A child that was put back, and that a broken ring kept waiting, stands where its eldest does again (L52)."""
+
+    brid: int
+
+
 class RequestEnded(Fact, frozen=True):
     """A request is complete. `into` is the request that it was merged into, or 0."""
 
@@ -414,6 +420,7 @@ AnyFact = (
     | RequestAdded
     | NeedSet
     | PrioritySet
+    | PlaceRegained
     | PlaceTaken
     | BuilderRanked
     | RequestPutBack

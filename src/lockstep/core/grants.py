@@ -144,4 +144,6 @@ def _sentenced(draft: Draft, sentence: Sentenced) -> str:
     draft.emit(f.RingBroken(ticket=sentence.ticket, ring=ring, text=text))
     for ticket in sentence.claims:
         draft.emit(f.ClaimDropped(ticket=ticket, reason=text))
+    for ticket in sentence.regained:
+        draft.emit(f.PlaceRegained(brid=draft.state.claims[ticket][1]))
     return text

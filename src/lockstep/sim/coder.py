@@ -42,7 +42,8 @@ class StepRun:
         self.post = post
         build = state.builds[buildid]
         self.script: Script = scenario.scripts[build.steps[number - 1].plan.step_class]
-        self.again = state.requests[build.brid].put_back
+        request = state.requests[build.brid]
+        self.again = request.since != request.ticket
         self.made = 0
         self.waiting: dict[int, bool] = {}
         self.results: dict[int, Any] = {}

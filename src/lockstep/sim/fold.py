@@ -197,6 +197,9 @@ class Fold(BuildFold, BookingFold):
         row.state, row.since, row.put_back, row.buildid = "waiting", fact.since, True, 0
         row.waiting_since = at
 
+    def on_place_regained(self, fact: f.PlaceRegained, _at: float) -> None:
+        self.requests[fact.brid].put_back = False
+
     def on_request_ended(self, fact: f.RequestEnded, _at: float) -> None:
         row = self.requests.pop(fact.brid)
         buildset = self.buildsets[row.bsid]

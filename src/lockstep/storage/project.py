@@ -173,6 +173,10 @@ def request_put_back(p: Projection, fact: f.RequestPutBack, n: Envelope, _body: 
     p.waits[wait.ticket] = wait
 
 
+def place_regained(p: Projection, fact: f.PlaceRegained, _n: Envelope, _body: bytes) -> None:
+    p.changes.update("requests", fact.brid, {"put_back": False})
+
+
 def request_ended(p: Projection, fact: f.RequestEnded, n: Envelope, _body: bytes) -> None:
     row = {
         "state": "complete",
@@ -360,6 +364,7 @@ RULES: Final[dict[type[f.Fact], tuple[Rule, str, str]]] = {
     f.PlaceTaken: (place_taken, "brid", "request "),
     f.BuilderRanked: (builder_ranked, "builder", "builder "),
     f.RequestPutBack: (request_put_back, "brid", "request "),
+    f.PlaceRegained: (place_regained, "brid", "request "),
     f.RequestEnded: (request_ended, "brid", "request "),
     f.BuildsetEnded: (buildset_ended, "bsid", "build set "),
     f.ClaimGranted: (claim_granted, "ticket", "claim "),
