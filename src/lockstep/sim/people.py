@@ -55,10 +55,17 @@ class Asker:
         self.ticket = value
         self.people.askers[value] = self
         self.believes_until = sent + self.wish.lease
+        if self.people.world.healed and self.is_in_vain():
+            self.give_back()
         if self.wish.lease:
             self.people.later(self.wish.lease / 3, self.renew)
         if not self.wish.lease and not self.wish.seconds:
             self.people.later(max(0.0, self.leaves - sent), self.give_back)
+
+    def is_in_vain(self) -> bool:
+        """Whether it asked, while a limit was greater, for more than there is of a lock."""
+        limits = {lock.key: lock.limit for lock in self.people.world.scenario.locks}
+        return any(access.count > limits.get(access.lock, 1) for access in self.wish.accesses)
 
     def renew(self) -> None:
         """Renew, until this one vanishes without a word."""
@@ -107,6 +114,12 @@ class People:
             self._asked[id(master), master.tokens] = told
             event = structs.replace(event, token=master.tokens)
         master.post(event)
+
+    def heal(self) -> None:
+        """Limits are what they were again: who wants more would wait for ever, and gives up."""
+        for asker in list(self.askers.values()):
+            if asker.is_in_vain():
+                asker.give_back()
 
     def answered(self, master: "Master", effect: x.Reply) -> None:
         """The master answers somebody."""

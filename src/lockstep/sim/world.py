@@ -144,6 +144,7 @@ class World:
         self.master.post(e.Configured(setup=self.setup()))
         self.master.post(e.RanksFound(ranks={name: Rank() for name in self.master.state.ranks}))
         pools.heal(self)
+        self.people.heal()
 
     # --- what the master tells
 
