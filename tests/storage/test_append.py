@@ -13,6 +13,7 @@ from lockstep.core.facts import Numbered
 from lockstep.core.nouns import Result
 from lockstep.core.values import Change, StepPlan
 from lockstep.storage.batch import Batch, CommandProgress, LogPart
+from lockstep.storage.limits import CHUNK_TARGET, MERGE_BYTES, MERGE_ROWS
 from lockstep.storage.logs import Packer, merged, unpack
 from lockstep.storage.queries import Queries
 from lockstep.storage.store import Store
@@ -194,6 +195,34 @@ def test_small_chunks_of_a_closed_log_are_merged_when_there_is_time(new_url: Cal
     found = queries.get("logs", log)
     assert found is not None
     assert (found["num_lines"], found["complete"]) == (51, True)
+    queries.close()
+    store.close()
+
+
+def test_a_long_log_is_merged_in_transactions_that_nobody_waits_long_for(new_url: Callable[[], str]) -> None:
+    url = new_url()
+    store = Store.open(url)
+    farm = begun(store)
+    commits = one_build(farm)
+    store.append([batch for batches in commits[:2] for batch in batches])
+    log, chance = farm.state.counters.logid, random.Random(5)
+    texts = [f"o{line} {chance.randbytes(chance.choice((20, 20, 2000))).hex()}\n" for line in range(3_700)]
+    store.append([Batch(parts=[LogPart(log, line, 1, text) for line, text in enumerate(texts)])])
+    commits[2][0].parts.clear()
+    store.append([batch for batches in commits[2:] for batch in batches])
+    chunks = "SELECT first_line, length(content) FROM log_chunks ORDER BY first_line"
+    queries, before, slices = Queries(url), dict(store._reader.rows(chunks)), 0
+    while store.tidy():
+        after = dict(store._reader.rows(chunks))
+        gone = [size for line, size in before.items() if line not in after]
+        assert len(gone) <= MERGE_ROWS
+        assert sum(gone) <= MERGE_BYTES + max(gone, default=0)
+        before, slices = after, slices + 1
+        middle = queries.log_contents(log, 1_800, 3)
+        assert middle["content"] == "".join(texts[1_800:1_803])
+    assert slices >= 4
+    assert len(before) <= sum(map(len, texts)) / CHUNK_TARGET * 1.3 + 1
+    assert queries.log_contents(log, 0, len(texts))["content"] == "".join(texts)
     queries.close()
     store.close()
 

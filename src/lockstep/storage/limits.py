@@ -23,6 +23,12 @@ CHUNKS_WORTH_MERGING: Final = 4
 CHUNK_SMALL: Final = 32 * 1024
 """A closed log whose chunks have more bytes than this on average stays as it is."""
 
+MERGE_ROWS: Final = 1_000
+"""Chunks that one transaction merges at most; who wants to store something waits for it."""
+
+MERGE_BYTES: Final = 1024 * 1024
+"""Bytes of them, but for the last chunk."""
+
 BUSY_SECONDS: Final = 10.0
 """How long a connection waits for another's lock on the file."""
 

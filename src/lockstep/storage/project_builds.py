@@ -219,7 +219,7 @@ def _close_log(p: Projection, logid: int, lines: int | None) -> None:
     log = p.logs.pop(logid)
     p.changes.update("logs", logid, {"complete": True, "num_lines": log.lines if lines is None else lines})
     if log.chunks >= CHUNKS_WORTH_MERGING and log.bytes <= log.chunks * CHUNK_SMALL:
-        p.closed.append(logid)
+        p.closed[logid] = 0
 
 
 # --- commands

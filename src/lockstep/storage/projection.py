@@ -107,8 +107,8 @@ class Projection(Struct):
     logs: dict[int, LiveLog] = field(default_factory=dict)
     named: dict[tuple[str, str], int] = field(default_factory=dict)
     """(kind, name) of schedulers, sources and projects to their ids."""
-    closed: list[int] = field(default_factory=list)
-    """Logs that were closed with many small chunks, to be merged when there is time."""
+    closed: dict[int, int] = field(default_factory=dict)
+    """Logs that were closed with many small chunks, to be merged when there is time: each with the line to go on at."""
 
     def told(self) -> dict[str, int]:
         """What only the facts tell: it is stored with the last fact of each batch."""

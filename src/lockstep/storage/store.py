@@ -16,6 +16,7 @@ from lockstep.storage import codec, opening
 from lockstep.storage.batch import Batch, CommandProgress
 from lockstep.storage.deleting import Deleted, Deletion, Horizons, Slice
 from lockstep.storage.errors import StoreError, explain
+from lockstep.storage.limits import MERGE_BYTES, MERGE_ROWS
 from lockstep.storage.load import load
 from lockstep.storage.logs import Packer, add_ends, add_parts, add_progress, merged
 from lockstep.storage.opening import Database
@@ -166,7 +167,7 @@ class Store:
         self.deletions.append((Deletion(self._reader, horizons, now, wanted), done))
 
     def tidy(self) -> bool:
-        """Merge the chunks of one closed log, or delete one slice. Returns whether there was anything to do.
+        """Merge some chunks of one closed log, or delete one slice. Returns whether there was anything to do.
 
         Raises:
             StoreError: as `append`.
@@ -204,20 +205,36 @@ class Store:
         cursor.close()
 
     def _merge(self) -> None:
-        """Merge the chunks of one closed log."""
-        logid = self._memory.closed.pop()
-        sql = "SELECT first_line, num_lines, packing, content FROM log_chunks WHERE logid = ? ORDER BY first_line"
+        """Merge some neighbouring chunks of one closed log, and remember where to go on."""
+        logid, first = next(iter(self._memory.closed.items()))
         try:
-            rows: Any = self._reader.rows(sql, (logid,))
+            rows, more = self._neighbours(logid, first)
             new = [(logid, *chunk) for chunk in merged(rows, self._packer)]
             if len(new) < len(rows):
                 cursor = self._begin()
-                cursor.execute(self._sql.delete("chunks"), (logid,))
+                span = "DELETE FROM log_chunks WHERE logid = ? AND first_line BETWEEN ? AND ?"
+                cursor.execute(self._reader.marked(span), (logid, rows[0][0], rows[-1][0]))
                 insert_many(cursor, self._sql, "log_chunks", new)
                 cursor.execute("COMMIT")
                 cursor.close()
         except Exception as error:
             raise self._fail(error) from error
+        if more:
+            self._memory.closed[logid] = new[-1][1]  # what follows may still fit into the last one
+        else:
+            del self._memory.closed[logid]
+
+    def _neighbours(self, logid: int, first: int) -> tuple[list[Any], bool]:
+        """Chunks of a log from a line on that one transaction may merge, and whether more follow them."""
+        sizes = "SELECT first_line, length(content) FROM log_chunks WHERE logid = ? AND first_line >= ?"
+        found = self._reader.rows(f"{sizes} ORDER BY first_line LIMIT {MERGE_ROWS}", (logid, first))
+        total, count = 0, 0
+        while count < len(found) and (count < 2 or total < MERGE_BYTES):
+            total += found[count][1]
+            count += 1
+        sql = "SELECT first_line, num_lines, packing, content FROM log_chunks WHERE logid = ? AND first_line >= ?"
+        rows = self._reader.rows(f"{sql} ORDER BY first_line LIMIT {count}", (logid, first))
+        return rows, count > 1 and (count < len(found) or len(found) == MERGE_ROWS)
 
     # --- reading back, before the writer runs
 
