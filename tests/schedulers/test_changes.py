@@ -1,5 +1,6 @@
 """Schedulers that follow changes, other schedulers and steps; all with given times."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -212,3 +213,14 @@ def test_mistakes_are_named() -> None:
     assert '"branch"' in texts[6]
     assert '"branch"' in texts[8]
     assert all("test_changes.py:" in text for text in texts)
+
+
+def test_what_the_store_could_not_keep_is_a_mistake_or_fails_the_scheduler() -> None:
+    with collecting(Collector()) as found:
+        AnyBranchScheduler(name="s", builderNames=["b"], properties={"p": Path("/x")})
+        AnyBranchScheduler(name="s", builderNames=["b"], codebases={"": {"repository": "r", "revision": 12}})
+    assert "PosixPath" in str(found.mistakes[0])
+    assert "revision of a codebase must be a text, not 12" in str(found.mistakes[1])
+    rendered = AnyBranchScheduler(name="s", builderNames=["b"], properties={"p": renderer(lambda props: Path("/x"))})
+    with pytest.raises(TypeError, match="the property 'p' cannot have a value of PosixPath"):
+        rendered.on_change(None, change(1), 0.0)

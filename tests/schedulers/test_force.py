@@ -168,3 +168,30 @@ def test_mistakes_are_named() -> None:
     assert '"buttonName"' in texts[2]
     assert '"default"' in texts[3]
     assert '"need_email"' in texts[7]
+
+
+def test_whatever_a_form_asks_with_becomes_what_the_server_keeps() -> None:
+    choice = ChoiceStringParameter(name="branch", choices=[], strict=False)
+    odd = ForceScheduler(
+        name="f",
+        builderNames=["b"],
+        priority=StringParameter(name="priority"),
+        codebases=[CodebaseParameter("", branch=choice, revision=IntParameter(name="revision"))],
+    )
+    made = odd.submission({"priority": "7", "branch": {"a": 1}, "revision": "12"}, "b", "")
+    assert [wish.priority for wish in made.requests] == [7]
+    assert made.sourcestamps == (SourceStamp(branch="{'a': 1}", revision="12"),)
+    assert [wish.priority for wish in odd.submission({}, "b", "").requests] == [0]
+    with pytest.raises(RefusedError, match="'much' is no whole number"):
+        odd.submission({"priority": "much"}, "b", "")
+    unkept = ForceScheduler(name="f", builderNames=["b"], properties=[FixedParameter(name="p", default=object())])
+    with pytest.raises(RefusedError, match="'f' cannot be used: the property 'p' cannot have a value of object"):
+        unkept.submission({}, "b", "")
+
+
+def test_a_reasonString_that_cannot_be_filled_in_is_a_mistake() -> None:
+    with collecting(Collector()) as found:
+        for text in ("%(foo)s", "100%", 5):
+            ForceScheduler(name="f", builderNames=["b"], reasonString=text)  # type: ignore[arg-type]
+        ForceScheduler(name="f", builderNames=["b"], reasonString="100%% by %(owner)s")
+    assert ["reasonString" in str(one) for one in found.mistakes] == [True] * 3

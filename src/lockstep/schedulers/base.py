@@ -8,9 +8,10 @@ to wake it. So a restart loses nothing, and a test needs no clock.
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import msgspec
 from msgspec import Struct
 
-from lockstep.config.errors import check_keywords, here, mistake, named
+from lockstep.config.errors import check_keywords, here, mistake, named, plain
 from lockstep.config.properties import Properties, has_renderables, is_renderable, render_now
 from lockstep.core.limits import MAX_PRIORITY
 from lockstep.core.nouns import Result
@@ -62,6 +63,9 @@ class BaseScheduler:
         self.name: str = named(name, what, self.place)
         self.builderNames = self._builders(builderNames)
         self.properties: dict[str, Any] = dict(properties or {})
+        for key, value in self.properties.items():
+            if not has_renderables(value):
+                plain(value, f'scheduler {self.name!r}: properties: the value of "{key}"', self.place)
         self.codebases = self._codebases(codebases)
         self.priority = priority
         self.reason = reason if reason is not None else f"{what} scheduler {self.name!r}"
@@ -98,6 +102,10 @@ class BaseScheduler:
             return {"": {}}
         for about in made.values():
             check_keywords("codebases", about_unknown(about), ("repository", "branch", "revision"), place=self.place)
+            for field, value in _stamp_fields(about).items():
+                if not isinstance(value, str):
+                    text = f"scheduler {self.name!r}: {field} of a codebase must be a text, not {value!r}"
+                    mistake(text, place=self.place)
         return made
 
     def listBuilderNames(self) -> list[str]:
@@ -162,7 +170,17 @@ class BaseScheduler:
             known.update({name: (value, "Change") for name, (value, _) in change.properties.items()})
         props = Properties.of(known, stamps)
         rendered = {name: (render_now(value, props), "Scheduler") for name, value in self.properties.items()}
+        for name, (value, _) in rendered.items():
+            check_kept(name, value)
         return {**known, **rendered}
+
+
+def check_kept(name: str, value: Any) -> None:
+    """Raise TypeError if the store could not keep a property's value."""
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, msgspec.MsgspecError, OverflowError, RecursionError) as exc:
+        raise TypeError(f"the property {name!r} cannot have a value of {type(value).__name__}: {exc}") from None
 
 
 def about_unknown(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lockstep.config.errors import mistake
 from lockstep.core.errors import RefusedError, WrongFieldsError
 from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission
-from lockstep.schedulers.base import BaseScheduler
+from lockstep.schedulers.base import BaseScheduler, check_kept
 from lockstep.schedulers.parameters import (
     BaseParameter,
     CodebaseParameter,
@@ -57,7 +57,7 @@ class ForceScheduler(BaseScheduler):
             (self.priority_field, "priority"),
         ):
             field.name = own
-        self.reasonString = reasonString
+        self.reasonString = self._pattern(reasonString)
         self.label = label or self.name
         self.buttonName = buttonName or self.name
         self.groups = self._groups(codebases)
@@ -76,6 +76,20 @@ class ForceScheduler(BaseScheduler):
             return default
         mistake(f"scheduler {self.name!r}: {what} must be a parameter, not {given!r}", place=self.place)
         return default
+
+    def _pattern(self, given: Any) -> str:
+        """The reason of builds, with the places for who asked and why."""
+        what = f"scheduler {self.name!r}: reasonString"
+        hint = "it may use %(owner)s and %(reason)s; a percent sign is written %%"
+        if not isinstance(given, str):
+            mistake(f"{what} must be a text, not {given!r}", hint, self.place)
+            return "%(reason)s"
+        try:
+            given % {"owner": "", "reason": ""}
+        except (KeyError, ValueError, TypeError) as exc:
+            mistake(f"{what} {given!r} cannot be filled in: {type(exc).__name__}: {exc}", hint, self.place)
+            return "%(reason)s"
+        return given
 
     def _groups(self, codebases: Any) -> list[CodebaseParameter]:
         if codebases is None:
@@ -137,13 +151,18 @@ class ForceScheduler(BaseScheduler):
         for field in self.fields:
             found.update(field.read(values, errors))
         reason = self.reason_field.read(values, errors).get("reason", "")
-        level = self.priority_field.read(values, errors).get("priority", 0)
+        level = self._level(values, errors)
         owner = who or str(values.get("owner") or "")
         if not owner:
             owner = self.username.read(values, errors).get("username", "") or "nobody"
         self._unknown(values, errors)
         if errors:
             raise WrongFieldsError(errors)
+        try:
+            for name, value in found.items():
+                check_kept(name, value)
+        except TypeError as exc:
+            raise RefusedError(f"The form of scheduler {self.name!r} cannot be used: {exc}.") from None
         properties: Properties = {name: (value, "Force Build Form") for name, value in found.items()}
         properties["owner"] = (owner, "Force Build Form")
         properties["reason"] = (reason, "Force Build Form")
@@ -155,16 +174,25 @@ class ForceScheduler(BaseScheduler):
             properties=properties,
         )
 
+    def _level(self, values: Mapping[str, Any], errors: dict[str, str]) -> int:
+        """The priority, whatever kind of field asks for it."""
+        given = self.priority_field.read(values, errors).get("priority") or 0
+        try:
+            return int(str(given))
+        except ValueError:
+            errors["priority"] = f"{given!r} is no whole number"
+            return 0
+
     def _stamp(self, group: CodebaseParameter, values: Mapping[str, Any], errors: dict[str, str]) -> SourceStamp:
         parts: dict[str, Any] = {}
         for field in group.fields:
             parts.update(field.read(values, errors))
         return SourceStamp(
             codebase=group.codebase,
-            branch=parts.get("branch") or None,
-            revision=parts.get("revision") or None,
-            repository=parts.get("repository") or "",
-            project=parts.get("project") or "",
+            branch=str(parts.get("branch") or "") or None,
+            revision=str(parts.get("revision") or "") or None,
+            repository=str(parts.get("repository") or ""),
+            project=str(parts.get("project") or ""),
         )
 
     def _unknown(self, values: Mapping[str, Any], errors: dict[str, str]) -> None:

@@ -40,6 +40,8 @@ class Timed(ChangeScheduler):
         super().__init__(name, branch=filter_branch, **kwargs)
         self.onlyIfChanged = onlyIfChanged
         self.branch = branch
+        if branch is not NotABranch and branch is not None and not isinstance(branch, str):
+            mistake(f"scheduler {self.name!r}: branch must be a text, not {branch!r}", place=self.place)
         if self.treeStableTimer is not None:
             mistake(f"scheduler {self.name!r} goes by the clock and has no treeStableTimer", place=self.place)
 
