@@ -143,6 +143,7 @@ def test_the_total_grows_with_the_rows(url: str) -> None:
         ("builds", Filter("buildid", "like", ("1",)), "no operator 'like'"),
         ("builds", Filter("buildid", "eq", ("one",)), "'one' is no whole number"),
         ("builds", Filter("buildid", "gt", ("9223372036854775808",)), "more than any 'buildid' can be"),
+        ("builds", Filter("started_at", "gt", ("9223372036854775807",)), "more than any 'started_at' can be"),
         ("builds", Filter("complete", "eq", ("maybe",)), "'maybe' is no truth value"),
         ("builds", Filter("buildid", "contains", ("1",)), "for texts and lists only"),
         ("biulds", Filter("buildid", "eq", ("1",)), "no resource 'biulds'"),
@@ -162,6 +163,9 @@ def test_a_value_never_becomes_part_of_the_sql(world: tuple[Farm, Queries]) -> N
     assert world[1].page("builders", [Filter("name", "eq", (nasty,))]).items == []
     assert world[1].page("builders", [Filter("name", "contains", (nasty,))]).items == []
     assert world[1].page("builders", [Filter("name", "contains", ("%",))]).items == []
+    for unstorable in ("\0", "\ud800"):
+        assert world[1].page("builders", [Filter("name", "eq", (unstorable,))]).items == []
+        assert world[1].page("builders", [Filter("tags", "contains", (unstorable,))]).items == []
     assert len(world[1].page("builders", [Filter("name", "contains", ("b",))]).items) == 4
 
 

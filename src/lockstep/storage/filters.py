@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from lockstep.core.limits import MAX_WHOLE
-from lockstep.storage.codec import to_json
+from lockstep.storage.codec import clean, to_json
 
 Kind = Literal["int", "date", "bool", "set", "str", "list"]
 """`date` is a column of float seconds that callers see as integers; `list` a JSON list of strings; `set` is true where
@@ -65,10 +65,10 @@ def convert(value: Any, kind: Kind, field: str) -> Any:
             number = int(value)
         except ValueError:
             raise QueryError(f"'{value}' is no whole number, as '{field}' needs") from None
-        if abs(number) > MAX_WHOLE:
+        if abs(number) >= MAX_WHOLE:  # one more is asked for where seconds are
             raise QueryError(f"'{value}' is more than any '{field}' can be")
         return number
-    return str(value)
+    return clean(str(value))  # as it was stored
 
 
 def where(filters: Sequence[Filter], fields: Mapping[str, Field], resource: str) -> tuple[str, list[Any]]:
