@@ -47,3 +47,17 @@ def test_our_own_word_for_where_a_builder_stands_is_no_keyword(mistakes: Mistake
         f"c['workers'] = [worker.Worker('w1', 'pw')]\nf = util.BuildFactory()\nc['builders'] = [{given}]\n"
     )
     assert [one.split(";")[0] for one in found] == ['5: unknown keyword "place" of builder "b"']
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("util.Interpolate('%(prop:x)s')", "must be a text, not Interpolate('%(prop:x)s')"),
+        ("'a\\0b'", "must have printable characters only, not 'a\\x00b'"),
+    ],
+)
+@pytest.mark.parametrize("key", ["builddir", "workerbuilddir"])
+def test_folders_that_no_worker_can_make(mistakes: Mistakes, key: str, folder: str, words: str) -> None:
+    text = "c['workers'] = [worker.Worker('w1', 'pw')]\nc['builders'] = [util.BuilderConfig("
+    found = mistakes(f"{text}name='b', workername='w1', factory=util.BuildFactory(), {key}={folder})]\n")
+    assert found == [f'4: builder "b": {key} {words}']

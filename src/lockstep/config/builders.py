@@ -3,6 +3,7 @@
 Whether workers and schedulers fit to builders is checked in `check.py`; what a builder needs is computed in `needs.py`.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -76,8 +77,8 @@ class BuilderConfig:
             self._wrong("names that begin with an underscore are reserved", "choose another name")
         self.workernames = self._workers(known.get("workername"), known.get("workernames"))
         self.factory: BuildFactory = self._factory(known.get("factory"))
-        self.builddir = str(known.get("builddir") or safe_name(self.name))
-        self.workerbuilddir = str(known.get("workerbuilddir") or self.builddir)
+        self.builddir = self._folder(known, "builddir") or safe_name(self.name)
+        self.workerbuilddir = self._folder(known, "workerbuilddir") or self.builddir
         self._take_rest(known)
 
     def _take_rest(self, given: Mapping[str, Any]) -> None:
@@ -170,6 +171,15 @@ class BuilderConfig:
             return value
         self._wrong(f"{key} must be a text, not {value!r}")
         return None
+
+    def _folder(self, given: Mapping[str, Any], key: str) -> str:
+        """The name of a folder, or nothing."""
+        value = given.get(key)
+        folder = self._text({key: os.fspath(value) if isinstance(value, os.PathLike) else value}, key) or ""
+        if not folder.isprintable():
+            self._wrong(f"{key} must have printable characters only, not {folder!r}")
+            return ""
+        return folder
 
     def _tags(self, tags: Any, category: Any) -> tuple[str, ...]:
         """The tags; `category` is the old way to give one."""
