@@ -65,6 +65,9 @@ HOOK_ROUND: Final = 50
 HOOK_TIMEOUT: Final = 60.0
 """Seconds that a hook may take to answer."""
 
+SCHEDULER_PAUSE: Final = 60.0
+"""Seconds after which a scheduler that failed when its time had come is asked again."""
+
 SECRET_TIMEOUT: Final = 30.0
 """Seconds that providers may take to answer with the secrets of one command."""
 

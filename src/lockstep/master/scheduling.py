@@ -15,6 +15,7 @@ from lockstep.core.errors import RAISED, RefusedError
 from lockstep.core.nouns import Result
 from lockstep.core.values import Patch, SourceStamp
 from lockstep.master import clock
+from lockstep.master.limits import SCHEDULER_PAUSE
 from lockstep.schedulers.base import BaseScheduler, EndedBuildset, Move
 
 if TYPE_CHECKING:
@@ -198,7 +199,16 @@ class Scheduling:
             return
 
         async def due() -> None:
-            await self._take(scheduler, scheduler.on_timer(self._memory(scheduler), clock.wall()))
+            if self._schedulers.get(scheduler.name) is not scheduler:
+                return  # another configuration came into force while this waited, and has its own timers
+            try:
+                move = scheduler.on_timer(self._memory(scheduler), clock.wall())
+            except RAISED:
+                text = "scheduler %s: what it was configured with failed; it is asked again in %g seconds"
+                log.exception(text, scheduler.name, SCHEDULER_PAUSE)
+                self._arm(scheduler, clock.wall() + SCHEDULER_PAUSE)
+                return
+            await self._take(scheduler, move)
 
         self._queue.put_nowait(due)
 
