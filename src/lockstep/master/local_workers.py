@@ -50,11 +50,14 @@ class LocalWorkers:
     def password(self, name: str) -> str:
         """The password of a local worker; made when it is first asked for."""
         path = self._file(name, "password")
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(24))
-        return path.read_text().strip()
+        if path.exists() and (kept := path.read_text().strip()):
+            return kept
+        path.unlink(missing_ok=True)  # what a power cut has left may be empty: nobody may come in with that
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = secrets.token_urlsafe(24)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(made)
+        return made
 
     def _folder(self, name: str) -> Path | None:
         """Where a worker lives, or None if there is none of that name."""
