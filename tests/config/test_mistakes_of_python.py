@@ -61,3 +61,22 @@ def test_folders_that_no_worker_can_make(mistakes: Mistakes, key: str, folder: s
     text = "c['workers'] = [worker.Worker('w1', 'pw')]\nc['builders'] = [util.BuilderConfig("
     found = mistakes(f"{text}name='b', workername='w1', factory=util.BuildFactory(), {key}={folder})]\n")
     assert found == [f'4: builder "b": {key} {words}']
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "class W(worker.Worker):\n    def __init__(self):\n        self.name = 'w'\nc['workers'] = [W()]",
+            "'W' object",
+        ),
+        (
+            "f.steps.append(3)\nc['builders'] = [util.BuilderConfig(name='b', workername='w', factory=f)]",
+            "'int' object",
+        ),
+    ],
+)
+def test_what_is_not_what_its_class_promises(mistakes: Mistakes, text: str, words: str) -> None:
+    found = mistakes(f"f = util.BuildFactory()\n{text}\n")[-1]
+    assert f" cannot be checked: AttributeError: {words} has no attribute 'locks'" in found
+    assert "not call super().__init__()" in found

@@ -61,10 +61,17 @@ def _explaining(path: str) -> Iterator[None]:
     try:
         yield
     except Exception as exc:
-        if not _own_frames(exc, path):
-            raise
-        for one in explain(exc, path):
+        theirs = isinstance(exc, ConfigErrors) or _own_frames(exc, path)
+        for one in explain(exc, path) if theirs else [_unlike(exc, path)]:
             errors.mistake(one.text, one.hint, one.place)
+
+
+def _unlike(exc: Exception, path: str) -> Mistake:
+    """Our own code failed on something that is not what its class promises; where, for whoever looks for a fault."""
+    last = traceback.extract_tb(exc.__traceback__)[-1]
+    text = f"cannot be checked: {_worded(exc)} (at {os.path.basename(last.filename)}:{last.lineno} of Lockstep)"
+    hint = "does a class in it not call super().__init__(), or was something of a builder or factory changed later?"
+    return Mistake(Place(path), text, hint)
 
 
 def _in_order(mistakes: list[Mistake], path: str) -> list[Mistake]:
