@@ -25,7 +25,7 @@ test: $(VENV)/.ready-test lint types
 	$(BIN)/python -m pytest -m "not soak" -n $(TESTERS) --dist loadfile $(ARGS)
 
 soak: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -m soak -n $(TESTERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m soak -o timeout=7200 -n $(TESTERS) --dist worksteal $(ARGS)
 
 bench: $(VENV)/.ready-test
 	$(BIN)/python bench/decide.py $(ARGS)
