@@ -33,6 +33,8 @@ class Watch(BookingWatch):
         self.needs: dict[str, Need | None] = {}
         self.configured: set[str] = set()
         self.slots: dict[str, tuple[bool, bool, int]] = {}
+        self.leaving: set[str] = set()
+        """Workers that get nothing new, but are here until their commands have ended."""
         self.requests: dict[int, int] = {}
         self.builders: dict[int, str] = {}
         self.ranks: dict[str, Rank] = {}
@@ -142,7 +144,7 @@ class Watch(BookingWatch):
         """A worker that is not configured, not here and not in use is forgotten, and that it was paused."""
         for name, (connected, _, _) in list(self.slots.items()):
             used = any(a.lock == slot_key(name) for hold in self.holds.values() for a in hold.accesses)
-            if name not in self.configured and not connected and not used:
+            if name not in self.configured and not connected and not used and name not in self.leaving:
                 del self.slots[name]
                 self.limits[slot_key(name)] = 0
 
@@ -152,14 +154,17 @@ class Watch(BookingWatch):
 
     def on_worker_up(self, fact: f.WorkerUp) -> None:
         _, paused, size = self.slots[fact.worker]
+        self.leaving.discard(fact.worker)
         self._slot(fact.worker, True, paused, size)
 
     def on_worker_leaving(self, fact: f.WorkerLeaving) -> None:
         _, paused, size = self.slots[fact.worker]
+        self.leaving.add(fact.worker)
         self._slot(fact.worker, False, paused, size)
 
     def on_worker_down(self, fact: f.WorkerDown) -> None:
         _, paused, size = self.slots[fact.worker]
+        self.leaving.discard(fact.worker)
         self._slot(fact.worker, False, paused, size)
         self._forget_workers()
 
