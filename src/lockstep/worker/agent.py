@@ -1,14 +1,12 @@
 """The agent: knows its commands, starts and ends them as the master says, and connects again and again.
 
 One process with one base directory is one agent. Its commands outlive its connections; the lease (L61) ends
-them when the master stays silent. How a command runs is in `commands.py` and below; what is said, in
-`connection.py`.
+them when the master stays silent. How a command runs is in `commands.py` and below; how a connection is made, in
+`dial.py`; what is said, in `connection.py`.
 """
 
 import asyncio
-import base64
 import contextlib
-import fcntl
 import logging
 import os
 import platform
@@ -20,15 +18,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from msgspec import Struct
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
 
 from lockstep import __version__
 from lockstep.protocol.agent_session import AgentSession
 from lockstep.protocol.commands import KINDS, parse_command
 from lockstep.protocol.errors import ProtocolError
-from lockstep.protocol.limits import DEFAULT_LEASE, MAX_COMMANDS, MAX_FRAME, SUBPROTOCOL
+from lockstep.protocol.limits import DEFAULT_LEASE, MAX_COMMANDS
 from lockstep.protocol.messages import (
     Ack,
     FileChunk,
@@ -43,14 +40,14 @@ from lockstep.protocol.messages import (
     Welcome,
 )
 from lockstep.worker import trees
-from lockstep.worker.address import Address, HomelessError, proxy_for
+from lockstep.worker.address import Address, HomelessError
 from lockstep.worker.clock import boottime
 from lockstep.worker.commands import run_command
 from lockstep.worker.connection import Connection
+from lockstep.worker.dial import RefusedError, dial, leave
 from lockstep.worker.former import bury_former_life
 from lockstep.worker.guard import Deadline, heard
 from lockstep.worker.limits import (
-    CLOSE_PATIENCE,
     FAREWELL,
     FIRST_PAUSE,
     FORGOTTEN,
@@ -59,7 +56,7 @@ from lockstep.worker.limits import (
     MAX_PAUSE_REFUSED,
     OPEN_TIMEOUT,
 )
-from lockstep.worker.places import Places
+from lockstep.worker.places import OccupiedError, Places
 from lockstep.worker.shell import Surroundings
 from lockstep.worker.spool import Spool
 from lockstep.worker.work import Outcome, Stop, Work
@@ -73,14 +70,6 @@ EXIT_OCCUPIED = 4
 _STOPPED = Stop("shutdown", "the worker is stopped", at_once=True)
 
 CAPABILITIES = ("resume", "lease", "trees")
-
-
-class RefusedError(Exception):
-    """The master does not take this agent; the text is its reason."""
-
-
-class OccupiedError(Exception):
-    """Another agent lives in the same base directory; the text says so."""
 
 
 class Settings(Struct, frozen=True):
@@ -137,17 +126,6 @@ async def run_agent(
         agent.close()
 
 
-async def _leave(websocket: ClientConnection) -> None:
-    """End a connection, politely if that is quick: a master that does not read would hold a polite end up for ever."""
-    try:
-        async with asyncio.timeout(CLOSE_PATIENCE):
-            await websocket.close()
-    except TimeoutError:
-        log.debug("the connection does not end politely")
-    finally:
-        websocket.transport.abort()
-
-
 class Agent:
     """One agent. Make it, `await run()`, `close()`."""
 
@@ -158,7 +136,7 @@ class Agent:
         self._settings = settings
         self._deadline = deadline
         self._places = Places(settings.basedir)
-        self._lock = _lock(self._places)
+        self._lock = self._places.take()
         self._home = self._places.home()
         self._boot = trees.boot_id()
         self._life = secrets.token_hex(8)
@@ -249,33 +227,15 @@ class Agent:
             log.warning("%s", text)
 
     async def _connect_once(self) -> bool:
-        """Make one connection and stay with it; whether the master welcomed us. Raises what `connect`
-        raises.
+        """Make one connection and stay with it; whether the master welcomed us. Raises what `dial` and `look`
+        raise.
         """
-        pair = f"{self._settings.name}:{self._settings.password}".encode()
-        try:
-            self._url = self._address.look()
-            websocket = await connect(
-                self._url,
-                subprotocols=[Subprotocol(SUBPROTOCOL)],
-                additional_headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
-                compression=None,
-                proxy=proxy_for(self._url),
-                max_size=MAX_FRAME,
-                ping_interval=None,
-                open_timeout=OPEN_TIMEOUT,
-                close_timeout=2,
-            )
-        except InvalidStatus as error:
-            raise _refusal(error) from None
-        except InvalidHandshake as error:
-            raise OSError(f"it answers, but not as a master ({error})") from None
-        except (ValueError, ImportError) as error:  # no address at all; a proxy that takes what is not installed
-            raise OSError(str(error)) from None
+        self._url = self._address.look()
+        websocket = await dial(self._url, self._settings.name, self._settings.password)
         try:
             return await self._talk(websocket)
         finally:
-            await _leave(websocket)
+            await leave(websocket)
 
     async def _talk(self, websocket: ClientConnection) -> bool:
         """Say Hello, and on Welcome stay until the connection is lost or we are told to stop."""
@@ -472,28 +432,3 @@ class Agent:
         """A command has something new to say."""
         if self._connection is not None:
             self._connection.changed()
-
-
-def _lock(places: Places) -> int:
-    """Take the lock of a base directory; `OccupiedError` if another agent has it."""
-    fd = os.open(places.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 100, 0).decode(errors="replace").strip()
-        os.close(fd)
-        sentence = f"another worker (process {holder}) uses {places.basedir}; give each worker its own --basedir"
-        raise OccupiedError(sentence) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, str(os.getpid()).encode(), 0)
-    return fd
-
-
-def _refusal(error: InvalidStatus) -> Exception:
-    """What an answer other than "switching protocols" means."""
-    status = error.response.status_code
-    lines = bytes(error.response.body or b"").decode(errors="replace").strip().splitlines()
-    reason = lines[0][:500] if lines else f"HTTP status {status}"
-    if status in {401, 403}:
-        return RefusedError(reason)
-    return OSError(f"it answers with HTTP status {status}: {reason}")

@@ -6,6 +6,7 @@ for both.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -15,6 +16,10 @@ from typing import Final
 
 _OWN: Final = ".lockstep"
 _SIMPLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\Z")
+
+
+class OccupiedError(Exception):
+    """Another agent lives in the same base directory; the text says so."""
 
 
 class Places:
@@ -27,10 +32,21 @@ class Places:
         self.spool = os.path.join(self.own, "commands")
         os.makedirs(self.spool, mode=0o700, exist_ok=True)
 
-    @property
-    def lock_file(self) -> str:
-        """The file whose lock says that an agent lives here."""
-        return os.path.join(self.own, "lock")
+    def take(self) -> int:
+        """Take the lock that says that an agent lives here, and return its descriptor; `OccupiedError` if another
+        agent has it.
+        """
+        fd = os.open(os.path.join(self.own, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 100, 0).decode(errors="replace").strip()
+            os.close(fd)
+            sentence = f"another worker (process {holder}) uses {self.basedir}; give each worker its own --basedir"
+            raise OccupiedError(sentence) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        return fd
 
     def home(self) -> str:
         """Return the name of this directory for ever; it is made up at the first call (a power cut may undo that)."""
