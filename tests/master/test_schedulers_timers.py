@@ -1,6 +1,7 @@
 """The timers of schedulers, in a server with a real store: what fails is asked again, what is replaced stays quiet."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,27 @@ def test_a_timer_of_the_old_configuration_does_not_silence_the_new_one(tmp_path:
                 await asyncio.sleep(0)
             server.scheduling._fire(old, 0.0)
             await work
+            await submitted(server, 2)
+        finally:
+            await server.stop()
+
+    asyncio.run(life())
+
+
+def test_a_clock_that_is_set_back_by_a_year_silences_nobody_in_a_running_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, ahead = time.time, 365 * 86400.0
+    monkeypatch.setattr(time, "time", lambda: right() + ahead)
+    config = "c['schedulers'] = [schedulers.Periodic(name='p', builderNames=['b'], periodicBuildTimer=0.5)]\n"
+
+    async def life() -> None:
+        nonlocal ahead
+        server = await served(tmp_path, config)
+        try:
+            if not server.loop.state.requests:
+                await submitted(server, 1)
+            ahead = 0.0
             await submitted(server, 2)
         finally:
             await server.stop()

@@ -80,6 +80,23 @@ def test_the_tree_stable_timer_gathers_changes_and_survives_a_restart() -> None:
     assert run.memory == {}
 
 
+def test_nobody_waits_longer_than_the_timer_of_today() -> None:
+    """A clock that was ahead was set back, or another configuration came into force."""
+
+    def scheduler(timer: float | None) -> SingleBranchScheduler:
+        return SingleBranchScheduler(name="s", builderNames=["x"], treeStableTimer=timer)
+
+    run = Run(scheduler(60))
+    run.change(change(1), 1_000_000)
+    assert run.wake == 1_000_060
+    assert Run(scheduler(60), run.memory, now=1_000_030).wake == 1_000_060
+    back = Run(scheduler(60), run.memory, now=500)
+    assert back.wake == 560
+    assert Run(scheduler(60), back.memory, now=530).wake == 560
+    assert Run(scheduler(10), back.memory, now=530).wake == 540
+    assert len(Run(scheduler(None), back.memory, now=530).until(530)) == 1
+
+
 def test_only_important_changes_count_where_that_is_asked() -> None:
     scheduler = SingleBranchScheduler(
         name="s", builderNames=["x"], treeStableTimer=60, onlyImportant=True, fileIsImportant=lambda c: not c.files

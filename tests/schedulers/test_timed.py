@@ -116,6 +116,52 @@ def test_periodic() -> None:
     assert run.wake == 1400
 
 
+AHEAD = "2025-01-10 12:00"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        (Nightly(name="n", builderNames=["x"], hour=3), "2024-01-11 03:00"),
+        (Periodic(name="p", builderNames=["x"], periodicBuildTimer=3600), "2024-01-10 13:00"),
+    ],
+)
+@pytest.mark.parametrize("built", [True, False])
+def test_a_clock_that_was_a_year_ahead_silences_nobody(scheduler: Any, expected: str, built: bool) -> None:
+    run = Run(scheduler, now=at(AHEAD))
+    if built:
+        assert len(run.until(at("2025-01-11 04:00"))) >= 1
+        assert not Run(scheduler, run.memory, now=at(WEDNESDAY)).until(at(WEDNESDAY))
+    run = Run(scheduler, run.memory, now=at(WEDNESDAY))
+    assert run.wake == (at(expected) if built or isinstance(scheduler, Nightly) else at(WEDNESDAY))
+    later = Run(scheduler, run.memory, now=at(WEDNESDAY) + 60)
+    assert later.wake == run.wake
+
+
+@pytest.mark.parametrize(
+    ("back", "expected"),
+    [
+        ("2024-01-11 02:59", "2024-01-12 03:00"),  # it has just built for 03:00
+        ("2024-01-11 00:30", "2024-01-12 03:00"),
+        ("2024-01-10 02:59", "2024-01-10 03:00"),  # two times of the table would come again
+    ],
+)
+def test_a_time_that_comes_again_is_built_once(back: str, expected: str) -> None:
+    scheduler = Nightly(name="n", builderNames=["x"], hour=3)
+    run = Run(scheduler, now=at(WEDNESDAY))
+    assert len(run.until(at("2024-01-11 03:00"))) == 1
+    assert Run(scheduler, run.memory, now=at(back)).wake == at(expected)
+
+
+def test_a_change_from_before_the_last_time_sets_nothing_back() -> None:
+    """It was noticed just before, and is read just after."""
+    scheduler = Periodic(name="p", builderNames=["x"], periodicBuildTimer=3600, onlyIfChanged=True)
+    run = Run(scheduler, now=1000)
+    assert len(run.until(1000)) == 1
+    run.change(Change(author="a", changeid=5, revision="r5"), 999)
+    assert run.wake == 4600
+
+
 def test_mistakes_are_named() -> None:
     with collecting(Collector()) as found:
         Nightly(name="n", builderNames=["x"], hour=25)

@@ -28,8 +28,8 @@ _PAGE = 500
 _KEEP_EVERY = 1000
 """Facts that a scheduler may read without any move before how far it has read is kept."""
 
-_LONGEST_TIMER = 3600.0
-"""Seconds; the wall clock may be set, so it is looked at again."""
+_LONGEST_TIMER = 60.0
+"""Seconds; the wall clock may be set, so it is looked at again, and the scheduler asked when it wants to be woken."""
 
 
 class Scheduling:
@@ -192,17 +192,12 @@ class Scheduling:
             self._timers[scheduler.name] = later(seconds, self._fire, scheduler, wake)
 
     def _fire(self, scheduler: BaseScheduler, wake: float) -> None:
-        if self._schedulers.get(scheduler.name) is not scheduler:
-            return
-        if clock.wall() < wake:
-            self._arm(scheduler, wake)
-            return
-
-        async def due() -> None:
+        async def look() -> None:
             if self._schedulers.get(scheduler.name) is not scheduler:
                 return  # another configuration came into force while this waited, and has its own timers
+            memory, now = self._memory(scheduler), clock.wall()
             try:
-                move = scheduler.on_timer(self._memory(scheduler), clock.wall())
+                move = scheduler.on_timer(memory, now) if now >= wake else scheduler.start(memory, now)
             except RAISED:
                 text = "scheduler %s: what it was configured with failed; it is asked again in %g seconds"
                 log.exception(text, scheduler.name, SCHEDULER_PAUSE)
@@ -210,7 +205,7 @@ class Scheduling:
                 return
             await self._take(scheduler, move)
 
-        self._queue.put_nowait(due)
+        self._queue.put_nowait(look)
 
 
 def _patch(row: dict[str, Any] | None) -> Patch | None:

@@ -115,7 +115,7 @@ class BaseScheduler:
     # What the master calls
 
     def start(self, memory: Any, now: float) -> Move:
-        """The server started, or a new configuration came into force."""
+        """The server started, a configuration came into force, or a minute went by: the clock may have been set."""
         return Move(memory=memory)
 
     def on_change(self, memory: Any, change: Change, now: float) -> Move:

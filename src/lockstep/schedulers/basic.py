@@ -93,6 +93,12 @@ class ChangeScheduler(BaseScheduler):
         return ""
 
     def start(self, memory: Any, now: float) -> Move:
+        # Nobody waits longer than the timer of today: the clock may have been set back, or the timer made shorter.
+        latest = now + (self.treeStableTimer or 0.0)
+        groups = _groups(memory)
+        late = {key: group for key, group in groups.items() if group["due"] is not None and group["due"] > latest}
+        if late:
+            memory = {**groups, **{key: {**group, "due": latest} for key, group in late.items()}}
         return Move(memory=memory, wake=_next_due(memory))
 
     def on_change(self, memory: Any, change: Change, now: float) -> Move:

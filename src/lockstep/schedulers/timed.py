@@ -49,18 +49,33 @@ class Timed(ChangeScheduler):
         """When to build next, if the last time was `last` (None: never). May be in the past: then at once."""
         raise NotImplementedError
 
+    def not_ahead(self, last: float, now: float) -> float:
+        """From when to count if the clock was set back: the last time, `last`, is still to come."""
+        return now
+
     def start(self, memory: Any, now: float) -> Move:
+        memory = self._known(memory, now)
+        if memory["last"] is None:
+            memory = {**memory, "since": min(memory["since"], now)}
+        elif memory["last"] > now:
+            memory = {**memory, "last": self.not_ahead(memory["last"], now)}
+        return Move(memory=memory, wake=self._wake(memory, now))
+
+    def _known(self, memory: Any, now: float) -> dict[str, Any]:
+        """What is remembered, also by who is new here."""
         if not isinstance(memory, Mapping) or "last" not in memory:
             memory = {"last": None, "built": False}
         if memory["last"] is None and "since" not in memory:
             memory = {**memory, "since": now}
-        return Move(memory=memory, wake=self._wake(memory, now))
+        return dict(memory)
 
     def _wake(self, memory: Any, now: float) -> float | None:
         return self.after(memory["last"], memory.get("since", now))
 
     def on_change(self, memory: Any, change: Change, now: float) -> Move:
-        move = self.start(memory, now)
+        # `now` is when it was noticed, which may be before the last time: nothing is set right by it.
+        known = self._known(memory, now)
+        move = Move(memory=known, wake=self._wake(known, now))
         if not self.onlyIfChanged or not self.looks_at(change):
             return move
         important = self.is_important(change)
@@ -137,3 +152,9 @@ class Nightly(Timed):
 
     def after(self, last: float | None, now: float) -> float | None:
         return self.times.after(now if last is None else last)
+
+    def not_ahead(self, last: float, now: float) -> float:
+        # If one time of the table has come that will come again, it was built; if several have, the clock was wrong.
+        again = self.times.after(now)
+        following = self.times.after(again) if again is not None else None
+        return last if again is not None and again <= last and (following is None or last < following) else now
