@@ -68,6 +68,7 @@ class Master:
         self.session: Session | None = None
         self.last: tuple[str, str] = ("", "")
         self.received_bytes = 0
+        self.unheard = 0
         self._websocket: ServerConnection | None = None
         self._server: Server | None = None
         self._silent = False
@@ -216,6 +217,9 @@ class Master:
             await self._send(websocket, session)
             async for data in websocket:
                 if self._silent:
+                    with self._changed:
+                        self.unheard += 1
+                        self._changed.notify_all()
                     continue
                 assert isinstance(data, bytes)
                 self.received_bytes += len(data)

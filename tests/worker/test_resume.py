@@ -215,6 +215,51 @@ def test_stopping_ends_commands_and_tells(world: World, word: str) -> None:
     assert agent.popen.wait(30) == 0
 
 
+def test_an_agent_that_is_stopped_while_it_connects_ends_at_once(world: World, word: str) -> None:
+    """It waits for no answer: no attempt to connect comes to its end, or it would be in the log."""
+    agent = world.agent()
+    world.master.start("1", command=f"sleep 1000; : {word}")
+    world.until(lambda: world.alive(word), "the command")
+    world.master.cut()
+    with socket.socket() as mute:
+        mute.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        mute.bind(("127.0.0.1", world.master.port))
+        mute.listen()
+        with mute.accept()[0] as held:
+            assert held.recv(1), "it asks for a WebSocket"
+            before = agent.log.read_text().count("cannot be reached")
+            assert agent.stop() == 0
+    assert agent.log.read_text().count("cannot be reached") == before
+    assert not world.alive(word)
+
+
+def test_an_agent_that_is_stopped_while_nobody_welcomes_it_ends_at_once(world: World, word: str) -> None:
+    agent = world.agent()
+    world.master.start("1", command=f"sleep 1000; : {word}")
+    world.until(lambda: world.alive(word), "the command")
+    world.master.fall_silent()
+    world.master.cut()
+    world.master.open()
+    world.master.wait(lambda: world.master.unheard, "a Hello")
+    before = agent.log.read_text().count("cannot be reached")
+    assert agent.stop() == 0
+    assert agent.log.read_text().count("cannot be reached") == before
+    assert not world.alive(word)
+
+
+def test_an_agent_that_is_stopped_waits_for_no_device(world: World) -> None:
+    """Nothing can be read from the terminal, and what reads it cannot be ended."""
+    agent = world.agent()
+    ours, theirs = os.openpty()
+    try:
+        world.master.start("1", "upload_file", path=os.ttyname(theirs))
+        world.master.wait(lambda: world.master.told["1"].offset, "its header")
+        assert agent.stop() == 0
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_what_was_on_its_way_to_an_agent_that_is_being_stopped_does_not_begin(world: World) -> None:
     agent = world.agent()
     world.master.too_late = ("1", "2")

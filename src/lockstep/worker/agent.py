@@ -177,10 +177,17 @@ class Agent:
         """Connect and connect again until told to stop; return the exit code."""
         self._take_signals()
         lease = asyncio.create_task(self._keep_lease())
+        life = asyncio.create_task(self._connect_for_ever())
+        stop = asyncio.create_task(self._stopping.wait())
         try:
-            return await self._connect_for_ever()
+            await asyncio.wait([life, stop], return_when=asyncio.FIRST_COMPLETED)
+            if self._connection is None:
+                life.cancel()  # nobody would hear a farewell
+            await asyncio.wait([life])
+            return EXIT_STOPPED if life.cancelled() else life.result()
         finally:
-            lease.cancel()
+            for task in (lease, life, stop):
+                task.cancel()
             await self._end_all(_STOPPED)
 
     def _take_signals(self) -> None:
@@ -193,7 +200,7 @@ class Agent:
         loop.add_signal_handler(signal.SIGCHLD, lambda: trees.reap_orphans(self._watched))
 
     async def _connect_for_ever(self) -> int:
-        """One connection after the other, with growing pauses."""
+        """One connection after the other, with growing pauses; to be cancelled in all but a connection that is open."""
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
             limit = MAX_PAUSE
@@ -212,8 +219,7 @@ class Agent:
                 self._trouble(str(error))
             except (OSError, WebSocketException, TimeoutError) as error:
                 self._trouble(f"the master at {self._url or self._settings.url} cannot be reached: {error}")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.8, 1.2))
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 1.5, limit)
         return EXIT_STOPPED
 

@@ -28,7 +28,9 @@ def serve(
     def run(deadline: Deadline) -> int:
         """The agent itself, in the guardian's child."""
         hidden = (PASSWORD_VARIABLE,)
-        return asyncio.run(run_agent(url, name, password, basedir, lease, once, hidden, deadline=deadline))
+        agent = run_agent(url, name, password, basedir, lease, once, hidden, deadline=deadline)
+        # `asyncio.run` would wait for its threads: for a disk, device or name server that does not answer.
+        return asyncio.new_event_loop().run_until_complete(agent)
 
     # Ctrl-Z would stop guardian and agent, and none of the commands: they would run on beyond the lease.
     # (Commands do not inherit this, as they would if it were ignored.)

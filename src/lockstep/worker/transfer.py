@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import IO, Any
 
 from lockstep.protocol.commands import DownloadFile, UploadDirectory, UploadFile
@@ -27,7 +27,7 @@ async def upload_file(work: Work, args: UploadFile, resolve: Resolve) -> Outcome
     path = resolve(args.path)
     work.header(f"sending {path}\n")
     try:
-        with await asyncio.to_thread(open, path, "rb") as file:
+        async with _closed_later(await asyncio.to_thread(open, path, "rb")) as file:
             found = os.fstat(file.fileno())
             results: dict[str, Any] = {"utime": [found.st_atime, found.st_mtime]} if args.keepstamp else {}
             if await _send(work, file, args.maxsize):
@@ -37,6 +37,18 @@ async def upload_file(work: Work, args: UploadFile, resolve: Resolve) -> Outcome
         return Outcome(1)
     work.complain(f"maximum filesize reached, truncating file {path!r}")
     return Outcome(1)
+
+
+@contextlib.asynccontextmanager
+async def _closed_later(file: io.BufferedIOBase) -> AsyncIterator[io.BufferedIOBase]:
+    """Close a file in the end, in a thread: while a device or disk does not answer, that would wait, and all else."""
+    loop = asyncio.get_running_loop()
+    try:
+        yield file
+    except BaseException:
+        loop.run_in_executor(None, file.close)
+        raise
+    await loop.run_in_executor(None, file.close)
 
 
 async def upload_directory(work: Work, args: UploadDirectory, resolve: Resolve) -> Outcome:
@@ -65,7 +77,7 @@ def _pack(path: str, archive: IO[bytes], compress: str | None) -> None:
             tar.add(os.path.join(path, name), name)
 
 
-async def _send(work: Work, file: IO[bytes], maxsize: int | None) -> bool:
+async def _send(work: Work, file: io.BufferedIOBase | IO[bytes], maxsize: int | None) -> bool:
     """Send all of a file, no faster than the master stores it; False if it is longer than `maxsize` bytes."""
     left = maxsize
     while True:
@@ -92,7 +104,7 @@ async def download_file(work: Work, args: DownloadFile, resolve: Resolve) -> Out
         work.complain(f"cannot open file {path!r} for download: {error.strerror}")
         return Outcome(1)
     try:
-        with os.fdopen(fd, "wb") as file:
+        async with _closed_later(os.fdopen(fd, "wb")) as file:
             whole = await _fetch(work, file, args)
         if not whole:
             work.complain(f"maximum filesize reached, {path!r} is not written")
@@ -110,7 +122,7 @@ async def download_file(work: Work, args: DownloadFile, resolve: Resolve) -> Out
     return Outcome(0)
 
 
-async def _fetch(work: Work, file: io.BufferedIOBase | IO[bytes], args: DownloadFile) -> bool:
+async def _fetch(work: Work, file: io.BufferedIOBase, args: DownloadFile) -> bool:
     """Write the master's file; False if it is longer than allowed."""
     offset = 0
     while True:
