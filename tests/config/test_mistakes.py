@@ -257,6 +257,16 @@ def test_L05_a_count_of_a_step_is_found_at_the_step(mistakes: Mistakes) -> None:
     assert mistakes(text) == [f"6: {expected}"]
 
 
+def test_L05_a_count_is_found_at_the_step_that_claims_so_much(mistakes: Mistakes) -> None:
+    text = ONE_BUILDER + (
+        "db = util.MasterLock('db', maxCount=2)\n"
+        "f.addStep(steps.ShellCommand(command='x', locks=[db.access('counting')]))\n"
+        "f.addStep(steps.ShellCommand(command='x', locks=[db.access('counting', 3)]))\n"
+        "c['builders'] = [util.BuilderConfig(name='b', workername='w1', factory=f)]\n"
+    )
+    assert [found.partition(":")[0] for found in mistakes(text)] == ["7"]
+
+
 def test_L05_a_worker_lock_that_no_worker_can_serve(mistakes: Mistakes) -> None:
     text = ONE_BUILDER + (
         "cpu = util.WorkerLock('cpu', maxCount=4, maxCountForWorker={'w1': 0})\n"

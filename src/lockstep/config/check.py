@@ -301,14 +301,13 @@ def _servable(builder: BuilderConfig, needs: Needs) -> None:
 
 
 def _claimed_at(builder: BuilderConfig, access: Access) -> Place:
-    """The place of the step that makes this claim; else the builder's."""
+    """The place of who makes this claim, the builder or one of its steps."""
     key = (access.lock.kind, access.lock.name)
-    for found in _plain_accesses([builder.locks, builder.factory.locks]):
-        if (found.lock.kind, found.lock.name) == key:
-            return builder.place
-    for step in _claiming(builder):
-        for found in _plain_accesses(step.locks):
-            if (found.lock.kind, found.lock.name) == key:
-                place: Place = step.place
-                return place
-    return builder.place
+    claims = [(builder.place, [builder.locks, builder.factory.locks])]
+    claims += [(step.place, step.locks) for step in _claiming(builder)]
+    found: dict[int, Place] = {}
+    for place, locks in claims:
+        same = [each.count for each in _plain_accesses(locks) if (each.lock.kind, each.lock.name) == key]
+        if same:
+            found.setdefault(sum(same), place)
+    return found.get(access.count) or next(iter(found.values()), builder.place)

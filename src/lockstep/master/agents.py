@@ -351,7 +351,7 @@ class Agents:
             results=masks.hide_in({**end.results, **results}),
             lost=end.reason in ("lost", "lease", "shutdown"),
             timed_out=end.reason in ("timeout", "timeout_without_output"),
-            lines=self.outputs.end(end.command, call),
+            lines=self.outputs.end(end.command, call, masks.hide_in(problem)),
         )
         self.house.loop.post(e.CommandEnded(command=end.command, result=result))
         self._forget(worker, end)
@@ -395,7 +395,7 @@ class Agents:
         try:
             values = await look_up(self.house.config, secrets)
         except RAISED as exc:
-            self._failed(name, why_missing(exc))
+            self._failed(name, call, why_missing(exc))
             return
         finally:
             interrupted = connection.sending.pop(name, "")
@@ -408,22 +408,24 @@ class Agents:
 
     def _send(self, connection: Connection, name: str, call: c.RunCommand, values: Mapping[str, str]) -> None:
         if connection.session.leaving:
-            self._failed(name, "the worker is being stopped", lost=True)
+            self._failed(name, call, "the worker is being stopped", lost=True)
             return
         masks = Masks(values)
         try:
             connection.session.start(name, call.kind, substitute(call.args, values.__getitem__))
         except ProtocolError as exc:
-            self._failed(name, masks.hide_in(str(exc)))
+            self._failed(name, call, masks.hide_in(str(exc)))
             return
         self.outputs.begin(
             name, connection.session.name, call, masks, decoded=connection.session.dialect != SUBPROTOCOL
         )
         connection.pump()
 
-    def _failed(self, name: str, why: str, lost: bool = False) -> None:
+    def _failed(self, name: str, call: c.RunCommand, why: str, lost: bool = False) -> None:
         """A command cannot even be sent."""
-        self.house.loop.post(e.CommandEnded(command=name, result=c.CommandResult(rc=-1, failure=why, lost=lost)))
+        lines = self.outputs.end(name, call, why)
+        result = c.CommandResult(rc=-1, failure=why, lost=lost, lines=lines)
+        self.house.loop.post(e.CommandEnded(command=name, result=result))
 
     def interrupt(self, worker: str, name: str, reason: str) -> None:
         """Have a command ended."""

@@ -174,11 +174,17 @@ class Outputs:
 
     # --- the end
 
-    def end(self, name: str, call: RunCommand) -> dict[int, int]:
-        """A command says nothing more: its last lines end here. Returns the line counts of its logs."""
+    def end(self, name: str, call: RunCommand, problem: str = "") -> dict[int, int]:
+        """A command says nothing more: its last lines end here. Returns the line counts of its logs.
+
+        `problem` is why the server could not send the command, or keep what came of it: the worker does not know it,
+        so the log would not say it. It becomes the last line.
+        """
         lines: dict[int, int] = {}
         for logid, file in self._files(call):
             self._house.loop.write(file.finish(name))
+            if problem and logid == call.stdio:
+                self._house.loop.write(file.feed("h", f"{problem}\n".encode()))
             lines[logid] = file.lines
         return lines
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterable
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from lockstep.config.errors import Place, check_keywords, here, mistake
+from lockstep.config.errors import Place, check_keywords, here, mistake, warning
 from lockstep.config.secrets import shown
 from lockstep.core.calls import Acquire, AddUrl, LogType, Now, Release, Sleep
 from lockstep.core.nouns import Access, Result
@@ -57,6 +57,11 @@ def _own(value: Any) -> Any:
 
 def _owned(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(map(_own, values))
+
+
+_WRITE_RUN = "write `async def run(self)` that returns a result"
+_OLD_METHODS = ("commandComplete", "createSummary", "describe", "setupEnvironment")
+"""What steps of the old style could override."""
 
 
 class BuildStep:
@@ -159,9 +164,7 @@ class BuildStep:
                 setattr(self, name, kwargs.pop(name))
         if kwargs:
             check_keywords(type(self).__name__, kwargs, self._keywords(), self.not_yet, place=self.place)
-        if inspect.isgeneratorfunction(inspect.unwrap(type(self).run)):
-            text = f"run() of {type(self).__name__} is a generator (inlineCallbacks), which is not supported yet"
-            mistake(text, "write `async def run`, with await in place of yield", self.place)
+        self._check_methods()
         if self.name is None:
             self.name = type(self).__name__
         for flag in _FLAGS:
@@ -252,6 +255,23 @@ class BuildStep:
         return [], False
 
     # While it runs
+
+    def _check_methods(self) -> None:
+        """Find what would never be called, and a run() that cannot be: Buildbot's old style of steps (up to 2.x)."""
+        kind = type(self)
+        if inspect.isgeneratorfunction(inspect.unwrap(kind.run)):
+            text = f"run() of {kind.__name__} is a generator (inlineCallbacks), which is not supported yet"
+            mistake(text, "write `async def run`, with await in place of yield", self.place)
+        elif kind.run.__module__.startswith("lockstep."):
+            if hasattr(kind, "start"):
+                text = f"{kind.__name__} has start() in place of run(): steps of the old style are not supported"
+                mistake(text, _WRITE_RUN, self.place)
+            elif kind.run is BuildStep.run and kind is not BuildStep:
+                mistake(f"{kind.__name__} has no run()", _WRITE_RUN, self.place)
+            for name in _OLD_METHODS:
+                if hasattr(kind, name):
+                    text = f"{name}() of {kind.__name__} is never called: it belongs to steps of the old style"
+                    warning(text, "do it in `async def run(self)`, or leave it out", self.place)
 
     def attach(self, build: Build, context: StepContext | None) -> None:
         """Give the step its build, and its doors (None while it is prepared). Called by `execution.py`."""
