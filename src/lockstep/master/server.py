@@ -5,11 +5,13 @@ Here the parts are put together, started and stopped in order; what they do is t
 
 import asyncio
 import hmac
+import inspect
 import logging
 import os
 import secrets
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,28 @@ class Server:
         self.token = ""
         self.failure = ""
         self.stopped = asyncio.Event()
+        self.local = LocalWorkers(basedir)
         self._reloading = asyncio.Lock()
+        self._open = AsyncExitStack()
+        if recorder is not None:
+            self._at_end("the recording", recorder.close)
+
+    def _at_end(self, what: str, close: Callable[[], Any]) -> None:
+        """Have it closed at the end, before what was opened earlier. What fails there keeps nothing else open."""
+
+        async def end() -> None:
+            try:
+                closing = close()
+                if inspect.isawaitable(closing):
+                    await closing
+            except AwayError:
+                pass  # what was decided last could not be stored, and `_fatal` has said so
+            except OSError as exc:
+                log.error("%s could not be closed: %s", what, exc)
+            except Exception:
+                log.exception("%s could not be closed", what)
+
+        self._open.push_async_callback(end)
 
     async def start(self) -> None:
         """Start everything.
@@ -89,31 +112,38 @@ class Server:
         url = self._store_url = config.db_url or DEFAULT_STORE
         folder = Path(self.basedir)
         self.store = Store.open(url, folder)
+        self._at_end("the store", self.store.close)
         saved, now = self.store.load(), clock.wall()
         if self.recorder is not None:
             self.recorder.began(saved, now)
         progress, ends = self.store.progress(), self.store.log_ends()
         state = state_of(saved)
         self.reads = Queries(url, folder)
+        self._at_end("the store's readers", self.reads.close)
         self.writer = Writer(self.store)
+        self._at_end("the store's thread", lambda: asyncio.to_thread(self.writer.close))
         self.loop = Loop(state, self.writer, self._fatal, self.recorder)
         self.agents = Agents(self.basedir)
-        self.local = LocalWorkers(self.basedir)
         self.house = House(self.loop, config, self.agents, self.reads, self._local_password)
+        self._at_end("what runs for builds", self.house.close)
         await self.house.resume_logs(ends)
         self.loop.start(self.house, resume(state, now))
+        self._at_end("what was decided last", self.loop.settle)
         self.loop.post(e.Configured(setup=config.setup()))
         await self.house.resumed()
         await self.agents.attach(self.house, progress)
         await self.loop.settle()
         self.listening = Listening(self)
         self._addresses = self._ports(config)
+        self._at_end("the ports", self.listening.stop)
+        self._at_end("the connections of workers", self.agents.close)
         await self.listening.start(self._addresses)
         self.port = self.listening.port
         self.house.spawn(self.agents.ask_for_life())
         self.notices = Notices(self.house)
         self.scheduling = Scheduling(self.house)
         self.polling = Polling(self.house)
+        self._at_end("the change sources", self.polling.stop)
         await self.scheduling.start()
         self.house.spawn(self.scheduling.run())
         self.janitor = Janitor(self.house, self.writer)
@@ -228,33 +258,17 @@ class Server:
             log.error("the configuration is wrong; the running one stays:\n%s", exc)
 
     async def stop(self) -> None:
-        """Stop in order: doors, agents, builds, store. Commands on workers run on."""
-        self.stopped.set()
-        await self.polling.stop()
-        await self.agents.close()
-        await self.listening.stop()
-        if not self.loop.closed:
-            await self.loop.settle()
-        await self.house.close()
-        await self._close_store()
+        """Stop in order: doors, agents, builds, store, as far as they are there. Commands on workers run on.
 
-    async def _close_store(self) -> None:
-        """Let go of the store, as far as it is open."""
-        if (writer := getattr(self, "writer", None)) is not None:
-            await asyncio.to_thread(writer.close)
-        for part in (getattr(self, "reads", None), getattr(self, "store", None)):
-            if part is not None:
-                part.close()
-        if self.recorder is not None:
-            self.recorder.close()
+        All of it is done, whatever fails; if what was decided last cannot be stored, `failure` says why.
+        """
+        self.stopped.set()
+        await self._open.aclose()
 
     async def abandon(self) -> None:
         """Undo a start that failed half way."""
-        if (house := getattr(self, "house", None)) is not None:
-            await house.close()
-        if (local := getattr(self, "local", None)) is not None:
-            local.take_back()
-        await self._close_store()
+        self.local.take_back()
+        await self.stop()
 
 
 def url_of(host: str, port: int | None) -> str:
