@@ -5,6 +5,8 @@ What a poll does is in `sources/`; a poll that fails says why in the log and is 
 
 import asyncio
 import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,28 +26,45 @@ class Polling:
 
     def __init__(self, house: "House") -> None:
         self._house = house
+        self._sources: dict[str, PollingChangeSource] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._asked: dict[str, float] = {}
 
     async def start(self) -> None:
-        """Take the sources of the configuration in force; those of before end, in the midst of a poll too."""
-        await self.stop()
-        for name, source in self._house.config.change_sources.items():
-            if isinstance(source, PollingChangeSource):
-                self._tasks[name] = asyncio.create_task(self._follow(name, source))
+        """Take the sources of the configuration in force.
+
+        One that asks what it asked before goes on, in the midst of a poll too. Another one of the same name takes its
+        turn, so that reloads that come often do not put it off; a poll that was under way begins anew.
+        """
+        sources = self._house.config.change_sources
+        wanted = {name: source for name, source in sources.items() if isinstance(source, PollingChangeSource)}
+        await self._end([n for n, source in self._sources.items() if n not in wanted or not source.same(wanted[n])])
+        self._asked = {name: asked for name, asked in self._asked.items() if name in wanted}
+        for name in [name for name in wanted if name not in self._tasks]:
+            self._sources[name] = wanted[name]
+            self._tasks[name] = asyncio.create_task(self._follow(name, wanted[name]))
 
     async def stop(self) -> None:
         """End all of them, with the programs that they wait for."""
-        for task in self._tasks.values():
+        await self._end(list(self._tasks))
+
+    async def _end(self, names: Sequence[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in names]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        self._tasks.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for name in names:
+            del self._sources[name]
 
     async def _follow(self, name: str, source: PollingChangeSource) -> None:
-        if not source.pollAtLaunch:
-            await asyncio.sleep(source.pollInterval)
+        asked = self._asked.setdefault(name, clock.monotonic())
+        wait = 0.0 if source.pollAtLaunch else asked + source.pollInterval - clock.monotonic()
         while True:
+            await asyncio.sleep(max(0.0, wait))
+            self._asked[name] = -math.inf  # whoever takes over in the midst of it is to ask at once
             await self._poll(name, source)
-            await asyncio.sleep(source.pollInterval)
+            self._asked[name] = clock.monotonic()
+            wait = source.pollInterval
 
     async def _poll(self, name: str, source: PollingChangeSource) -> None:
         key = f"source:{name}"

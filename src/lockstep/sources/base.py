@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final
 
+import msgspec
 from msgspec import Struct, structs
 
 from lockstep.config.errors import check_keywords, here, mistake, note
@@ -101,11 +102,24 @@ class PollingChangeSource(ChangeSource):
         """
         raise NotImplementedError
 
+    def same(self, other: "PollingChangeSource") -> bool:
+        """Whether it has the same class and arguments. Functions and renderables are the same only if they are one."""
+        try:
+            return type(self) is type(other) and _arguments(self) == _arguments(other)
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+            return False
+
     def finished(self, change: Change) -> Change:
         """The change with category, project and source filled in."""
         category = self.category(change) if callable(self.category) else self.category
         project = self.project(change) if callable(self.project) else self.project
         return structs.replace(change, category=category, project=project or change.project or "", source=self.name)
+
+
+def _arguments(source: PollingChangeSource) -> bytes:
+    """All that a source was made of: plain values, and which objects."""
+    known = {name: value for name, value in vars(source).items() if name != "place"}
+    return msgspec.json.encode(known, enc_hook=id)
 
 
 class Clear(Struct, frozen=True):
