@@ -85,7 +85,72 @@ def test_what_the_master_does_not_want_is_ended(world: World, word: str) -> None
     world.master.open()
     world.master.wait(lambda: world.master.cleared == ["1"], "its end")
     assert not world.alive(word)
+    assert "command 1 is interrupted: the master does not know this command" in agent.log.read_text()
     world.until(lambda: agent.spooled() == [], "an empty spool")
+
+
+BACKUP = 9_000_000
+"""Bytes that an older backup has of 40 MB: the agent has given back the file of its spool in which they end."""
+
+
+def restore(world: World, command: str) -> None:
+    """Have the master be what it was when it had `BACKUP` bytes of a command."""
+    told = world.master.told[command]
+    told.pieces, told.offset, told.end = [], BACKUP, None
+    world.master.wanted = {command}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("life", ["same", "next"])
+def test_a_master_that_was_restored_from_an_older_backup(world: World, word: str, ended: bool, life: str) -> None:
+    """It needs output that it had acknowledged: the command is lost, and the agent goes on."""
+    agent, gate = world.agent(), world.folder / "gate"
+    world.master.start("1", command=f"head -c 40000000 /dev/zero; until [ -e {gate} ]; do sleep 0.02; done # {word}")
+    world.master.wait(lambda: world.master.told["1"].offset >= 40_000_000, "its output")
+    world.until(lambda: len(agent.spooled()) <= 3, "room in the spool")
+    world.master.acking = False
+    if ended:
+        gate.touch()
+        world.master.ended("1")
+    world.master.cut()
+    restore(world, "1")
+    if life == "next":
+        os.kill(agent.pid(), signal.SIGKILL)
+        agent.popen.wait()
+    world.master.acking = True
+    world.master.open()
+    if life == "next":
+        agent = world.agent()
+    told = world.master.ended("1")
+    assert (told.end.rc, told.end.reason) == (-1, "lost")
+    assert "an older backup?" in told.end.detail
+    assert not world.alive(word)
+    assert agent.log.read_text().count("command 1 is ended, and its files are put away: the server has no more") == 1
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+    assert world.master.run("2", command="echo again").text("stdout") == b"again\n"
+
+
+def test_what_has_ended_and_the_master_does_not_know_is_put_away(world: World) -> None:
+    agent = world.agent()
+    world.master.acking = False
+    world.master.run("1", command="echo lost")
+    world.master.cut()
+    world.master.told.clear()
+    agent.stop()
+    world.master.open()
+    agent = world.agent()
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+    assert "command 1 is put away: the server does not know it" in agent.log.read_text()
+
+
+def test_a_restored_master_uses_the_names_of_forgotten_commands_again(world: World) -> None:
+    agent = world.agent()
+    assert world.master.run("1", command="echo old").text("stdout") == b"old\n"
+    world.until(lambda: agent.spooled() == [], "an empty spool")
+    world.master.cut()
+    world.master.open()
+    world.master.wait(lambda: len(world.master.hellos) == 2, "the agent again")
+    assert world.master.run("1", command="echo new").text("stdout") == b"new\n"
 
 
 def test_a_command_that_never_arrived_is_told_from_a_lost_one(world: World) -> None:

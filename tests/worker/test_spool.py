@@ -36,7 +36,10 @@ Act = tuple[str, int]
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["write", "read", "ack", "reload", "seek"]), st.integers(0, 400)), max_size=60)
+    st.lists(
+        st.tuples(st.sampled_from(["write", "read", "ack", "reload", "seek", "rewind"]), st.integers(0, 400)),
+        max_size=60,
+    )
 )
 def test_like_a_list(acts: list[Act]) -> None:
     original, spool_file.SEGMENT = spool_file.SEGMENT, 500
@@ -64,6 +67,12 @@ def _play(path: Path, acts: list[Act]) -> None:
             spool.ack(acked)
         elif what == "seek":
             cursor = acked
+        elif what == "rewind" and size * 10 >= spool.whole_from:
+            assert all_from(spool, min(size * 10, spool.produced)) == said[size * 10 :]
+        elif what == "rewind":
+            acked = cursor = size * 10
+            spool.rewind(acked)
+            said = said[:acked]
         else:
             spool.close()
             loaded = Spool.load(str(path))

@@ -22,9 +22,10 @@ The rules (`session.py` enforces them):
    With that the agent forgets the command.
 5. After a new connection `Hello` lists every command the agent has not forgotten; `Welcome.stored` says for
    each from where to go on. A running one that the master does not want is listed and interrupted; what is
-   not listed is ended if it runs, and forgotten.
-6. `Start` with an id that the agent knows has no effect; ids are unique for ever. So an errand may be
-   repeated.
+   not listed is ended if it runs, and forgotten. What the agent has let go of (3) it cannot say again: if a
+   master's store was restored from an older backup and needs it, the command is ended as `lost`.
+6. `Start` with an id that the agent knows has no effect. So an errand may be repeated. An id that it has
+   forgotten is a new one to it: only a master that was restored uses it again, for it has forgotten it, too.
 7. An agent that is being stopped says `leaving` in each frame from that moment, at once and before it ends its
    commands. The master starts nothing there any more and answers with `Shutdown` when nothing that it has started is
    on its way; with that, and when all ends are acknowledged, the agent goes.
@@ -59,7 +60,7 @@ Reason = Literal[
     "interrupted",  # the master's Interrupt, or the master did not want it any more
     "lease",  # the master was not heard for `lease` seconds
     "shutdown",  # the agent was told to stop
-    "lost",  # the agent (or its machine) ended while the command ran
+    "lost",  # the agent (or its machine) ended while the command ran, or the master's store went back in time
     "refused",  # it was never started: `detail` says why
     "error",  # the worker itself failed while it ran: `detail` says how
 ]

@@ -14,7 +14,6 @@ import random
 import secrets
 import signal
 import socket
-from collections import OrderedDict
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -50,7 +49,6 @@ from lockstep.worker.guard import Deadline, heard
 from lockstep.worker.limits import (
     FAREWELL,
     FIRST_PAUSE,
-    FORGOTTEN,
     LOG_AGAIN,
     MAX_PAUSE,
     MAX_PAUSE_REFUSED,
@@ -143,7 +141,6 @@ class Agent:
         self._session = AgentSession(settings.lease)
         self._connection: Connection | None = None
         self._watched: set[int] = set()
-        self._forgotten: OrderedDict[str, None] = OrderedDict()
         self._stopping = asyncio.Event()
         self._heard = asyncio.Event()
         self._dismissed = False
@@ -346,6 +343,7 @@ class Agent:
         elif isinstance(message, Interrupt):
             work = self._works.get(message.command)
             if work is not None:
+                log.info("command %s is interrupted: %s", work.id, message.reason)
                 work.end_it(Stop("interrupted", f"command interrupted: {message.reason}"))
         elif isinstance(message, FileChunk | FileFailed):
             work = self._works.get(message.command)
@@ -367,20 +365,26 @@ class Agent:
         """Go on with the commands that the master still wants; end and forget the others."""
         for work in list(self._works.values()):
             work.asked_sent = False
-            if work.id in welcome.stored:
-                work.acknowledged(welcome.stored[work.id])
-            elif work.ended:
-                self._forget(work)
+            stored = welcome.stored.get(work.id)
+            if stored is None:
+                log.warning("command %s is put away: the server does not know it", work.id)
+                self._put_away(work)
+            elif stored < work.spool.whole_from:
+                log.error("command %s is ended, and its files are put away: %s", work.id, work.lose(stored))
             else:
-                work.unwanted = True
-                work.end_it(Stop("interrupted", "the master does not want it any more"))
+                work.acknowledged(stored)
+
+    def _put_away(self, work: Work) -> None:
+        """Nobody wants to hear of a command any more."""
+        if work.ended:
+            self._forget(work)
+        else:
+            work.unwanted = True
+            work.end_it(Stop("interrupted", "the master does not want it any more"))
 
     def _start(self, start: Start) -> None:
         """Start a command, unless it is known already."""
         if start.command in self._works:
-            return
-        if start.command in self._forgotten:
-            log.error("the master starts command %s again, which it has had the end of", start.command)
             return
         spool = Spool(self._places.spool_path(start.command), start.command, self._boot)
         work = Work(spool, start.kind, None, self._changed)
@@ -426,9 +430,6 @@ class Agent:
         """Nothing is left to say about a command."""
         del self._works[work.id]
         work.spool.remove()
-        self._forgotten[work.id] = None
-        if len(self._forgotten) > FORGOTTEN:
-            self._forgotten.popitem(last=False)
 
     def _talkative(self) -> Iterable[Work]:
         """The commands that may have something to say: those heard last come last, so that none is drowned."""

@@ -61,9 +61,6 @@ LOG_POLL: Final = 1.0
 LOG_LOOK: Final = 2 << 20
 """Bytes of one followed log file that are read at one look; if there are more, the agent looks again at once."""
 
-FORGOTTEN: Final = 4096
-"""Ids of ended and acknowledged commands that are remembered, so that none is ever run twice."""
-
 FIRST_PAUSE: Final = 0.1
 """Seconds before the first new attempt to connect; each further pause is longer by half."""
 

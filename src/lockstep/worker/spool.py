@@ -52,7 +52,8 @@ class _Segment(Struct):
 class Spool:
     """What one command has said.
 
-    `produced` and `acked` are offsets in its output; `end` is set once it has ended.
+    `produced` and `acked` are offsets in its output, as is `whole_from`: everything from there on can still be read.
+    `end` is set once it has ended.
     """
 
     def __init__(self, path: str, command: str, boot: str) -> None:
@@ -60,6 +61,7 @@ class Spool:
         self.beginning = Beginning(command, boot)
         self.produced = 0
         self.acked = 0
+        self.whole_from = 0
         self.end: Ended | None = None
         self.process: Process | None = None
         self._path = path
@@ -73,9 +75,9 @@ class Spool:
 
         OSError if the disk refuses; then only an end without output can be kept (in memory).
         """
-        first = f"{self._path}.0"
+        first = f"{self._path}.{self.produced}"
         self._writer = os.open(first, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._segments.append(_Segment(first, 0))
+        self._segments.append(_Segment(first, self.produced))
         self._record(_START, msgspec.msgpack.encode(self.beginning))
 
     @classmethod
@@ -117,7 +119,7 @@ class Spool:
         """
         segment = _Segment(name, int(name.rpartition(".")[2]), size)
         if segment.offset > self.produced:
-            self.produced = self.acked = segment.offset
+            self.produced = self.acked = self.whole_from = segment.offset
         for kind, payload, end in records:
             try:
                 self._replay(kind, payload)
@@ -236,6 +238,7 @@ class Spool:
         self.acked = max(self.acked, min(offset, self.produced))
         while len(self._segments) > 2 and self._segments[2].offset <= self.acked:
             os.unlink(self._segments.pop(1).path)
+            self.whole_from = self._segments[1].offset
 
     def remove(self) -> None:
         """Forget all of it."""
@@ -243,6 +246,16 @@ class Spool:
         for segment in self._segments:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(segment.path)
+        self._segments.clear()
+
+    def rewind(self, offset: int) -> None:
+        """Forget all output, and the end if there is one; what is added now follows `offset`. OSError as above."""
+        self.remove()
+        self._cursor = self.end = None
+        self.produced = self.acked = self.whole_from = offset
+        self.create()
+        if self.process is not None:
+            self.note_process(self.process)
 
     def close(self) -> None:
         """Let go of the files, and leave them there."""

@@ -120,6 +120,19 @@ class Work:
         elif self.task is not None:
             self.task.cancel()
 
+    def lose(self, offset: int) -> str:
+        """The master goes on from `offset`, and what followed has been given back: end it as lost, and say why."""
+        kept = (
+            f"the server has no more than {offset} bytes of its output, of {self.spool.whole_from} that it had stored"
+        )
+        detail = f"{kept} (was its store restored from an older backup?)"
+        self._keep(lambda: self.spool.rewind(offset))
+        if self.task is None:
+            self.finish(Outcome(-1, "lost", detail))
+        else:
+            self.end_it(Stop("lost", detail, at_once=True))
+        return detail
+
     def acknowledged(self, offset: int) -> None:
         """The master has stored the output before `offset`."""
         self.spool.ack(offset)
