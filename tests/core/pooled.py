@@ -59,10 +59,8 @@ class PooledWorld(World):
         kinds = (*[LABELS] * 3, *[()] * 3, *[("c",)] * 3)  # for each `where` there are as many as anybody wants
         every = tuple(UnitSetup(f"u{n}", labels) for n, labels in enumerate(kinds))
         lifted: list[Event] = [("quarantine", (pool, f"u{n}", False)) for pool in self.pools for n in range(9)]
-        limits: list[Event] = [("set_lock", (LockKey("master", f"l{n}"), 3, self.max_overtakes)) for n in range(3)]
         return [
             *super().heal(),
-            *limits,
             *(("set_pool", (pool, every, self.max_overtakes)) for pool in self.pools),
             *lifted,
         ]
@@ -83,10 +81,10 @@ class PlannedPoolWorld(PlannedWorld):
 
     def __init__(self, seed: int, events: int = 60) -> None:
         super().__init__(seed, events)
-        self.pools = {key for key in self.locks if self.random.random() < 0.7}
+        self.pools = {key.name: limit for key, limit in self.limits.items() if self.random.random() < 0.7}
         self.units_of = {
-            key: [UnitSetup(f"u{n}", tuple(each for each in "ab" if self.random.random() < 0.6)) for n in range(limit)]
-            for key, limit in self.limits.items()
+            name: [UnitSetup(f"u{n}", tuple(each for each in "ab" if self.random.random() < 0.6)) for n in range(limit)]
+            for name, limit in self.pools.items()
         }
         self.plans = {name: self.in_units(plan) for name, plan in self.plans.items()}
 
@@ -100,14 +98,16 @@ class PlannedPoolWorld(PlannedWorld):
         return Need(tuple(replace(w, accesses=tuple(map(self.of_units, w.accesses))) for w in need.alternatives))
 
     def of_units(self, access: Access) -> Access:
-        if access.lock not in self.pools:
+        units = self.units_of.get(access.lock.name)
+        if units is None:
             return access
-        wheres = [("", len(self.units_of[access.lock]))]
-        wheres += [(label, sum(label in unit.labels for unit in self.units_of[access.lock])) for label in "ab"]
+        wheres = [("", len(units))]
+        wheres += [(label, sum(label in unit.labels for unit in units)) for label in "ab"]
         where, most = self.random.choice([each for each in wheres if each[1]])
         key = LockKey("pool", access.lock.name, where=where)
         return replace(access, lock=key, count=min(access.count, most))
 
     def begin(self) -> list[Event]:
-        pools: list[Event] = [("set_pool", (key.name, self.units_of[key], self.max_overtakes)) for key in self.pools]
-        return [*pools, *(each for each in super().begin() if each[1][0] not in list(self.pools))]
+        pools: list[Event] = [("set_pool", (name, self.units_of[name], self.max_overtakes)) for name in self.pools]
+        locks = {LockKey("master", name) for name in self.pools}
+        return [*pools, *(each for each in super().begin() if each[0] != "set_lock" or each[1][0] not in locks)]

@@ -11,11 +11,17 @@ class ReturningWorld(World):
     def __init__(self, seed: int, events: int = 60) -> None:
         super().__init__(seed, events)
         self.has |= {"triggers": True, "steps": True, "retries": True}
+        self.healed = False
+
+    def heal(self) -> list[Event]:
+        """The same; and children come to an end."""
+        self.healed = True
+        return super().heal()
 
     def end_build(self, owner: int) -> list[Event]:
         """The same; but a child may be waited for by the same build when it is tried again."""
         parent = self.children.get(owner, 0)
-        if not parent or parent not in self.builds or self.random.random() < 0.3:
+        if self.healed or not parent or parent not in self.builds or self.random.random() < 0.3:
             return super().end_build(owner)
         hold, _ = self.builds.pop(owner)
         events: list[Event] = [("release", (hold,))]

@@ -87,9 +87,12 @@ class World:
 
     def heal(self) -> list[Event]:
         """Limits with which everybody can be served."""
+        ways = [way for need in (*self.needs, *self.step_needs) for way in need.alternatives]
+        named = [access.lock for way in ways for access in way.accesses if access.lock.kind != "pool"]
         slots = [LockKey("slot", "", worker) for worker in self.workers]
         disks = [LockKey("worker", "disk", worker) for worker in self.workers]
-        return [("set_lock", (key, 3, self.max_overtakes)) for key in (*self.locks, *slots, *disks)]
+        keys = dict.fromkeys((*self.locks, *slots, *disks, *named))
+        return [("set_lock", (key, 3, self.max_overtakes)) for key in keys]
 
     def next(self) -> list[Event]:
         """Some events between two decisions."""
