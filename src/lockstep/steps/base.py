@@ -7,7 +7,7 @@ section 2). How a step is prepared and run lives in `execution.py`; commands, lo
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -62,6 +62,23 @@ def _owned(values: tuple[Any, ...]) -> tuple[Any, ...]:
 _WRITE_RUN = "write `async def run(self)` that returns a result"
 _OLD_METHODS = ("commandComplete", "createSummary", "describe", "setupEnvironment")
 """What steps of the old style could override."""
+
+
+def _faults(kind: "type[BuildStep]") -> Iterator[tuple[Any, str, str]]:
+    """A run() that cannot be, and what would never be called: Buildbot's old style of steps (up to 2.x)."""
+    if inspect.isgeneratorfunction(inspect.unwrap(kind.run)):
+        text = f"run() of {kind.__name__} is a generator (inlineCallbacks), which is not supported yet"
+        yield mistake, text, "write `async def run`, with await in place of yield"
+    elif str(getattr(kind.run, "__module__", "")).startswith("lockstep."):
+        if hasattr(kind, "start"):
+            text = f"{kind.__name__} has start() in place of run(): steps of the old style are not supported"
+            yield mistake, text, _WRITE_RUN
+        elif kind.run is BuildStep.run:
+            yield mistake, f"{kind.__name__} has no run()", _WRITE_RUN
+        for name in _OLD_METHODS:
+            if hasattr(kind, name):
+                text = f"{name}() of {kind.__name__} is never called: it belongs to steps of the old style"
+                yield warning, text, "do it in `async def run(self)`, or leave it out"
 
 
 class BuildStep:
@@ -149,6 +166,8 @@ class BuildStep:
         step._recipe, step._logs, step._observers = recipe, {}, {}
         return step
 
+    _faults: ClassVar[tuple[tuple[Any, str, str], ...]] = ()
+    """What is wrong with the class: told by `mistake` or `warning`, text, hint. Found once, as steps are made often."""
     _logs: dict[str, Log]
     _observers: dict[str, list[LogObserver]]
 
@@ -156,6 +175,7 @@ class BuildStep:
         super().__init_subclass__(**kwargs)
         if "run" in vars(cls) and "lean" not in vars(cls):
             cls.lean = False
+        cls._faults = tuple(_faults(cls))
 
     def __init__(self, **kwargs: Any) -> None:
         """Take the keywords common to all steps; report the others, with the nearest known name."""
@@ -164,7 +184,8 @@ class BuildStep:
                 setattr(self, name, kwargs.pop(name))
         if kwargs:
             check_keywords(type(self).__name__, kwargs, self._keywords(), self.not_yet, place=self.place)
-        self._check_methods()
+        for tell, text, hint in self._faults:
+            tell(text, hint, self.place)
         if self.name is None:
             self.name = type(self).__name__
         for flag in _FLAGS:
@@ -255,23 +276,6 @@ class BuildStep:
         return [], False
 
     # While it runs
-
-    def _check_methods(self) -> None:
-        """Find what would never be called, and a run() that cannot be: Buildbot's old style of steps (up to 2.x)."""
-        kind = type(self)
-        if inspect.isgeneratorfunction(inspect.unwrap(kind.run)):
-            text = f"run() of {kind.__name__} is a generator (inlineCallbacks), which is not supported yet"
-            mistake(text, "write `async def run`, with await in place of yield", self.place)
-        elif kind.run.__module__.startswith("lockstep."):
-            if hasattr(kind, "start"):
-                text = f"{kind.__name__} has start() in place of run(): steps of the old style are not supported"
-                mistake(text, _WRITE_RUN, self.place)
-            elif kind.run is BuildStep.run and kind is not BuildStep:
-                mistake(f"{kind.__name__} has no run()", _WRITE_RUN, self.place)
-            for name in _OLD_METHODS:
-                if hasattr(kind, name):
-                    text = f"{name}() of {kind.__name__} is never called: it belongs to steps of the old style"
-                    warning(text, "do it in `async def run(self)`, or leave it out", self.place)
 
     def attach(self, build: Build, context: StepContext | None) -> None:
         """Give the step its build, and its doors (None while it is prepared). Called by `execution.py`."""
