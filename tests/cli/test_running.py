@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,47 @@ def test_run_stops_with_a_sentence(tmp_path: Path, number: int) -> None:
     assert "Stopping the server" in server.err
     assert "Stopped. Everything is stored" in server.err
     assert "Traceback" not in server.err
+
+
+def test_a_hangup_while_the_configuration_is_read_reads_it_again(tmp_path: Path) -> None:
+    """It may have been changed after it was read."""
+    began, gate = tmp_path / "began", tmp_path / "gate"
+    slow = f"import os, time\nopen({str(began)!r}, 'w').write(f'{{os.getpid()}}.')\n"
+    slow += f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+
+    def hang_up() -> None:
+        until(lambda: began.exists() and began.read_text().endswith("."), "the configuration")
+        os.kill(int(began.read_text().rstrip(".")), signal.SIGHUP)
+        gate.touch()
+
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    server = Running(tmp_path, SMALL + slow)
+    thread.join()
+    until(lambda: "the configuration was read again" in server.err, "the second reading")
+    assert server.stop() == 0
+    assert "Traceback" not in server.err
+
+
+def test_a_relative_path_means_the_same_while_it_is_read_and_later(tmp_path: Path) -> None:
+    config = (
+        SMALL.replace('worker.Worker("bot", "secret")', 'worker.LocalWorker("bot")')
+        + """
+@util.renderer
+def text(_properties):
+    return open("text").read()
+kept = open("text").read()
+factory.addStep(steps.ShellCommand(name="says", command=["echo", kept, text]))
+"""
+    )
+    (tmp_path / "text").write_text("beside")
+    (tmp_path / "select.py").write_text("raise ImportError('this is not for the worker')")
+    server = Running(tmp_path, config)
+    try:
+        assert server("force", "b", "--wait").returncode == 0
+        assert "beside beside" in server("log", "1", "says").stdout
+    finally:
+        server.stop()
 
 
 def test_a_store_and_a_port_in_use_are_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -396,3 +396,19 @@ def test_a_lease_is_written_as_any_other_time(load: Load) -> None:
     """)
     assert [each.seconds for each in config.setup().leases] == [600]
     assert [each.patience for each in config.setup().workers] == [5400, 90]
+
+
+def test_a_folder_that_is_gone_is_a_mistake_and_one_that_was_made_anew_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a running server is in may have been replaced."""
+    folder = tmp_path / "farm"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ConfigErrors, match="cannot be read"):
+        load_config(str(folder / "master.cfg"), str(tmp_path))
+    folder.mkdir()
+    (folder / "master.cfg").write_text("c = BuildmasterConfig = {'workers': [], 'builders': []}")
+    assert load_config(str(folder / "master.cfg"), str(tmp_path)).file == str(folder / "master.cfg")
+    assert Path.cwd() == folder

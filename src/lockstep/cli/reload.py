@@ -1,11 +1,16 @@
 """`lockstep reload`: a running server reads its configuration again, whole or not at all."""
 
+from typing import Final
+
 import click
 
 from lockstep.cli import show
 from lockstep.cli.client import Client, person, server_options
 from lockstep.cli.codes import FAILED, REFUSED, CliError, colour
 from lockstep.cli.plain import plain_lines
+
+_LONGEST: Final = 3600.0
+"""Seconds that a configuration may take to be executed: the server goes on meanwhile, and so does whoever waits."""
 
 
 @click.command("reload", short_help="Read the configuration again.")
@@ -21,7 +26,7 @@ def command(client: Client, as_json: bool) -> int:
       lockstep check && lockstep reload
     """
     try:
-        warnings = client.call("control", "reload", owner=person())
+        warnings = client.call("control", "reload", timeout=_LONGEST, owner=person())
     except CliError as exc:
         if exc.code != REFUSED or exc.hint:
             raise

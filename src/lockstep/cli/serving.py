@@ -79,6 +79,7 @@ def run_server(
     Hardly anything that is made while it starts becomes garbage: the collector rests, and later leaves it alone.
     """
     gc.disable()
+    _expect_signals(stop_workers)
     from lockstep.config.errors import ConfigErrors
     from lockstep.master.server import serve
     from lockstep.storage.errors import StoreError
@@ -91,6 +92,8 @@ def run_server(
         servers.append(server)
         server.house.spawn(_watch(server, stop_workers, leave))
         started(server)
+        # As while it is read: a relative path means the same to the code of a configuration at any time.
+        os.chdir(os.path.dirname(file))
 
     async def serving() -> str:
         try:
@@ -99,8 +102,6 @@ def run_server(
             if stop_workers:  # what is left to do is short, and nothing may cut it off
                 signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
-    if stop_workers:
-        signal.signal(signal.SIGTERM, _end_in_order)
     try:
         failure = asyncio.run(serving())
     except ConfigErrors as exc:
@@ -117,6 +118,13 @@ def run_server(
         raise CliError(CANNOT_RUN, f"The server had to stop: {failure}", "Mend that and start it again.")
     click.echo(f"Stopped. {farewell}", err=True)
     return OK
+
+
+def _expect_signals(stop_workers: bool) -> None:
+    """What signals do until the server takes them."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it asks for what is about to be done: the configuration is read
+    if stop_workers:
+        signal.signal(signal.SIGTERM, _end_in_order)
 
 
 def _end_in_order(number: int, _frame: Any) -> None:

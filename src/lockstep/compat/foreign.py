@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lockstep.compat.standin import stand_in
+from lockstep.config.errors import is_loading
 
 _ROOT = "twisted"
 _HINT = "Lockstep runs without Twisted: use `async def` and `await`, and Python's own modules"
@@ -37,7 +38,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """The spec of a module of Twisted's."""
-        if fullname != _ROOT and not fullname.startswith(f"{_ROOT}."):
+        if (fullname != _ROOT and not fullname.startswith(f"{_ROOT}.")) or not is_loading():
             return None
         if fullname != _ROOT and not isinstance(sys.modules.get(_ROOT), _Foreign):
             return None
@@ -60,5 +61,5 @@ def standing_in() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name, module in sys.modules.items() if isinstance(module, _Foreign)]:
+        for name in [name for name, module in list(sys.modules.items()) if isinstance(module, _Foreign)]:
             del sys.modules[name]

@@ -4,11 +4,11 @@ Objects of a configuration report their mistakes here when they are made (`mista
 that a user sees all of them at once. Loading itself is in `load.py`, what is checked of the whole in `check.py`.
 """
 
+import contextlib
 import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from math import isfinite
 from typing import Any, NoReturn
@@ -29,8 +29,8 @@ class Place(Struct, frozen=True):
     def __str__(self) -> str:
         """`master.cfg:12`, the way editors understand; relative to the current folder where it is below it."""
         file = self.file
-        folder = os.getcwd() + os.sep
-        file = file[len(folder) :] if file.startswith(folder) else file
+        with contextlib.suppress(FileNotFoundError):  # the current folder may be gone
+            file = file.removeprefix(os.path.join(os.getcwd(), ""))
         return f"{file}:{self.line}" if self.line else file
 
 
@@ -109,7 +109,7 @@ class Collector:
 _collector: ContextVar[Collector | None] = ContextVar("lockstep_collector", default=None)
 
 
-@contextmanager
+@contextlib.contextmanager
 def collecting(collector: Collector) -> Iterator[Collector]:
     """While this lasts, mistakes go to `collector` instead of being raised."""
     token = _collector.set(collector)

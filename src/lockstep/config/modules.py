@@ -3,6 +3,7 @@
 What is executed of the configuration itself is in `load.py`.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -24,7 +25,7 @@ class Beside:
     def _found(self, folder: str) -> dict[str, ModuleType]:
         """The modules from below `folder`, but for those that were there before the first load."""
         before = self._before or frozenset()
-        modules = [(name, module) for name, module in sys.modules.items() if name not in before]
+        modules = [(name, module) for name, module in list(sys.modules.items()) if name not in before]
         return {name: module for name, module in modules if _is_below(module, folder)}
 
     @contextmanager
@@ -33,13 +34,16 @@ class Beside:
         if self._before is None:
             self._before = frozenset(sys.modules)
         old_path, old_modules = list(sys.path), self._found(folder)
-        old_flag, old_folder = sys.dont_write_bytecode, os.getcwd()
+        old_flag, old_folder = sys.dont_write_bytecode, folder
+        with contextlib.suppress(FileNotFoundError):  # another may have taken the place of the folder that this was
+            old_folder = os.getcwd()
         for name in old_modules:
             del sys.modules[name]
         sys.path[:] = [folder, *(entry for entry in old_path if entry != folder)]
         sys.dont_write_bytecode = True
         importlib.invalidate_caches()
-        os.chdir(folder)
+        with contextlib.suppress(OSError):  # who reads the file says what is wrong
+            os.chdir(folder)
         try:
             yield
         except BaseException:
@@ -50,7 +54,8 @@ class Beside:
             raise
         finally:
             sys.dont_write_bytecode = old_flag
-            os.chdir(old_folder)
+            with contextlib.suppress(OSError):
+                os.chdir(old_folder)
 
 
 def _is_below(module: ModuleType, folder: str) -> bool:

@@ -79,3 +79,6 @@ NOTICE_TIMEOUT: Final = 10.0
 
 NOTICE_SOON: Final = 600.0
 """So many seconds before its end a booking is said to end soon; of a shorter one, the last tenth."""
+
+READING_LONG: Final = 30.0
+"""Seconds after which the log says that the configuration is still being executed."""

@@ -36,6 +36,8 @@ class LocalWorkers:
     def __init__(self, basedir: str) -> None:
         self._basedir = Path(basedir)
         self._records = self._basedir / "workers"
+        self._home = Path.cwd()
+        """Where the server was started: what is relative in its environment (PYTHONPATH) counts from there."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._found: set[str] = set()
         self._ending: dict[str, int] = {}
@@ -115,8 +117,13 @@ class LocalWorkers:
         folder = self._folder(name)
         assert folder is not None
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "lockstep.worker", "--url", f"@{self._file(name, 'url')}", "--name", name]
+        # -P: what stands in the current folder is not taken for a module of Python's or ours.
+        command = [sys.executable, "-P", "-m", "lockstep.worker"]
         command += [
+            "--url",
+            f"@{self._file(name, 'url')}",
+            "--name",
+            name,
             "--basedir",
             str(folder),
             "--password-file",
@@ -126,7 +133,12 @@ class LocalWorkers:
         ]
         with (folder.parent / f"{folder.name}.log").open("ab") as output:
             self._processes[name] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=self._home if self._home.is_dir() else None,
             )
         log.info("local worker %s started in %s", name, folder)
 

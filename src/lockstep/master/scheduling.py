@@ -83,9 +83,13 @@ class Scheduling:
 
         async def work() -> None:
             try:
-                done.set_result(await self.start())
+                told = await self.start()
             except Exception as exc:
-                done.set_exception(exc)
+                if not done.done():
+                    done.set_exception(exc)
+            else:
+                if not done.done():  # who asked has been told that the server stops
+                    done.set_result(told)
 
         self._queue.put_nowait(work)
         return await done

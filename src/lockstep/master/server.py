@@ -15,9 +15,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from lockstep.compat.loading import load_config as load
 from lockstep.config.config import Config
-from lockstep.config.errors import ConfigErrors
 from lockstep.config.workers import LocalWorker
 from lockstep.core import events as e
 from lockstep.core.errors import AwayError
@@ -31,6 +29,7 @@ from lockstep.master.local_workers import LocalWorkers
 from lockstep.master.loop import Loop, Recorder
 from lockstep.master.notices import Notices
 from lockstep.master.polling import Polling
+from lockstep.master.reloading import Reloads, read
 from lockstep.master.scheduling import Scheduling
 from lockstep.storage.queries import Queries
 from lockstep.storage.store import Store
@@ -77,7 +76,7 @@ class Server:
         self.failure = ""
         self.stopped = asyncio.Event()
         self.local = LocalWorkers(basedir)
-        self._reloading = asyncio.Lock()
+        self.reloads = Reloads(self._take_anew)
         self._open = AsyncExitStack()
         if recorder is not None:
             self._at_end("the recording", recorder.close)
@@ -107,7 +106,7 @@ class Server:
             StoreError: the store cannot be opened.
             OSError: a port cannot be opened.
         """
-        config = load(self.file, self.basedir)
+        config = await read(self.file, self.basedir)
         self.token = token_in(self.basedir)
         url = self._store_url = config.db_url or DEFAULT_STORE
         folder = Path(self.basedir)
@@ -137,6 +136,7 @@ class Server:
         self._addresses = self._ports(config)
         self._at_end("the ports", self.listening.stop)
         self._at_end("the connections of workers", self.agents.close)
+        self._at_end("reloads", self.reloads.close)
         await self.listening.start(self._addresses)
         self.port = self.listening.port
         self.house.spawn(self.agents.ask_for_life())
@@ -154,6 +154,7 @@ class Server:
         self.house.spawn(self._full_passes())
         self.house.hooks.ask_again()
         self.house.spawn(self.house.hooks.keep_asking())
+        self.reloads.begin()
 
     def web_app(self) -> Any:
         """The application that serves pages and API."""
@@ -228,34 +229,28 @@ class Server:
 
         Raises:
             ConfigErrors: it is wrong; the running one stays.
+            AwayError: the server is being stopped.
         """
-        async with self._reloading:
-            config, before = load(self.file, self.basedir), self.house.config
-            told = [str(warning) for warning in config.warnings if warning not in before.warnings]
-            self.house.config = config
-            told += await self.loop.ask(e.Configured(setup=config.setup()))
-            told += self._only_at_start(config)
-            self.house.hooks.ask_again()
-            told += await self.scheduling.restart()
-            await self.polling.start()
-            self.janitor.reloaded()
-            await self._start_local(config)
-            return told
+        return await self.reloads.ask()
+
+    async def _take_anew(self) -> list[str]:
+        config, before = await read(self.file, self.basedir), self.house.config
+        told = [str(warning) for warning in config.warnings if warning not in before.warnings]
+        self.house.config = config  # in the same turn as the core: nobody meets one of the two without the other
+        told += await self.loop.ask(e.Configured(setup=config.setup()))
+        told += self._only_at_start(config)
+        self.house.hooks.ask_again()
+        told += await self.scheduling.restart()
+        await self.polling.start()
+        self.janitor.reloaded()
+        await self._start_local(config)
+        return told
 
     def on_signals(self) -> None:
-        """SIGHUP reloads, SIGTERM and SIGINT stop."""
+        """SIGTERM and SIGINT stop the server in order, from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.house.spawn(self._reload_on_signal()))
-
-    async def _reload_on_signal(self) -> None:
-        try:
-            for sentence in await self.reload():
-                log.warning("%s", sentence)
-            log.info("the configuration was read again")
-        except ConfigErrors as exc:
-            log.error("the configuration is wrong; the running one stays:\n%s", exc)
 
     async def stop(self) -> None:
         """Stop in order: doors, agents, builds, store, as far as they are there. Commands on workers run on.
@@ -304,6 +299,7 @@ async def serve(
     """Run a server until it is told to stop. `ready` is called when it listens. Returns why it failed, or nothing."""
     os.makedirs(basedir, exist_ok=True)
     server = Server(file, basedir, host, port, recorder)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reloads.signalled)
     try:
         await server.start()
     except AwayError:  # it could not store what it decided while it started, and has said so
