@@ -1,8 +1,11 @@
 """Git and SVN, on real repositories."""
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from lockstep.config.errors import Collector, collecting
 from lockstep.config.properties import Interpolate
+from lockstep.config.secrets import substitute
 from lockstep.core.nouns import Result
 from lockstep.core.values import Patch, SourceStamp
 from lockstep.steps.git import Git
@@ -202,6 +206,7 @@ class SvnRepository:
         if shutil.which("svnadmin") is None:
             pytest.skip("Subversion is not installed")
         run("svnadmin", "create", str(path), cwd=path.parent)
+        self.path = path
         self.url = f"file://{path}"
         run("svn", "mkdir", "-q", "-m", "start", f"{self.url}/trunk", cwd=path.parent)
         self.copy = path.parent / "copy"
@@ -265,3 +270,54 @@ def test_svn_password_is_nowhere(svn: SvnRepository, tmp_path: Path) -> None:
     assert go(step, harness).result == Result.SUCCESS, harness.text()
     assert "hunter2" not in str(harness.journal)
     assert os.path.exists(tmp_path / "w" / TREE / "file")
+
+
+OLD_SVN = """#!/bin/sh
+case "$*" in
+  *--version*) echo 1.9.7 ;;
+  *--password-from-stdin*) echo "svn: invalid option: --password-from-stdin" >&2; exit 1 ;;
+  *) exec {real} "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def closed_svn(svn: SvnRepository) -> Iterator[str]:
+    """The address of a repository that wants the password `hunter2` of the user `joe`."""
+    (svn.path / "conf" / "svnserve.conf").write_text("[general]\nanon-access = none\npassword-db = passwd\n")
+    (svn.path / "conf" / "passwd").write_text("[users]\njoe = hunter2\n")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    words = ["svnserve", "-d", "--foreground", "--listen-host=127.0.0.1", f"--listen-port={port}", "-r", svn.path]
+    with subprocess.Popen(words) as server:
+        while server.poll() is None:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                break
+        yield f"svn://127.0.0.1:{port}/trunk"
+        server.terminate()
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_svn_password_is_no_argument_where_svn_can_read_it(
+    closed_svn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    if old:
+        (tmp_path / "bin").mkdir()
+        program = tmp_path / "bin" / "svn"
+        program.write_text(OLD_SVN.format(real=shutil.which("svn")))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    step = SVN(repourl=closed_svn, username="joe", password="hunter2", mode="full", method="fresh")
+    harness = Harness(tmp_path / "w")
+    harness.secrets = dict(private_values())
+    assert go(step, harness).result == Result.SUCCESS, harness.text(streams="oeh")
+    assert os.path.exists(tmp_path / "w" / TREE / "file")
+    words = [
+        word
+        for command in harness.commands
+        for word in substitute(command.args.get("command", []), private_values().__getitem__)
+    ]
+    assert ("hunter2" in words) == old
+    assert ("svn 1.9.7 is older than 1.10" in harness.text(streams="h")) == old
+    assert replay(step, harness, tmp_path / "w")[0].result == Result.SUCCESS

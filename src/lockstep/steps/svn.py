@@ -1,5 +1,6 @@
 """`SVN`: checkouts with Subversion. What is common to checkouts is in `source.py`."""
 
+import re
 import xml.etree.ElementTree as ET
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ class SVN(Source):
     Mode `incremental` leaves what was built; mode `full` has the methods `fresh` (removes everything that Subversion
     does not track), `clean` (leaves ignored files), `clobber` (removes the directory and checks out), `copy` and
     `export` (keep a checkout in the directory `source` and copy or export it). A password in clear is kept out of
-    everything that is stored or shown.
+    everything that is stored or shown, and (with Subversion 1.10 or newer) out of the worker's list of processes.
     """
 
     name: Any = "svn"
@@ -65,8 +66,9 @@ class SVN(Source):
         options: list[Any] = ["--non-interactive", "--no-auth-cache"]
         if self.username:
             options += ["--username", self.username]
+        unseen = bool(self.password) and await self._reads_password()
         if self.password:
-            options += ["--password", self.password]
+            options += ["--password-from-stdin"] if unseen else ["--password", self.password]
         if self.extra_args:
             options += list(self.extra_args)
         return await self.program(
@@ -74,9 +76,22 @@ class SVN(Source):
             self._tree if where is None else where,
             collect=collect,
             abandonOnFailure=abandonOnFailure,
+            initialStdin=self.password if unseen else None,
         )
 
+    async def _reads_password(self) -> bool:
+        """Whether the worker's svn takes a password from its input (since 1.10), where no other user can see it."""
+        if self._modern is None:
+            cmd = await self.program(["svn", "--version", "--quiet"], "", collect=True)
+            version = [int(number) for number in re.findall(r"\d+", cmd.stdout)[:2]]
+            self._modern = version >= [1, 10]
+            if not self._modern:
+                why = f"svn {cmd.stdout.strip()} is older than 1.10: its password can be seen in the worker's processes"
+                self.stdio().addHeader(f"{why}\n")
+        return self._modern
+
     _tree = ""
+    _modern: bool | None = None
 
     async def checkout(self, stamp: SourceStamp) -> str:
         method = (self.method or "fresh") if self.mode == "full" else "incremental"
