@@ -52,7 +52,8 @@ def failures_of_units_forgotten_after_restart() -> Any:
     right = recovery.state_of
 
     def state_of(saved: Any) -> Any:
-        saved.failed_with = {}
+        for unit in saved.units:
+            unit.failed = ()
         return right(saved)
 
     return patch.object(master, "state_of", state_of)

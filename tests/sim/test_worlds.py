@@ -11,11 +11,14 @@ import pytest
 
 from lockstep.core import decide
 from lockstep.core import events as e
+from lockstep.core.recovery import state_of
+from lockstep.core.saved import Saved
 from lockstep.sim.__main__ import main
-from lockstep.sim.disk import SqlDisk
+from lockstep.sim.checks import as_text, same
+from lockstep.sim.disk import MemoryDisk, SqlDisk
 from lockstep.sim.draw import draw
 from lockstep.sim.shrink import failure, shrink
-from lockstep.sim.tracing import Tracer, check_trace
+from lockstep.sim.tracing import Tracer, check_trace, saved_of, text_of
 from lockstep.sim.world import World
 
 QUICK = range(150)
@@ -50,6 +53,22 @@ def test_the_real_store_keeps_what_the_simulated_one_keeps(tmp_path: Path) -> No
         folder.mkdir()
         error = failure(draw(seed), SqlDisk(folder))
         assert not error, f"seed {seed}: {error}\nTo see it again: python -m lockstep.sim {seed} --sql"
+
+
+class RecordedDisk(MemoryDisk):
+    """At each start it is tried what a recording would write of it (`lockstep run --record`)."""
+
+    def load(self) -> Saved:
+        saved = super().load()
+        written = state_of(saved_of(text_of(saved)))
+        same(written, state_of(super().load()), "what a recording says of a start, and the start", as_text)
+        return saved
+
+
+def test_what_any_start_is_given_comes_back_from_its_line_in_a_recording() -> None:
+    for seed in range(25):
+        error = failure(draw(seed), RecordedDisk())
+        assert not error, f"seed {seed}: {error}"
 
 
 def test_one_seed_is_one_world() -> None:

@@ -55,8 +55,8 @@ def state_of(saved: Saved) -> State:
         if lock.removed and lock.key.kind != "slot"
     }
     state.pools = {pool.setup.name: pool.setup for pool in saved.pools if not pool.removed}
-    state.quarantines = saved.quarantines
-    state.failed_with = saved.failed_with
+    state.quarantines = {(row.pool, row.unit): row.quarantine for row in saved.units if row.quarantine is not None}
+    state.failed_with = {(row.pool, row.unit): row.failed for row in saved.units if row.failed}
     state.lock_rules.recent = {lock.key: lock.starts for lock in saved.locks if lock.starts}
     state.rule_locks()
     _index(state, {claim.ticket for claim in saved.claims if claim.hold})
@@ -162,7 +162,7 @@ def _pools(saved: Saved, holds: list[Hold]) -> tuple[PoolState, ...]:
         setup, memory = row.setup, row.memory or PoolMemory(row.setup.name, {})
         now = {unit.name: unit for unit in setup.units}
         had = {name for hold in holds for name in dict(hold.units).get(setup.name, ())}
-        sick = tuple(unit for pool, unit in saved.quarantines if pool == setup.name)
+        sick = tuple(each.unit for each in saved.units if each.pool == setup.name and each.quarantine is not None)
         absent = tuple(sorted({*memory.wear, *had, *sick} - set(now)))
         units = (*setup.units, *map(UnitSetup, absent))
         views = ((LockKey("pool", setup.name, where=where), past) for where, past in memory.views)

@@ -34,6 +34,15 @@ class SavedPool(Struct, kw_only=True):
     memory: PoolMemory | None = None
 
 
+class SavedUnit(Struct, kw_only=True):
+    """What is kept of a unit of a pool: why nobody gets it, and the builds in a row that failed with it."""
+
+    pool: str
+    unit: str
+    quarantine: Quarantine | None = None
+    failed: tuple[str, ...] = ()
+
+
 class SavedClaim(Struct, kw_only=True):
     """A claim's row. `hold` is 0 while it waits; `pin` is the index of its reserved alternative, or -1."""
 
@@ -69,8 +78,7 @@ class Saved(Struct, kw_only=True):
     workers: list[Worker] = field(default_factory=list)
     locks: list[SavedLock] = field(default_factory=list)
     pools: list[SavedPool] = field(default_factory=list)
-    quarantines: dict[tuple[str, str], Quarantine] = field(default_factory=dict)
-    failed_with: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    units: list[SavedUnit] = field(default_factory=list)
     claims: list[SavedClaim] = field(default_factory=list)
     memories: dict[str, tuple[Any, int]] = field(default_factory=dict)
     bookings: list[Booking] = field(default_factory=list)

@@ -10,7 +10,7 @@ from lockstep.core import facts as f
 from lockstep.core.alloc_facts import ShareMemory
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, LockKey, worse
 from lockstep.core.records import Buildset, Counters, Quarantine, Request, Stamp, Worker
-from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
+from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool, SavedUnit
 from lockstep.core.values import Rank, Setup
 from lockstep.sim.fold_bookings import BookingFold
 from lockstep.sim.fold_builds import BuildFold, rule_for
@@ -29,8 +29,7 @@ class Fold(BuildFold, BookingFold):
         self.stamps: dict[int, Stamp] = {}
         self.workers: dict[str, Worker] = {}
         self.locks: dict[LockKey, SavedLock] = {}
-        self.quarantines: dict[tuple[str, str], Quarantine] = {}
-        self.failed_with: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.units: dict[tuple[str, str], SavedUnit] = {}
         self.ranks: dict[str, Rank] = {}
         self.turns: dict[str, ShareMemory] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
@@ -69,8 +68,7 @@ class Fold(BuildFold, BookingFold):
             workers=list(self.workers.values()),
             locks=list(self.locks.values()),
             pools=list(self.pools.values()),
-            quarantines=self.quarantines,
-            failed_with=self.failed_with,
+            units=[row for _, row in sorted(self.units.items()) if row.quarantine is not None or row.failed],
             claims=[claim for claim in self.claims.values() if claim.hold or claim.pin >= 0],
             memories=self.memories,
             bookings=list(self.bookings.values()),
@@ -108,16 +106,18 @@ class Fold(BuildFold, BookingFold):
         row.setup, row.removed = fact.setup, fact.removed
 
     def on_unit_quarantined(self, fact: f.UnitQuarantined, at: float) -> None:
-        self.quarantines[fact.pool, fact.unit] = Quarantine(who=fact.who, reason=fact.reason, since=at)
+        row = self._unit(fact.pool, fact.unit)
+        row.quarantine = Quarantine(who=fact.who, reason=fact.reason, since=at)
 
     def on_quarantine_lifted(self, fact: f.QuarantineLifted, _at: float) -> None:
-        del self.quarantines[fact.pool, fact.unit]
-        self.failed_with.pop((fact.pool, fact.unit), None)
+        row = self._unit(fact.pool, fact.unit)
+        row.quarantine, row.failed = None, ()
 
     def on_unit_tried(self, fact: f.UnitTried, _at: float) -> None:
-        self.failed_with.pop((fact.pool, fact.unit), None)
-        if fact.failed:
-            self.failed_with[fact.pool, fact.unit] = fact.failed
+        self._unit(fact.pool, fact.unit).failed = fact.failed
+
+    def _unit(self, pool: str, unit: str) -> SavedUnit:
+        return self.units.setdefault((pool, unit), SavedUnit(pool=pool, unit=unit))
 
     def on_starts_returned(self, fact: f.StartsReturned, _at: float) -> None:
         self._lock(fact.key).starts = fact.starts

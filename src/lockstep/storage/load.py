@@ -21,7 +21,7 @@ from lockstep.core.records import (
     Step,
     Worker,
 )
-from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool
+from lockstep.core.saved import Saved, SavedClaim, SavedLock, SavedPool, SavedUnit
 from lockstep.core.values import SourceStamp
 from lockstep.storage import codec
 from lockstep.storage.deleted import past
@@ -152,10 +152,12 @@ def _pools(reader: Reader, saved: Saved) -> None:
             saved.pools.append(SavedPool(setup=codec.pool_of(setup), removed=bool(removed), fence=fence, memory=known))
     sql = "SELECT pool, name, quarantined, who, reason, since, failed FROM units ORDER BY pool, name"
     for pool, name, quarantined, who, reason, since, failed in reader.rows(sql):
+        unit = SavedUnit(pool=pool, unit=name)
         if quarantined:
-            saved.quarantines[pool, name] = Quarantine(who=who, reason=reason, since=since)
+            unit.quarantine = Quarantine(who=who, reason=reason, since=since)
         if failed is not None:
-            saved.failed_with[pool, name] = codec.names_of(failed)
+            unit.failed = codec.names_of(failed)
+        saved.units.append(unit)
 
 
 # --- build sets, source stamps, requests
