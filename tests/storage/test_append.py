@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,6 +198,37 @@ def test_small_chunks_of_a_closed_log_are_merged_when_there_is_time(new_url: Cal
     assert (found["num_lines"], found["complete"]) == (51, True)
     queries.close()
     store.close()
+
+
+@pytest.mark.parametrize("fault", ["chunk", "disk"])
+def test_a_log_that_cannot_be_merged_stays_as_it_is(
+    fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of its pieces is damaged, or the disk takes nothing for a moment: it is said once, and the store goes on."""
+    store = Store.open(f"sqlite:///{tmp_path}/state.sqlite")
+    farm, chance = begun(store), random.Random(6)
+    commits = one_build(farm)
+    store.append([batch for batches in commits[:2] for batch in batches])
+    number = farm.state.counters.logid
+    texts = [f"o{chance.randbytes(1000).hex()}\n" for _ in range(300)]
+    store.append([Batch(parts=[LogPart(number, line, 1, text) for line, text in enumerate(texts)])])
+    commits[2][0].parts.clear()
+    store.append([batch for batches in commits[2:] for batch in batches])
+    if fault == "chunk":
+        store._connection.execute("UPDATE log_chunks SET content = ? WHERE first_line = 7", (b"damaged",))
+    else:
+        store._connection.execute("PRAGMA query_only = ON")
+    while store.tidy():
+        pass
+    store._connection.execute("PRAGMA query_only = OFF")
+    assert store._reader.rows("SELECT count(*) FROM log_chunks") == [(300,)]
+    store.append([Batch(parts=[LogPart(number, 300, 1, "elate\n")])])
+    queries = Queries(f"sqlite:///{tmp_path}/state.sqlite")
+    assert queries.log_contents(number, 299)["content"] == texts[299] + "elate\n"
+    queries.close()
+    store.close()
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert f"log {number} stays in small pieces: store '{tmp_path}/state.sqlite': " in told
 
 
 def test_a_long_log_is_merged_in_transactions_that_nobody_waits_long_for(new_url: Callable[[], str]) -> None:

@@ -4,6 +4,7 @@ One process, and in it one thread, appends. Reading for the web is in `queries.p
 """
 
 import contextlib
+import logging
 import os
 import secrets
 from collections import deque
@@ -24,6 +25,8 @@ from lockstep.storage.project import project
 from lockstep.storage.projection import LiveLog, LiveWorker, Projection, seed
 from lockstep.storage.reading import Reader
 from lockstep.storage.rows import Changes, Statements, insert_many, write
+
+log = logging.getLogger(__name__)
 
 
 class Store:
@@ -99,10 +102,10 @@ class Store:
         logs = {logid: LiveLog() for logid in ids}
         sql = "SELECT logid, first_line + num_lines, length(content) FROM log_chunks WHERE logid IN"
         for logid, end, size in self._reader.rows_in(sql, ids):
-            log = logs[logid]
-            log.lines = max(log.lines, end)
-            log.chunks += 1
-            log.bytes += size
+            live = logs[logid]
+            live.lines = max(live.lines, end)
+            live.chunks += 1
+            live.bytes += size
         return logs
 
     # --- writing
@@ -147,9 +150,12 @@ class Store:
     def _fail(self, error: Exception) -> StoreError:
         told = explain(error, self.database.place)
         self._broken = str(told)
+        self._undo()
+        return told
+
+    def _undo(self) -> None:
         with contextlib.suppress(Exception):
             self._connection.execute("ROLLBACK")
-        return told
 
     # --- when there is time
 
@@ -169,8 +175,7 @@ class Store:
     def tidy(self) -> bool:
         """Merge some chunks of one closed log, or delete one slice. Returns whether there was anything to do.
 
-        Raises:
-            StoreError: as `append`.
+        Nothing depends on it: what fails here is left as it is, and the store takes what comes.
         """
         if self._broken:
             return False
@@ -187,9 +192,8 @@ class Store:
             slice_ = deletion.slice()
             if slice_:
                 self._run(slice_)
-        except Exception as error:  # the store is as it was before the slice, and takes what comes
-            with contextlib.suppress(Exception):
-                self._connection.execute("ROLLBACK")
+        except Exception as error:
+            self._undo()
             deletion.deleted.error = str(explain(error, self.database.place))
             slice_ = None
         if slice_ is None:
@@ -206,7 +210,8 @@ class Store:
 
     def _merge(self) -> None:
         """Merge some neighbouring chunks of one closed log, and remember where to go on."""
-        logid, first = next(iter(self._memory.closed.items()))
+        logid = next(iter(self._memory.closed))
+        first = self._memory.closed.pop(logid)
         try:
             rows, more = self._neighbours(logid, first)
             new = [(logid, *chunk) for chunk in merged(rows, self._packer)]
@@ -218,11 +223,11 @@ class Store:
                 cursor.execute("COMMIT")
                 cursor.close()
         except Exception as error:
-            raise self._fail(error) from error
+            self._undo()
+            log.warning("log %s stays in small pieces: %s", logid, explain(error, self.database.place))
+            return
         if more:
             self._memory.closed[logid] = new[-1][1]  # what follows may still fit into the last one
-        else:
-            del self._memory.closed[logid]
 
     def _neighbours(self, logid: int, first: int) -> tuple[list[Any], bool]:
         """Chunks of a log from a line on that one transaction may merge, and whether more follow them."""
@@ -283,7 +288,7 @@ class Store:
 
     def open_logs(self) -> dict[int, int]:
         """Each log that is not complete, and how many lines of it are stored."""
-        return {logid: log.lines for logid, log in self._memory.logs.items()}
+        return {logid: live.lines for logid, live in self._memory.logs.items()}
 
     def close(self) -> None:
         """Close the connection and let other processes in. May be called twice."""

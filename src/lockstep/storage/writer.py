@@ -103,11 +103,7 @@ class Writer:
     def _tidy(self) -> bool:
         while self._orders:
             self._store.delete(*self._orders.popleft())
-        try:
-            return not self._error and self._store.tidy()
-        except StoreError as error:
-            self._error = str(error)
-            return False
+        return not self._error and self._store.tidy()
 
     def _commit(self, group: list[tuple[Batch, Callback]]) -> None:
         if not self._error:
