@@ -42,3 +42,9 @@ def test_a_wrong_command_is_answered_with_the_nearest() -> None:
 
 def test_version() -> None:
     assert lockstep("--version").stdout.startswith("lockstep 0.")
+
+
+def test_the_file_of_the_program_is_the_program_too() -> None:
+    """Who has the wrong name of two is not answered with silence."""
+    words = [sys.executable, "-m", "lockstep.cli.main", "--version"]
+    assert subprocess.check_output(words, env=environment(), text=True) == lockstep("--version").stdout
