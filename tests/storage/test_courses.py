@@ -89,7 +89,7 @@ def test_the_requests_of_some_time_come_back_with_what_their_builds_took(url: st
     farm.build(store, Result.SUCCESS)
     farm.build(store, Result.RETRY)
     reads = Queries(url)
-    first, other, again, *_ = found = reads.requests_since(None, 100)
+    first, other, again, *_ = found = reads.requests_since(None, 100)[0]
     assert [request.builder for request in (first, other, again)] == ["b0", "b1", "b0"]
     assert first.build is not None
     assert [(step.name, step.seconds) for step in first.build.steps] == [("one", 10.0), ("two", 20.0)]
@@ -100,7 +100,7 @@ def test_the_requests_of_some_time_come_back_with_what_their_builds_took(url: st
     assert (first.alike, first.parent, first.build.rest) == (again.alike, None, 0.0)
     assert again.build is None
     assert again.at - first.at == 35
-    assert reads.requests_since(None, 2) == found[-2:]
-    assert [request.brid for request in reads.requests_since(11 / 86400, 100)] == [r.brid for r in found[2:]]
+    assert reads.requests_since(None, 2)[0] == found[-2:]
+    assert [request.brid for request in reads.requests_since(11 / 86400, 100)[0]] == [r.brid for r in found[2:]]
     reads.close()
     store.close()

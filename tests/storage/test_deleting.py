@@ -194,6 +194,25 @@ def test_logs_are_deleted_and_say_so_and_their_builds_stay(url: str) -> None:
     store.close()
 
 
+def test_a_load_begins_where_all_of_it_is_there(url: str, few: None) -> None:
+    """The last build of each builder stays, however old: the weeks after it were not idle."""
+    store, farm = opened(url)
+    for _ in range(3):
+        farm.build(store)
+    farm.at += 20 * DAY
+    farm.build(store, builder="b1")
+    queries = Queries(url)
+    every, whole = queries.requests_since(None, 100)
+    assert (len(every), whole) == (4, 0.0)
+    assert delete(store, farm.at, builds=7 * DAY).builds == 2
+    assert queries.page("builds", limit=1).total == 2
+    young = every[3:]
+    assert queries.requests_since(None, 100) == (young, farm.at - 7 * DAY)
+    assert queries.requests_since(1, 100) == (young, 0.0)
+    queries.close()
+    store.close()
+
+
 def test_numbers_never_come_again(url: str, few: None) -> None:
     """Also when everything but the last build of each builder is gone, and what was asked for after it."""
     store, farm = opened(url)

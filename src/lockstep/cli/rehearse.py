@@ -131,6 +131,7 @@ def _address(history: str) -> str:
 
 
 def _recorded(config: "Config", history: str, days: float | None, seed: int) -> "Made":
+    from lockstep.cli.show import clock
     from lockstep.core.durations import seconds_of
     from lockstep.sim.limits import MAX_REHEARSED
     from lockstep.sim.load import recorded
@@ -140,12 +141,14 @@ def _recorded(config: "Config", history: str, days: float | None, seed: int) -> 
     try:
         reads = Queries(_address(history))
         try:
-            requests = reads.requests_since(days, MAX_REHEARSED)
+            requests, whole = reads.requests_since(days, MAX_REHEARSED)
         finally:
             reads.close()
     except StoreError as exc:
         raise CliError(CANNOT_RUN, f"The history cannot be read: {exc}.") from exc
     made = recorded(config.setup(), _steps(config), requests, seconds_of(DURATION) or 0.0, seed)
+    if whole:
+        made.notes.append(f"What was asked for before {clock(whole)} is not played: most of it has been deleted.")
     if not made.asks:
         raise CliError(
             FAILED, f"'{history}' has no requests for builders of this configuration.", "\n".join(made.notes)

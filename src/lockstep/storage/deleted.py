@@ -54,6 +54,14 @@ class Past(Struct):
             return None
         return self.changes if column in _OF_CHANGES else self.builds
 
+    def whole_since(self) -> float:
+        """From when on all builds that were asked for are there still, Unix time; 0 if none was deleted.
+
+        Of those before, the last ones of each builder are.
+        """
+        known = self.builds
+        return 0.0 if known is None or known.seconds is None else known.at - known.seconds
+
 
 def past(reader: Reader) -> Past:
     """What is known now."""

@@ -331,8 +331,11 @@ class Queries:
         with self._reader() as reader:
             return courses(reader, builderid, workers, most)
 
-    def requests_since(self, days: float | None, most: int) -> list[PastRequest]:
+    def requests_since(self, days: float | None, most: int) -> tuple[list[PastRequest], float]:
         """The requests of the last days that there were any (None: of all), for rehearsals. See `past.py`.
+
+        Returns the requests, and the moment before which there are none because builds were deleted (Unix time; 0: none
+        were, or so long ago that it matters nothing): the few that are left of that time would look like idle weeks.
 
         Raises:
             StoreError: the store cannot be read, or another version of Lockstep wrote it.
@@ -340,7 +343,8 @@ class Queries:
         with self._reader() as reader:
             must_be_current(reader.connection, self._database)
             since = 0.0 if days is None else latest(reader) - days * 86400
-            return requests_since(reader, since, most)
+            whole = past_of(reader).whole_since()
+            return requests_since(reader, max(since, whole), most), whole if whole > since else 0.0
 
     def last_fact(self) -> int:
         """The number of the last fact, 0 if there is none.
