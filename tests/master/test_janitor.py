@@ -40,12 +40,15 @@ class Days:
         self.loop = Loop(state, self.writer, pytest.fail)
         self.loop.start(SimpleNamespace(perform=lambda effect: None), resume(state, self.now))
         self.house: Any = SimpleNamespace(config=self.load(config), loop=self.loop)
-        keeper = Janitor(self.house, self.writer)
+        keeper = Janitor(self.house, self.writer, self.kept)
         keeper.recall()
         await life(keeper)
         await self.loop.settle()
         self.writer.close()
         store.close()
+
+    async def kept(self) -> int:
+        return self.loop.state.counters.changeid
 
     def load(self, config: str) -> Any:
         (self.folder / "master.cfg").write_text(HEAD + config)

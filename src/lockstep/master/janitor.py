@@ -7,6 +7,7 @@ configuration counts from the moment in which it came into force, and stops a ru
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from lockstep.config.errors import NOWHERE
@@ -30,11 +31,15 @@ _LONGEST_WAIT: Final = 3600.0
 
 
 class Janitor:
-    """Looks at the time, and has the writer delete."""
+    """Looks at the time, and has the writer delete.
 
-    def __init__(self, house: "House", writer: Writer) -> None:
+    `kept` has stored what schedulers remember, and returns the last change that they need not be told of again.
+    """
+
+    def __init__(self, house: "House", writer: Writer, kept: Callable[[], Awaitable[int]]) -> None:
         self._house = house
         self._writer = writer
+        self._kept = kept
         self._changed = asyncio.Event()
         self._last = 0.0
 
@@ -112,8 +117,9 @@ class Janitor:
             with contextlib.suppress(RuntimeError):  # the loop that waited for it has been closed
                 loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(deleted))
 
+        change = await self._kept()
         await self._house.loop.settle()
-        self._writer.delete(horizons, now, told, lambda: self.horizons() == horizons)
+        self._writer.delete(horizons, now, told, lambda: self.horizons() == horizons, change)
         deleted = await done
         if deleted.logs or deleted.builds or deleted.changes:
             text = "deleted what was old: the text of %s logs, %s builds, %s changes"

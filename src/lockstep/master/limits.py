@@ -65,6 +65,9 @@ HOOK_ROUND: Final = 50
 HOOK_TIMEOUT: Final = 60.0
 """Seconds that a hook may take to answer."""
 
+SCHEDULER_KEEP: Final = 10_000
+"""Facts after which what a scheduler remembers of them is stored: so many are read again at most after a kill."""
+
 SCHEDULER_PAUSE: Final = 60.0
 """Seconds after which a scheduler that failed when its time had come is asked again."""
 

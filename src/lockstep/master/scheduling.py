@@ -1,21 +1,22 @@
 """Schedulers at work: facts and timers in, moves out. What a scheduler wants is its own affair (`schedulers/`).
 
-Each reads the facts in their order, once: what it wants of a fact is stored together with how far it has read.
+Each reads the facts in their order: what it wants of a fact is stored together with how far it has read, so nothing is
+asked for twice. What it only remembers is stored from time to time: the facts since then are read again at a start.
 """
 
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.errors import RAISED, RefusedError
 from lockstep.core.nouns import Result
-from lockstep.core.values import Patch, SourceStamp
+from lockstep.core.values import Patch, SourceStamp, Submission
 from lockstep.master import clock
-from lockstep.master.limits import SCHEDULER_PAUSE
+from lockstep.master.limits import SCHEDULER_KEEP, SCHEDULER_PAUSE
 from lockstep.schedulers.base import BaseScheduler, EndedBuildset, Move
 
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _KINDS: tuple[type[f.Fact], ...] = (f.ChangeAdded, f.BuildsetEnded)
 _PAGE = 500
-_KEEP_EVERY = 1000
-"""Facts that a scheduler may read without any move before how far it has read is kept."""
-
 _LONGEST_TIMER = 60.0
 """Seconds; the wall clock may be set, so it is looked at again, and the scheduler asked when it wants to be woken."""
 
@@ -40,7 +40,9 @@ class Scheduling:
         self._schedulers: dict[str, BaseScheduler] = {}
         self._queue: asyncio.Queue[Callable[[], Any]] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._memories: dict[str, Any] = {}
         self._read: dict[str, int] = {}
+        self._last_change = house.loop.state.counters.changeid
         house.loop.listeners.append(self._told)
 
     async def start(self) -> list[str]:
@@ -69,29 +71,35 @@ class Scheduling:
 
     async def _begin(self, scheduler: BaseScheduler, known: tuple[Any, int] | None) -> None:
         """Start one scheduler. `known`: what is stored of it, if it was there before."""
+        name = scheduler.name
         if known is not None:
-            self._read.setdefault(scheduler.name, known[1])
+            self._memories.setdefault(name, known[0])
+            self._read.setdefault(name, known[1])
             await self._catch_up(scheduler)
         else:
-            self._read[scheduler.name] = self._house.loop.state.last_fact
+            self._read[name] = self._house.loop.state.last_fact
             await self._take(scheduler, scheduler.start(None, clock.wall()), keep=True)
-        await self._take(scheduler, scheduler.start(self._memory(scheduler), clock.wall()))
+        await self._look(scheduler, scheduler.start(self._memories.get(name), clock.wall()))
 
     async def restart(self) -> list[str]:
         """Take a new configuration's schedulers, between two facts. Returns what went wrong, as sentences."""
-        done: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        return await self._in_turn(self.start)
 
-        async def work() -> None:
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do something between two facts."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def turn() -> None:
             try:
-                told = await self.start()
+                result = await work()
             except Exception as exc:
                 if not done.done():
                     done.set_exception(exc)
             else:
                 if not done.done():  # who asked has been told that the server stops
-                    done.set_result(told)
+                    done.set_result(result)
 
-        self._queue.put_nowait(work)
+        self._queue.put_nowait(turn)
         return await done
 
     async def run(self) -> None:
@@ -122,13 +130,15 @@ class Scheduling:
                 self._queue.put_nowait(functools.partial(self._all, numbered))
 
     async def _all(self, numbered: f.Numbered) -> None:
+        if isinstance(numbered.fact, f.ChangeAdded):
+            self._last_change = numbered.fact.change.changeid
         for scheduler in list(self._schedulers.values()):
             if numbered.number > self._read.get(scheduler.name, 0):
                 await self._hand_over(scheduler, numbered)
 
     async def _hand_over(self, scheduler: BaseScheduler, numbered: f.Numbered) -> None:
         """One fact for one scheduler."""
-        memory, now = self._memory(scheduler), numbered.at
+        memory, now = self._memories.get(scheduler.name), numbered.at
         self._read[scheduler.name] = numbered.number
         kind = type(scheduler)
         try:
@@ -172,19 +182,41 @@ class Scheduling:
             for row in rows
         )
 
-    def _memory(self, scheduler: BaseScheduler) -> Any:
-        return self._house.loop.state.memories.get(_key(scheduler.name), (None, 0))[0]
+    async def _look(self, scheduler: BaseScheduler, move: Move) -> None:
+        """Do what a scheduler wants because of the time: what it remembers of that stands in no fact."""
+        await self._take(scheduler, move, keep=move.memory != self._memories.get(scheduler.name))
 
     async def _take(self, scheduler: BaseScheduler, move: Move, keep: bool = False) -> None:
-        """Do what a scheduler wants: in one decision, with how far it has read."""
+        """Do what a scheduler wants: in one decision, with how far it has read.
+
+        What it only remembers need not be stored now (`keep`): of a server that ends before, the next one hands over
+        the same facts again.
+        """
         name = scheduler.name
-        kept_memory, kept_cursor = self._house.loop.state.memories.get(_key(name), (None, 0))
-        read = self._read[name]
-        if move.submissions or move.memory != kept_memory or keep or read - kept_cursor > _KEEP_EVERY:
-            event = e.SchedulerMoved(owner=_key(name), submissions=move.submissions, memory=move.memory, cursor=read)
-            for problem in await self._house.loop.ask(event):
-                log.warning("scheduler %s: %s", name, problem)
+        cursor = self._house.loop.state.memories.get(_key(name), (None, 0))[1]
+        if move.submissions or keep or self._read[name] - cursor > SCHEDULER_KEEP:
+            await self._store(name, move.memory, move.submissions)
+        self._memories[name] = move.memory
         self._arm(scheduler, move.wake)
+
+    async def _store(self, name: str, memory: Any, submissions: tuple[Submission, ...] = ()) -> None:
+        event = e.SchedulerMoved(owner=_key(name), submissions=submissions, memory=memory, cursor=self._read[name])
+        for problem in await self._house.loop.ask(event):
+            log.warning("scheduler %s: %s", name, problem)
+
+    async def kept(self) -> int:
+        """Store what all schedulers remember. Returns the last change of which that is so.
+
+        Who deletes facts and changes does this first: nothing of them is handed over again then.
+        """
+
+        async def work() -> int:
+            for name in self._read:
+                if self._house.loop.state.memories.get(_key(name)) != (self._memories.get(name), self._read[name]):
+                    await self._store(name, self._memories.get(name))
+            return self._last_change
+
+        return await self._in_turn(work)
 
     def _arm(self, scheduler: BaseScheduler, wake: float | None) -> None:
         handle = self._timers.pop(scheduler.name, None)
@@ -199,7 +231,7 @@ class Scheduling:
         async def look() -> None:
             if self._schedulers.get(scheduler.name) is not scheduler:
                 return  # another configuration came into force while this waited, and has its own timers
-            memory, now = self._memory(scheduler), clock.wall()
+            memory, now = self._memories.get(scheduler.name), clock.wall()
             try:
                 move = scheduler.on_timer(memory, now) if now >= wake else scheduler.start(memory, now)
             except RAISED:
@@ -207,7 +239,7 @@ class Scheduling:
                 log.exception(text, scheduler.name, SCHEDULER_PAUSE)
                 self._arm(scheduler, clock.wall() + SCHEDULER_PAUSE)
                 return
-            await self._take(scheduler, move)
+            await self._look(scheduler, move)
 
         self._queue.put_nowait(look)
 

@@ -146,7 +146,7 @@ class Server:
         self._at_end("the change sources", self.polling.stop)
         await self.scheduling.start()
         self.house.spawn(self.scheduling.run())
-        self.janitor = Janitor(self.house, self.writer)
+        self.janitor = Janitor(self.house, self.writer, self.scheduling.kept)
         self.house.spawn(self.janitor.run())
         await self.polling.start()
         await self._start_local(config)

@@ -17,28 +17,36 @@ class Gathered:
     """Changes that wait for their build. Kept as plain values: {"changes": [...], "important": bool}."""
 
     def __init__(self, memory: Mapping[str, Any] | None) -> None:
-        self.changes: list[Change] = msgspec.convert((memory or {}).get("changes", []), list[Change])
+        self._plain: list[Any] = list((memory or {}).get("changes", []))
         self.important = bool((memory or {}).get("important", False))
 
     def add(self, change: Change, important: bool) -> None:
-        """One more; a change that is there already is not added again."""
-        if all(change.changeid != known.changeid for known in self.changes):
-            self.changes.append(change)
+        """One more; they come in the order of their numbers, and one that is there already is not added again.
+
+        Comments and file names are left out: they are in the store.
+        """
+        if not self._plain or change.changeid > self._plain[-1]["changeid"]:
+            self._plain.append(msgspec.to_builtins(msgspec.structs.replace(change, comments="", files=())))
         self.important = self.important or important
 
     def plain(self) -> dict[str, Any]:
-        """As it is remembered. Comments and file names are left out: they are in the store."""
-        bare = [msgspec.structs.replace(change, comments="", files=()) for change in self.changes]
-        return {"changes": msgspec.to_builtins(bare), "important": self.important}
+        """As it is remembered."""
+        return {"changes": self._plain, "important": self.important}
+
+    @property
+    def changes(self) -> list[Change]:
+        """All of them, in their order."""
+        return msgspec.convert(self._plain, list[Change])
 
     def stamps(self) -> dict[str, SourceStamp]:
         """By codebase: the last change's stamp, for all the changes."""
         found: dict[str, SourceStamp] = {}
-        for change in sorted(self.changes, key=lambda change: change.changeid):
+        numbers: dict[str, list[int]] = {}
+        for change in self.changes:
             stamp = stamp_of(change)
-            before = found[change.codebase].changes if change.codebase in found else ()
-            found[change.codebase] = msgspec.structs.replace(stamp, changes=before + stamp.changes)
-        return found
+            numbers.setdefault(change.codebase, []).extend(stamp.changes)
+            found[change.codebase] = stamp
+        return {name: msgspec.structs.replace(stamp, changes=tuple(numbers[name])) for name, stamp in found.items()}
 
 
 class ChangeScheduler(BaseScheduler):

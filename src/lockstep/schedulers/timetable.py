@@ -26,6 +26,7 @@ class TimeTable:
     ) -> None:
         from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 
+        self._found: tuple[float, float | None] | None = None
         given = {"minute": minute, "hour": hour, "dayOfMonth": dayOfMonth, "month": month, "dayOfWeek": dayOfWeek}
         fields = {name: _cron(value, weekday=name == "dayOfWeek") for name, value in given.items()}
         wrong = [name for name, field in fields.items() if len(field.split()) != 1]
@@ -42,6 +43,11 @@ class TimeTable:
 
     def after(self, begin: float) -> float | None:
         """The first time after `begin`, Unix seconds; None if there is none."""
+        if self._found is None or self._found[0] != begin:  # who asks often asks the same: it takes a millisecond
+            self._found = (begin, self._first(begin))
+        return self._found[1]
+
+    def _first(self, begin: float) -> float | None:
         from croniter import croniter
 
         times = croniter(self.table, datetime.fromtimestamp(begin), ret_type=datetime)

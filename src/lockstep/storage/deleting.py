@@ -89,16 +89,22 @@ _LOGS: Final = "logs JOIN steps ON steps.stepid = logs.stepid"
 class Deletion:
     """One run: what is older than its horizon at the time `now`. `deleted` is what it has done so far.
 
-    `wanted` is asked before each slice: when it says no, nothing more is deleted.
+    `wanted` is asked before each slice: when it says no, nothing more is deleted. Changes after `change` stay.
     """
 
     def __init__(
-        self, reader: Reader, horizons: Horizons, now: float, wanted: Callable[[], bool] = lambda: True
+        self,
+        reader: Reader,
+        horizons: Horizons,
+        now: float,
+        wanted: Callable[[], bool] = lambda: True,
+        change: int | None = None,
     ) -> None:
         self._reader = reader
         self._horizons = horizons
         self._now = now
         self._wanted = wanted
+        self._change = change
         self._past: Past | None = None
         self._rest = self._slices()
         self.deleted = Deleted()
@@ -236,6 +242,7 @@ class Deletion:
         """Changes that no source stamp names: those of commits from before, or all but the newest so many."""
         reader = self._reader
         last = reader.rows("SELECT max(changeid) FROM changes")[0][0] or 0
+        last = last if self._change is None else min(last, self._change)
         kept = reader.rows(_NTH, (most - 1,)) if most else []
         least = kept[0][0] if kept else 0
         remembered = set(_change_ids([codec.plain_of(m) for (m,) in reader.rows(_MEMORIES)]))

@@ -165,12 +165,13 @@ class Store:
         now: float,
         done: Callable[[Deleted], None],
         wanted: Callable[[], bool] = lambda: True,
+        change: int | None = None,
     ) -> None:
         """Have what is older than its horizon deleted by `tidy`, slice by slice, as long as it is `wanted`.
 
-        `done` is called at the end.
+        Changes after `change` stay. `done` is called at the end.
         """
-        self.deletions.append((Deletion(self._reader, horizons, now, wanted), done))
+        self.deletions.append((Deletion(self._reader, horizons, now, wanted, change), done))
 
     def tidy(self) -> bool:
         """Merge some chunks of one closed log, or delete one slice. Returns whether there was anything to do.

@@ -32,7 +32,7 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: deque[tuple[Batch, Callback]] = deque()
-        self._orders: deque[tuple[Horizons, float, Callable[[Deleted], None], Callable[[], bool]]] = deque()
+        self._orders: deque[tuple[Horizons, float, Callable[[Deleted], None], Callable[[], bool], int | None]] = deque()
         self._in_a_row = 0
         self._wake = threading.Condition()
         self._error = ""
@@ -62,14 +62,15 @@ class Writer:
         now: float,
         done: Callable[[Deleted], None],
         wanted: Callable[[], bool] = lambda: True,
+        change: int | None = None,
     ) -> None:
         """Delete what is older than that, slice by slice, when nothing waits to be stored, as long as it is `wanted`.
 
-        Both are called in the writer's thread: `wanted` before each slice, and `done` at the end, unless the writer is
-        closed before.
+        Changes after `change` stay. Both are called in the writer's thread: `wanted` before each slice, and `done` at
+        the end, unless the writer is closed before.
         """
         with self._wake:
-            self._orders.append((horizons, now, done, wanted))
+            self._orders.append((horizons, now, done, wanted, change))
             self._wake.notify()
 
     def close(self) -> None:
