@@ -358,7 +358,8 @@ def test_keys_whose_feature_is_not_there(mistakes: Mistakes) -> None:
     assert mistakes("c['multiMaster'] = True\nc['revlink'] = lambda *a: None\nc['db'] = {'db_url': 'mysql://x'}\n") == [
         "3: c['multiMaster']: several servers on one store are not supported yet; leave it out",
         "4: c['revlink']: this is not supported yet; leave it out",
-        "5: c['db']: a database of the kind \"mysql\" is not supported; use sqlite:///lockstep.sqlite",
+        "5: c['db']: a database of the kind \"mysql\" is not supported; "
+        "use sqlite:///lockstep.sqlite, or postgresql://USER:PASSWORD@HOST/NAME",
     ]
 
 

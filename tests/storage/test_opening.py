@@ -1,6 +1,7 @@
 """Opening: one process only, the schema's number, migration, and sentences instead of tracebacks."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from lockstep.core.facts import MemoryKept, Numbered
 from lockstep.core.values import RequestWish, Submission
 from lockstep.storage import opening, schema
 from lockstep.storage.batch import Batch
-from lockstep.storage.errors import StoreError
+from lockstep.storage.errors import StoreError, explain
 from lockstep.storage.opening import Database
 from lockstep.storage.store import Store
 
@@ -224,17 +225,36 @@ def test_alembic_is_not_loaded_for_a_store_that_is_up_to_date(tmp_path: Path) ->
         ("nonsense", "is no database address"),
         ("mysql://localhost/x", "'mysql' are not supported"),
         ("sqlite://", "in memory would lose everything"),
-        ("sqlite:////nowhere/at/all/state.sqlite", "check the folder"),
+        ("sqlite:////nowhere/at/all/state.sqlite", "there is no folder '/nowhere/at/all'; make it"),
+        ("sqlite:///a\0b", "is no database address"),
+        ("sqlite:///a\udc80b", "is no database address"),
+        ("postgresql://nobody:secret%00@127.0.0.1:1/none", "is no database address"),
+        ("sqlite://machine/state.sqlite", "c.'db'. names a machine"),
         ("postgresql://nobody:secret@127.0.0.1:1/none", "cannot be reached"),
         ("postgresql://nobody:secret@127.0.0.1:none/none", "is no database address"),
         ("postgresql:nobody:secret@127.0.0.1/none", "is no database address"),
         ("postgresql://127.0.0.1:1/none?user=nobody&password=secret", "cannot be reached"),
+        ("postgresql://nobody:secret@127.0.0.1:99999/none", "what c.'db'. says is refused"),
+        ("postgresql://nobody:secret@127.0.0.1/none?taste=sweet", "what c.'db'. says is refused"),
+        ("postgresql://nobody:secret@machine.invalid/none", "the machine that c.'db'. names is not known"),
     ],
 )
 def test_wrong_addresses_are_refused_with_a_sentence(address: str, words: str) -> None:
     with pytest.raises(StoreError, match=words) as caught:
         Store.open(address)
     assert "secret" not in str(caught.value)
+
+
+def test_what_a_database_server_refuses_is_told(postgres: str) -> None:
+    with pytest.raises(StoreError, match="has no such user or database"):
+        Store.open(postgres.replace("/postgres?", "/nothing?", 1))
+    with pytest.raises(StoreError, match="has no such user or database"):
+        Store.open(re.sub("//[^@]*@", "//nobody:secret@", postgres))
+    import psycopg
+
+    words = 'connection failed: connection to server at "::1", port 5432 failed: FATAL:  password authentication failed'
+    told = str(explain(psycopg.OperationalError(words), "x"))
+    assert "refuses the user or the password" in told
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:

@@ -219,15 +219,20 @@ def _slave_port(reader: KeyReader, value: Any, key: str) -> None:
     _protocols(reader, {"pb": {"port": value}}, key)
 
 
+_DB_HINT = "use sqlite:///lockstep.sqlite, or postgresql://USER:PASSWORD@HOST/NAME"
+
+
 def _db(reader: KeyReader, value: Any, key: str) -> None:
     url = value if key == "db_url" else value.get("db_url") if isinstance(value, Mapping) else None
     if url is None and isinstance(value, Mapping):
         return
     if not isinstance(url, str):
-        reader.wrong(key, "must be a dictionary with the key db_url")
+        reader.wrong(key, "must be a text" if key == "db_url" else "must be a dictionary with the key db_url", _DB_HINT)
     elif not url.startswith(("sqlite:", "postgresql:", "postgresql+psycopg:")):
-        kind = url.split(":")[0]
-        reader.wrong(key, f'a database of the kind "{kind}" is not supported', "use sqlite:///lockstep.sqlite")
+        kind, colon, _ = url.partition(":")
+        known = re.fullmatch(r"[\w+]+", kind) if colon else None  # else it may be a part of a password
+        told = f'a database of the kind "{kind}" is not supported' if known else "that is no database address"
+        reader.wrong(key, told, _DB_HINT)
     else:
         reader.draft.db_url = url
 

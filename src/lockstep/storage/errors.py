@@ -1,5 +1,6 @@
 """What goes wrong with a store, as one sentence for a person; and the drivers' errors put into such sentences."""
 
+import re
 import sqlite3
 from typing import Final
 
@@ -27,9 +28,16 @@ _SENTENCES: Final = (
     ("malformed", "the file is damaged; put a backup in its place"),
     ("disk i/o error", "the disk reports an input/output error; check the disk and the system's log"),
     ("locked", "another program keeps it locked; end that program"),
-    ("connection", "the database server cannot be reached or has closed the connection; see that it runs"),
     ("password", "the database server refuses the user or the password in c['db']"),
+    ("(role|database) .* does not exist", "the database server has no such user or database; make it, or mend c['db']"),
+    (
+        "invalid connection option|invalid port|bad value|invalid .* value",
+        "what c['db'] says is refused; mend it there",
+    ),
+    ("resolve host|translate host", "the machine that c['db'] names is not known; check its name"),
+    ("connection", "the database server cannot be reached or has closed the connection; see that it runs"),
 )
+"""What is found in a driver's words, a pattern, and what a person is told. The first that is found counts."""
 
 
 def explain(error: BaseException, place: str) -> StoreError:
@@ -40,7 +48,7 @@ def explain(error: BaseException, place: str) -> StoreError:
     low = text.lower()
     if isinstance(error, sqlite3.Error | OSError) or type(error).__module__.split(".")[0] in ("psycopg", "sqlalchemy"):
         for sign, sentence in _SENTENCES:
-            if sign in low:
+            if re.search(sign, low):
                 return StoreError(f"store {place}: {sentence} ({text.splitlines()[0]})")
         return StoreError(f"store {place}: {text.splitlines()[0]}")
     if isinstance(error, msgspec.DecodeError):

@@ -41,12 +41,7 @@ class Database:
     """
 
     def __init__(self, url: str, basedir: Path = Path()) -> None:
-        try:
-            parsed = make_url(url)
-        except (ArgumentError, ValueError):  # it is not quoted: a password may be in it
-            told = "write sqlite:///state.sqlite, or postgresql://USER:PASSWORD@HOST/NAME"
-            raise StoreError(f"c['db'] is no database address; {told}") from None
-        self.url = _normal(parsed, basedir)
+        self.url = _normal(_parsed(url), basedir)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.place = self.url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
         if self.is_sqlite:
@@ -92,13 +87,35 @@ class Database:
         return connection
 
 
+def _parsed(text: str) -> URL:
+    """An address taken apart. It is not quoted in what is raised: a password may be in it."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        url = None
+    parts = () if url is None else (url.database, url.username, url.password, url.host, *url.query.values())
+    if url is None or not all(map(_takes, (text, *parts))):
+        told = "write sqlite:///state.sqlite, or postgresql://USER:PASSWORD@HOST/NAME"
+        raise StoreError(f"what c['db'] says is no database address; {told}")
+    return url
+
+
+def _takes(part: object) -> bool:
+    """Whether a part of an address can be handed to the system at all."""
+    text = str(part)
+    return "\0" not in text and text.encode("utf-8", "replace").decode() == text
+
+
 def _normal(url: URL, basedir: Path) -> URL:
     backend = url.get_backend_name()
     if backend == "sqlite":
+        if url.host or url.username or url.port:
+            told = "write sqlite:///state.sqlite, or with four slashes sqlite:////srv/farm/state.sqlite"
+            raise StoreError(f"a SQLite store is a file, and c['db'] names a machine; {told}")
         if not url.database or url.database == ":memory:":
             raise StoreError("a store in memory would lose everything; write sqlite:///state.sqlite")
         return url.set(drivername="sqlite", database=str(basedir / url.database), query={})
-    if backend in ("postgresql", "postgres"):
+    if backend == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     raise StoreError(f"databases of kind '{backend}' are not supported; use sqlite or postgresql")
 
@@ -129,6 +146,9 @@ def lock_file(database: Database) -> int:
     path = f"{database.url.database}.lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        folder = os.path.dirname(path)
+        raise StoreError(f"store {database.place}: there is no folder '{folder}'; make it") from error
     except OSError as error:
         why = error.strerror or str(error)
         raise StoreError(
