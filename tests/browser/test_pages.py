@@ -221,3 +221,14 @@ def test_what_a_phone_shows_is_not_broken_letter_by_letter(ci: Running, page: Pa
         }).map(e => e.innerText)"""
         assert page.evaluate(thin) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
+
+
+def test_the_state_of_a_worker_stands_on_one_line(ci: Running, page: Page) -> None:
+    page.set_viewport_size({"width": 720, "height": 900})
+    page.goto("/workers")
+    lines = """() => [...document.querySelectorAll('td.state')].map(cell => {
+        const word = document.createRange();
+        word.selectNodeContents(cell.firstChild);
+        return new Set([...word.getClientRects()].map(box => box.top)).size;
+    })"""
+    assert set(page.evaluate(lines)) == {1}
