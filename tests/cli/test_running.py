@@ -89,6 +89,26 @@ def test_what_init_writes_runs(tmp_path: Path) -> None:
         server.stop()
 
 
+INTERFACE = """
+from buildbot.plugins import *
+c = BuildmasterConfig = {}
+c['www'] = {'port': 'tcp:8010:interface=127.0.0.2'}
+c['workers'] = [worker.LocalWorker('w')]
+"""
+
+
+@pytest.mark.parametrize(("options", "host"), [((), "127.0.0.2"), (("--host", "127.0.0.3"), "127.0.0.3")])
+def test_the_interface_of_www_counts_unless_a_host_is_named(
+    tmp_path: Path, options: tuple[str, ...], host: str
+) -> None:
+    server = Running(tmp_path, INTERFACE, "run", *options)
+    try:
+        assert server.url.startswith(f"http://{host}:")
+        until(lambda: "worker w is connected" in server.err, "the local worker")
+    finally:
+        server.stop()
+
+
 def test_run_refuses_a_wrong_configuration(tmp_path: Path) -> None:
     done = lockstep("run", str(written(tmp_path, WRONG)), "--port", "0")
     assert done.returncode == 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command("run", short_help="Run a server.")
 @click.argument("config", default=configs.NAME)
 @click.option("--basedir", help="The server's own folder: store, token, local workers. [default: CONFIG's folder]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", help="The address to listen on. [default: what c['www'] says, else 127.0.0.1]")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 @click.option("--record", metavar="FILE", help="Write what is decided into FILE, for 'lockstep replay'.")
 @click.option("-q", "--quiet", is_flag=True, help="Log warnings and errors only.")
 def command(
-    config: str, basedir: str | None, host: str, port: int | None, stop_workers: bool, record: str | None, quiet: bool
+    config: str,
+    basedir: str | None,
+    host: str | None,
+    port: int | None,
+    stop_workers: bool,
+    record: str | None,
+    quiet: bool,
 ) -> int:
     """Run the server of CONFIG (default: master.cfg) in the foreground.
 

@@ -62,7 +62,7 @@ def start_log(*, quiet: bool = False) -> None:
 def run_server(
     file: str,
     basedir: str,
-    host: str,
+    host: str | None,
     port: int | None,
     started: Callable[["Server"], Any],
     *,

@@ -37,6 +37,7 @@ from lockstep.storage.writer import Writer
 
 log = logging.getLogger(__name__)
 
+DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8010
 DEFAULT_STORE = "sqlite:///lockstep.sqlite"
 
@@ -53,7 +54,7 @@ class Server:
     Args:
         file: the configuration file.
         basedir: the server's own folder; everything relative is in it.
-        host: the address to listen on.
+        host: the address to listen on; None: what `c['www']` says, else the loopback. Where it listens, once it does.
         port: the port for pages, API and agents; None: what `c['www']` says, else 8010. 0: any free one.
         recorder: is told of everything that is decided.
     """
@@ -62,15 +63,16 @@ class Server:
         self,
         file: str,
         basedir: str,
-        host: str = "127.0.0.1",
+        host: str | None = None,
         port: int | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.file = file
         self.recorder = recorder
         self.basedir = basedir
-        self.host = host
+        self.host = host or DEFAULT_HOST
         self.port = port
+        self._asked_host = host
         self._asked_port = port
         self.token = ""
         self.failure = ""
@@ -138,7 +140,7 @@ class Server:
         self._at_end("the connections of workers", self.agents.close)
         self._at_end("reloads", self.reloads.close)
         await self.listening.start(self._addresses)
-        self.port = self.listening.port
+        self.host, self.port = self._addresses[0][0], self.listening.port
         self.house.spawn(self.agents.ask_for_life())
         self.notices = Notices(self.house)
         self.scheduling = Scheduling(self.house)
@@ -163,11 +165,13 @@ class Server:
         return make_app(self)
 
     def _ports(self, config: Config) -> list[tuple[str, int]]:
-        """The addresses to listen on: the one for everything first."""
-        named = [(p.host or self.host, p.port) for p in (*config.www_ports, *config.protocol_ports)]
-        if self._asked_port is not None:
-            return [(self.host, self._asked_port), *named[len(config.www_ports) :]]
-        return named if config.www_ports else [(self.host, DEFAULT_PORT), *named]
+        """The addresses to listen on: the one for everything first. Who starts the server has the last word on that."""
+        asked = self._asked_host
+        everything = [(asked or p.host or DEFAULT_HOST, p.port) for p in config.www_ports]
+        if self._asked_port is not None or not everything:
+            host = everything[0][0] if everything else asked or DEFAULT_HOST
+            everything = [(host, DEFAULT_PORT if self._asked_port is None else self._asked_port)]
+        return everything + [(p.host or asked or DEFAULT_HOST, p.port) for p in config.protocol_ports]
 
     def _only_at_start(self, config: Config) -> list[str]:
         """What a configuration says of ports and store that the running server does not take, as sentences."""
@@ -291,7 +295,7 @@ def token_in(basedir: str) -> str:
 async def serve(
     file: str,
     basedir: str,
-    host: str,
+    host: str | None,
     port: int | None,
     ready: Callable[[Server], Any],
     recorder: Recorder | None = None,
