@@ -281,7 +281,7 @@ def test_a_lock_is_kept_after_a_failure_and_nobody_gets_it_in_between() -> None:
     after = book(hand, whole("db"), after_current=True)
     hand.put(e.BuildBroken(buildid=1, result=Result.EXCEPTION, reason="it broke"))
     (keeper,) = [b for b in hand.state.bookings.values() if b.state == "held"]
-    assert keeper.wish.reason == "kept after failure of build 1 of 'b'"
+    assert keeper.wish.reason == "kept after failure of b #1"
     assert keeper.ends_at == hand.now + 60
     (hold,) = hand.state.allocator.reasons.holders(lock("db"))
     assert (hold.ticket, hold.fences) == (keeper.ticket, (2,))
@@ -317,7 +317,7 @@ def test_what_a_failed_step_held_is_kept() -> None:
     hand.put(e.StepPrepared(buildid=1, number=1, name="flash", accesses=accesses))
     hand.put(e.StepFinished(buildid=1, number=1, result=Result.FAILURE))
     (keeper,) = hand.state.bookings.values()
-    assert keeper.wish.reason == "kept after failure of step 'flash' of build 1 of 'b'"
+    assert keeper.wish.reason == "kept after failure of step 'flash' of b #1"
     assert not hand.state.builds
 
 
@@ -366,7 +366,7 @@ def test_L53_what_was_lent_is_not_kept_but_by_its_lender(
     assert left.why == "p #1 lends it, and keeps it if it fails too"
     hand.finished(mother, 1, result)
     reasons = [booking.wish.reason for booking in hand.state.bookings.values()]
-    assert reasons == (["kept after failure of build 1 of 'p'"] if result is Result.FAILURE else [])
+    assert reasons == (["kept after failure of p #1"] if result is Result.FAILURE else [])
     assert hand.used("x") == (parent.count if result is Result.FAILURE else 0)
 
 
@@ -374,7 +374,7 @@ def test_L53_what_was_taken_anew_is_kept() -> None:
     hand, _, kid = family(None, kept(use("x")), 1)
     hand.put(e.BuildBroken(buildid=kid, result=Result.EXCEPTION, reason="it broke"))
     (keeper,) = hand.state.bookings.values()
-    assert keeper.wish.reason == "kept after failure of build 1 of 'k'"
+    assert keeper.wish.reason == "kept after failure of k #1"
 
 
 def test_L53_a_build_that_breaks_keeps_nothing_that_its_child_has_still() -> None:

@@ -293,7 +293,7 @@ def test_L52_the_youngest_of_a_true_ring_is_put_back() -> None:
     hand.prepared(young, 1, whole("x"))
     (ring,) = hand.new(f.RingBroken)
     assert ring.ticket == hand.request(2).ticket
-    assert "build 1 of 'a' waits for y; build 1 of 'b' waits for x" in ring.text
+    assert "a #1 waits for lock 'y'; b #1 waits for lock 'x'" in ring.text
     assert hand.result(young) is RETRY
     assert hand.step(old).state == "running"
     assert hand.request(2).state == "waiting"

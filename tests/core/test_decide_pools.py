@@ -108,7 +108,7 @@ def test_L6_a_reload_adds_units_and_who_has_one_that_is_removed_keeps_it() -> No
 def test_L6_a_reload_tells_who_has_a_unit_that_is_gone() -> None:
     hand = Hand(farm(some(1, "arm")))
     hand.started()
-    held = "is gone from the configuration while build 1 of 'b' holds it; a renamed one is a new one."
+    held = "is gone from the configuration while b #1 holds it; a renamed one is a new one."
     for left in (farm(pool=PoolSetup("boards", BOARDS.units[1:])), setup(builder("b"))):
         (reply,) = [each for each in hand.put(e.Configured(setup=left, token=1)).effects if isinstance(each, x.Reply)]
         assert reply.value == [f"Unit 'pi-1' of pool 'boards' {held}"]

@@ -296,7 +296,7 @@ def test_L6_a_lock_that_disappears_while_held_is_named() -> None:
     hand = full()
     hand.put(e.Configured(setup=setup(builder("first")), token=8))
     (sentence,) = hand.errands(x.Reply)[0].value
-    assert sentence.startswith("Lock 'lock' is gone from the configuration while build 1 of 'first' holds it")
+    assert sentence.startswith("Lock 'lock' is gone from the configuration while first #1 holds it")
     assert hand.used("lock") == 1
     assert [change.removed for change in hand.new(f.LimitChanged)] == [True]
 

@@ -163,7 +163,7 @@ def test_it_is_kept_after_the_failure_of_any_of_them_when_the_last_has_ended() -
     hand.finished(buildid, 3)
     (passed,) = hand.all(f.HoldPassed)
     assert [access.lock for access in passed.alternative.accesses] == [BOARD]
-    assert hand.state.bookings[passed.ticket].wish.reason == "kept after failure of step 'step 2' of build 1 of 'b'"
+    assert hand.state.bookings[passed.ticket].wish.reason == "kept after failure of step 'step 2' of b #1"
 
 
 # --- giving back early

@@ -341,7 +341,7 @@ def test_a_lock_is_kept_after_a_failure_for_whoever_looks(stage: Stage) -> None:
     (bad,) = scene.force("bad")
     scene.ended(bad)
     (good,) = scene.force("good")
-    reason = "kept after failure of build 1 of 'bad'"
+    reason = "kept after failure of bad #1"
     assert holders(scene, "board") == [f"nobody (booking {scene.fact('HoldPassed').ticket}: {reason})"]
     assert scene.cli("fence", "check", "board", "1").returncode == 1  # the failed build's own
     scene.kill()
@@ -351,7 +351,7 @@ def test_a_lock_is_kept_after_a_failure_for_whoever_looks(stage: Stage) -> None:
     assert scene.ended(good) == [Result.SUCCESS]
     assert scene.output(scene.fact("BuildStarted", brid=good).buildid, "use") == "3\n"
     scene.ended(*scene.force("step"))
-    assert "kept after failure of step 'flash' of build 1 of 'step'" in holders(scene, "board")[0]
+    assert "kept after failure of step 'flash' of step #1" in holders(scene, "board")[0]
     check_lock(scene.facts, "board", 1)
 
 

@@ -80,7 +80,7 @@ def test_builds_get_different_units_and_keep_them_when_the_server_is_killed_or_r
     scene.configure(config.replace("    'pi-2':", "    # 'pi-2':").replace("10.0.0.1", "10.0.0.9"))
     reloaded = scene.cli("reload")
     assert reloaded.returncode == 0
-    assert "Unit 'pi-2' of pool 'boards' is gone from the configuration while build 4 of 'arm'" in reloaded.stderr
+    assert "Unit 'pi-2' of pool 'boards' is gone from the configuration while arm #4" in reloaded.stderr
     fifth, sixth = scene.force("arm", 2)
     scene.running("arm-5-hold")
     scene.open("arm-4-hold")

@@ -65,7 +65,7 @@ def test_limits_a_bad_file_and_a_renamed_lock(stage: Stage) -> None:
     told = scene.cli("reload")
     assert told.returncode == 0
     assert "'cars'" in told.stderr
-    assert "build 1 of 'b3'" in told.stderr
+    assert "b3 #1" in told.stderr
     scene.running("b4-1-in")
     scene.open("in")
     assert scene.ended(*requests) == [OK] * 5

@@ -35,7 +35,7 @@ def test_L52_a_ring_of_steps_is_broken_and_both_builds_end(stage: Stage) -> None
     scene.open("go")
     assert set(scene.ended(old, young)) == {Result.SUCCESS}
     (ring,) = scene.facts.of("RingBroken")
-    assert "build 1 of 'old' waits for y; build 1 of 'young' waits for x" in ring.text
+    assert "old #1 waits for lock 'y'; young #1 waits for lock 'x'" in ring.text
     assert scene.cli("log", "young/1").stdout.endswith(f"=== retry: {ring.text}\n")
     for lock in "xy":
         check_lock(scene.facts, lock, 1)

@@ -58,7 +58,7 @@ def test_a_request_that_ended_before_its_build_says_why(ci: Running) -> None:
     ci.until("RequestEnded", brid=brid)
     why = "What builder 'breaks' needs cannot be found out: canStartBuild: ZeroDivisionError: division by zero"
     assert ci.get(f"buildrequests/{brid}")["buildrequests"][0]["ended_reason"] == why
-    assert ci.get(f"buildrequests/{brid}/why")["why"][0]["sentence"] == f"The build request is complete: {why}"
+    assert ci.get(f"buildrequests/{brid}/why")["why"][0]["sentence"] == f"The build request is complete: {why}."
     assert ci.get("buildrequests", ended_reason__contains="ZeroDivision")["meta"] == {"total": 1}
     assert why.replace("'", "&#39;") in ci.http.get(f"/requests/{brid}").text
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lockstep.core import events as e
-from lockstep.core.answers import listed, span
+from lockstep.core.answers import exactly, listed, span
 from lockstep.core.decide import decide
 from lockstep.core.nouns import UNLIMITED, Access, Alternative, LockKey, Need
 from lockstep.core.reasons import Reasons
@@ -247,6 +247,14 @@ def test_a_build_whose_worker_is_out_of_reach_and_who_waits_for_it() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.5, "0.5 s"), (90, "1 min 30 s"), (3600, "1 h"), (5400, "1 h 30 min"), (31_622_400, "366 days")],
+)
+def test_durations_that_somebody_has_set_are_told_in_full(seconds: float, text: str) -> None:
+    assert exactly(seconds) == text
 
 
 def test_lists_of_names() -> None:

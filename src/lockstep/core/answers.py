@@ -246,8 +246,13 @@ def span(seconds: float) -> str:
 
 
 def exactly(seconds: float) -> str:
-    """A length of time that somebody has set: in days, where that is more than one."""
-    return f"{seconds:g} s" if seconds <= 86400 else f"{seconds / 86400:g} days"
+    """A length of time that somebody has set, in full: `60 s`, `1 min 30 s`, `1 h`, `2 days`."""
+    parts, rest = [], seconds
+    for unit, size in (("day", 86400), ("h", 3600), ("min", 60)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count:g} {unit}{'s' * (unit == 'day' and count != 1)}")
+    return " ".join([*parts, f"{rest:g} s"] if rest or not parts else parts)
 
 
 def listed(names: Sequence[str], more: str = "more") -> str:

@@ -364,7 +364,7 @@ def keep_after_failure(
     held = draft.state.allocator.holds.get(hold)
     if held is None or result not in (Result.FAILURE, Result.EXCEPTION):
         return
-    reason = f"kept after failure of {what} {build.number} of '{build.builder}'"
+    reason = f"kept after failure of {what}"
     for access in held.alternative.accesses:
         if not access.keep or access.lock in but:
             continue

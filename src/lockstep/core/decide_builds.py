@@ -406,7 +406,7 @@ def end_build(draft: Draft, build: Build, gone: str = UNUSED) -> None:
             locks_duration=build.locks_duration,
         )
     )
-    decide_bookings.keep_after_failure(draft, build, build.hold, result, "build")
+    decide_bookings.keep_after_failure(draft, build, build.hold, result, build.told)
     if build.units:
         decide_pools.tried(draft, build, result)
     draft.emit(f.HoldEnded(hold=build.hold, ticket=build.ticket))

@@ -46,7 +46,7 @@ def give_back(draft: Draft, build: Build, step: Step, result: Result) -> None:
     if held is None:
         return
     stays = step.shared if step.shared and _goes_on(draft.state, build, step.plan.group) else ()
-    what = f"step '{step.name}' of build"
+    what = f"step '{step.name}' of {build.told}"
     decide_bookings.keep_after_failure(draft, build, step.hold, result, what, stays)
     own = tuple(access.lock for access in held.alternative.accesses if access.lock not in stays)
     if not stays:
@@ -69,7 +69,7 @@ def end(draft: Draft, build: Build) -> None:
         return
     group = [step for step in build.steps if step.plan.group == opener.plan.group]
     worst = next((step for step in group if step.result in _FAILED), opener)
-    what = f"step '{worst.name}' of build"
+    what = f"step '{worst.name}' of {build.told}"
     decide_bookings.keep_after_failure(draft, build, opener.hold, worst.result or Result.SUCCESS, what)
     draft.emit(f.HoldEnded(hold=opener.hold, ticket=opener.ticket))
 

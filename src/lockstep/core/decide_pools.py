@@ -62,7 +62,7 @@ def tried(draft: Draft, build: Build, result: Result) -> None:
         here = {unit.name for unit in pool.units} if pool is not None else ()
         for unit in units:
             before = state.failed_with.get((name, unit), ())
-            after = (*before, f"{build.builder} #{build.number}")[-MAX_TRIES:] if failed else ()
+            after = (*before, build.told)[-MAX_TRIES:] if failed else ()
             if pool is None or unit not in here or not pool.quarantine_after or (name, unit) in state.quarantines:
                 after = ()
             if after != before:

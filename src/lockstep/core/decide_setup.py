@@ -100,7 +100,7 @@ def _held_and_gone(draft: Draft, setup: Setup) -> list[str]:
     builds = {build.ticket: build for build in draft.state.builds.values()}
     sentences = []
     for what, owners in sorted(gone.items()):
-        named = [f"build {b.number} of '{b.builder}'" for o in owners if (b := builds.get(o)) is not None]
+        named = [b.told for o in owners if (b := builds.get(o)) is not None]
         named += [f"booking {owner}" for owner in owners if owner in draft.state.bookings]
         who = ", ".join(named) or "somebody"
         sentences.append(f"{what} is gone from the configuration while {who} holds it; a renamed one is a new one.")

@@ -126,7 +126,7 @@ def _show_to_parent(draft: Draft, build: Build, call: tuple[int, int, int]) -> N
     """Link the build from the step that waits for it."""
     step = draft.state.step(call[0], call[1])
     if step is not None:
-        name, url = f"{build.builder} #{build.number}", f"/builds/{build.buildid}"
+        name, url = build.told, f"/builds/{build.buildid}"
         draft.emit(f.UrlAdded(buildid=call[0], step=step.number, stepid=step.stepid, name=name, url=url))
 
 
@@ -136,8 +136,8 @@ def _sentenced(draft: Draft, sentence: Sentenced) -> str:
     links = []
     for link in sentence.ring:
         build = by_ticket.get(link.owner)
-        name = f"build {build.number} of '{build.builder}'" if build else f"claim {link.owner}"
-        waits = " and ".join(str(lock) for lock in link.locks) or "a build that it triggered"
+        name = build.told if build else f"claim {link.owner}"
+        waits = " and ".join(lock.told for lock in link.locks) or "a build that it triggered"
         links.append(f"{name} waits for {waits}")
     text = f"Deadlock: {'; '.join(links)}. The youngest of them is put back."
     ring = tuple(link.owner for link in sentence.ring)

@@ -4,7 +4,7 @@ Here is what they say of a claim and of a lock. Rules that end a wait are in `wa
 """
 
 from lockstep.core.alloc_facts import UNRATED
-from lockstep.core.answers import span
+from lockstep.core.answers import exactly
 from lockstep.core.nouns import LockKey, Need
 from lockstep.core.values import QueueOrder, Setup, StartRate
 from lockstep.core.waiting import Sort
@@ -50,9 +50,9 @@ class LockRules:
         return rule.order if rule is not None else "priority"
 
     def rate_of(self, sort: Sort) -> str:
-        """The start rate as people say it: `6 times in 1 h 0 min`; empty: there is none."""
+        """The start rate as people say it: `6 times in 1 h`; empty: there is none."""
         rate = self.rates.get(sort)
-        return "" if rate is None else f"{rate.starts} time{'s' * (rate.starts != 1)} in {span(rate.seconds)}"
+        return "" if rate is None else f"{rate.starts} time{'s' * (rate.starts != 1)} in {exactly(rate.seconds)}"
 
     def left(self, key: LockKey) -> int:
         """How many more grants its rate allows; `UNRATED` if it has none."""

@@ -14,7 +14,7 @@ def build_party(build: Build) -> Party:
     """A running build."""
     return Party(
         kind="build",
-        text=f"{build.builder} #{build.number}",
+        text=build.told,
         builder=build.builder,
         requestid=build.brid,
         buildid=build.buildid,
@@ -27,7 +27,7 @@ def step_party(build: Build, step: Step) -> Party:
     named = f"the steps from '{step.name}' on" if step.state == "ended" else f"step '{step.name}'"
     return Party(
         kind="step",
-        text=f"{named} of {build.builder} #{build.number}",
+        text=f"{named} of {build.told}",
         builder=build.builder,
         requestid=build.brid,
         buildid=build.buildid,

@@ -141,6 +141,11 @@ class Build(Struct, kw_only=True):
     state: BuildState = "starting"
     units: Units = ()
 
+    @property
+    def told(self) -> str:
+        """The build as people name it: `full-test #4`."""
+        return f"{self.builder} #{self.number}"
+
 
 class Command(Struct, kw_only=True):
     """A command that was asked for and has not ended. `asked`: the worker has not yet said that it knows it."""

@@ -146,7 +146,7 @@ def _why_build(door: Door, finder: rest.Finder) -> Endpoint:
 def _told(why: Why | None, item: Item, what: str) -> Response[bytes]:
     if why is None:
         reason = item.get("ended_reason")
-        sentence = f"The {what} is complete: {reason}" if reason else f"The {what} is complete."
+        sentence = f"The {what} is complete: {reason.removesuffix('.')}." if reason else f"The {what} is complete."
         why = Why(kind="ended", sentence=sentence, since=item["complete_at"])
     return reply({"why": [waits.told(why)], "meta": {}})
 
