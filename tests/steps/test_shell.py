@@ -239,7 +239,7 @@ def test_unknown_keywords_are_reported_with_the_nearest_name() -> None:
         Versions(command="x")
         SetPropertyFromCommand(command="x", propertey="p", property="q")
         ShellCommand()
-        ShellCommand(command="x", haltOnFailure=Property("x"))
+        ShellCommand(command="x", haltOnFailure=Property("x")).check_arguments()
     texts = [str(m) for m in found.mistakes]
     assert len(texts) == 6
     assert 'unknown keyword "haltOnFailures" of ShellCommand; did you mean "haltOnFailure"?' in texts[0]

@@ -69,6 +69,7 @@ def as_step(step: Any, kwargs: dict[str, Any] | None = None) -> Any:
         mistake("LockedSteps can stand only in a factory's list of steps", "add its steps one by one")
         return None
     if isinstance(step, StepLike):
+        step.check_arguments()
         return step
     mistake(f"{step!r} is no step", "a step is made by steps.ShellCommand(...) and the like")
     return None

@@ -19,6 +19,9 @@ class StepLike(Protocol):
     def make(self) -> Any:
         """A new step with the same arguments."""
 
+    def check_arguments(self) -> None:
+        """Report each argument that is of a kind that it cannot be."""
+
 
 @runtime_checkable
 class SchedulerLike(Protocol):

@@ -7,7 +7,7 @@ section 2). How a step is prepared and run lives in `execution.py`; commands, lo
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -16,12 +16,11 @@ from lockstep.config.secrets import shown
 from lockstep.core.calls import Acquire, AddUrl, LogType, Now, Release, Sleep
 from lockstep.core.nouns import Access, Result
 from lockstep.core.values import StepPlan
+from lockstep.steps import kinds
 from lockstep.steps.build import Build
 from lockstep.steps.commands import RemoteCommand
 from lockstep.steps.context import StepContext
 from lockstep.steps.logs import Done, Log, LogObserver
-
-_FLAGS = ("haltOnFailure", "flunkOnFailure", "flunkOnWarnings", "warnOnFailure", "warnOnWarnings", "alwaysRun")
 
 
 class BuildStepFailed(Exception):  # noqa: N818  (Buildbot's name)
@@ -110,6 +109,7 @@ class BuildStep:
         "workdir",
     ]
     renderables: ClassVar[Iterable[str]] = ("name", "description", "descriptionDone", "descriptionSuffix", "workdir")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = kinds.COMMON
     not_yet: ClassVar[tuple[str, ...]] = ()
     """Keywords that Buildbot has and Lockstep refuses by name."""
     replayable: ClassVar[bool] = True
@@ -188,23 +188,6 @@ class BuildStep:
             tell(text, hint, self.place)
         if self.name is None:
             self.name = type(self).__name__
-        for flag in _FLAGS:
-            if not isinstance(getattr(self, flag), bool | int):
-                mistake(
-                    f"{flag} of the step {self.name!r} must be True or False: it is needed before the step is rendered",
-                    place=self.place,
-                )
-                setattr(self, flag, bool(getattr(type(self), flag)))
-        if self.logEncoding is not None:
-            try:
-                "".encode(self.logEncoding)
-            except (LookupError, TypeError):
-                mistake(
-                    f"logEncoding of the step {self.name!r}: {self.logEncoding!r} is no encoding that Python knows",
-                    place=self.place,
-                )
-        if not isinstance(self.updateBuildSummaryPolicy, None | bool | list | tuple):
-            mistake("updateBuildSummaryPolicy must be True, False or a list of results", place=self.place)
 
     def _keywords(self) -> list[str]:
         """Every keyword that this step takes, for the nearest name."""
@@ -234,6 +217,10 @@ class BuildStep:
 
     buildStep = make
 
+    def check_arguments(self) -> None:
+        """Report each argument that is of a kind that it cannot be: for who puts the step into a factory or build."""
+        kinds.check_arguments(self)
+
     def set_step_arg(self, name: str, value: Any) -> None:
         """Change an argument after construction (setting an attribute has no effect on the steps of builds)."""
         self._recipe.kwargs[name] = value
@@ -262,7 +249,7 @@ class BuildStep:
 
     def plan(self) -> StepPlan:
         """What the core must know of this step to put builds together."""
-        flags: dict[str, Any] = {flag: bool(getattr(self, flag)) for flag in _FLAGS}
+        flags: dict[str, Any] = {flag: bool(getattr(self, flag)) for flag in kinds.FLAGS}
         return StepPlan(
             name=self.name if isinstance(self.name, str) else type(self).__name__,
             **flags,

@@ -211,4 +211,7 @@ class Build:
     def _add(self, steps: Iterable[Any], where: str) -> None:
         if self._context is None:
             raise RuntimeError("steps can only be added while a step runs")
-        self._context.add_steps([step.make() for step in steps], where)
+        added = list(steps)
+        for step in added:
+            step.check_arguments()
+        self._context.add_steps([step.make() for step in added], where)

@@ -3,12 +3,13 @@
 Files that travel between worker and master are in `transfer.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import missing
 from lockstep.config.secrets import disarm
 from lockstep.core.nouns import Result
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep, BuildStepFailed
 from lockstep.steps.commands import RemoteCommand
 
@@ -132,6 +133,7 @@ class MakeDirectory(_OneCommand):
 
     name: Any = "MakeDirectory"
     renderables: ClassVar[Any] = ("dir",)
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {"dir": kinds.text}
     kind = "mkdir"
     what = "directory made"
 
@@ -150,6 +152,7 @@ class RemoveDirectory(_OneCommand):
 
     name: Any = "RemoveDirectory"
     renderables: ClassVar[Any] = ("dir",)
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {"dir": kinds.texts}
     kind = "rmdir"
     what = "directory removed"
 
@@ -169,6 +172,12 @@ class CopyDirectory(_OneCommand):
 
     name: Any = "CopyDirectory"
     renderables: ClassVar[Any] = ("src", "dest")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "src": kinds.text,
+        "dest": kinds.text,
+        "timeout": kinds.seconds,
+        "maxTime": kinds.seconds,
+    }
     kind = "cpdir"
     what = "directory copied"
 
@@ -194,6 +203,7 @@ class FileExists(_OneCommand):
 
     name: Any = "FileExists"
     renderables: ClassVar[Any] = ("file",)
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {"file": kinds.text}
     haltOnFailure: Any = True
     kind = "stat"
 

@@ -10,12 +10,13 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any, ClassVar, Final
 
 from lockstep.config.errors import missing, note
 from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep
 from lockstep.steps.commands import check_signal, command_text, flatten_command
 from lockstep.steps.logs import Log
@@ -48,6 +49,11 @@ class MasterShellCommand(BuildStep):
     replayable = False
     lean = True
     renderables: ClassVar[Any] = ("command", "env", "path")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "command": kinds.command,
+        "env": kinds.environment,
+        "path": kinds.path,
+    }
     haltOnFailure: Any = True
     flunkOnFailure: Any = True
     keywords: ClassVar[tuple[str, ...]] = ("command", "env", "path", "logEnviron", "interruptSignal", "decodeRC")

@@ -7,6 +7,7 @@ from msgspec import Struct
 from lockstep.config.errors import check_keywords, here, missing, mistake
 from lockstep.config.properties import Properties, is_renderable, render
 from lockstep.core.nouns import Result, worse
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep
 from lockstep.steps.shell import ShellMixin
 
@@ -53,6 +54,8 @@ class ShellArg:
         check_keywords("ShellArg", flags, ("command", "logname", *_FLAGS), place=self.place)
         if command is None:
             missing("command", "ShellArg needs a command", place=self.place)
+        elif not is_renderable(command) and (wrong := kinds.command(command)):
+            mistake(f"command of ShellArg {wrong}", place=self.place)
 
     def validateAttributes(self) -> None:
         """For Buildbot's users: everything was checked when it was made."""

@@ -3,12 +3,13 @@
 What is known of compilers and test programs is in `compiling.py`, sequences of programs in `sequence.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import check_keywords, missing
 from lockstep.config.properties import resolve
 from lockstep.core.nouns import Result
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep
 from lockstep.steps.commands import RemoteCommand, RemoteShellCommand, check_signal, command_text
 
@@ -57,6 +58,7 @@ class ShellMixin:
     decodeRC: Any = None
 
     renderables: ClassVar[Any] = tuple(name for name in SHELL_KEYWORDS if name != "workdir")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = kinds.PROGRAM
     keywords: ClassVar[tuple[str, ...]] = SHELL_KEYWORDS
 
     def setupShellMixin(self, constructorArgs: dict[str, Any], prohibitArgs: list[str] | None = None) -> dict[str, Any]:
@@ -153,6 +155,7 @@ class SetPropertyFromCommand(ShellMixin, BuildStep):
 
     name: Any = "setproperty"
     renderables: ClassVar[Any] = ("property",)
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {"property": kinds.text}
     property: Any = None
 
     def __init__(

@@ -3,11 +3,13 @@
 What a version control system's commands are is in `git.py` and `svn.py`.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import check_keywords, missing, mistake
 from lockstep.core.nouns import Result
 from lockstep.core.values import Patch, SourceStamp
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep, BuildStepFailed
 from lockstep.steps.commands import RemoteCommand, RemoteShellCommand
 from lockstep.steps.files import CompositeStepMixin
@@ -33,6 +35,15 @@ class Source(CompositeStepMixin, BuildStep):
         "mode",
         "method",
     )
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "repourl": kinds.text,
+        "branch": kinds.text,
+        "codebase": kinds.text,
+        "alwaysUseLatest": kinds.flag,
+        "env": kinds.environment,
+        "timeout": kinds.seconds,
+        "logEnviron": kinds.flag,
+    }
     haltOnFailure: Any = True
     flunkOnFailure: Any = True
     description: Any = "updating"

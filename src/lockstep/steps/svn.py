@@ -2,11 +2,13 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import mistake
 from lockstep.config.properties import is_renderable
 from lockstep.core.values import SourceStamp
+from lockstep.steps import kinds
 from lockstep.steps.private import hidden
 from lockstep.steps.source import PATCHED, Source
 
@@ -25,6 +27,11 @@ class SVN(Source):
 
     name: Any = "svn"
     renderables: ClassVar[Any] = ("username", "password", "depth", "extra_args")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "username": kinds.text,
+        "password": kinds.text,
+        "extra_args": kinds.words,
+    }
     methods: ClassVar[dict[str, tuple[str, ...]]] = {
         "incremental": (),
         "full": ("fresh", "clean", "clobber", "copy", "export"),

@@ -7,9 +7,11 @@
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import missing, mistake
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep, words
 from lockstep.steps.commands import RemoteCommand
 
@@ -18,6 +20,16 @@ class _Transfer(BuildStep):
     """What all transfers share."""
 
     renderables: ClassVar[Any] = ("workersrc", "workerdest", "masterdest", "mastersrc", "url", "urlText")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "workersrc": kinds.path,
+        "workerdest": kinds.path,
+        "masterdest": kinds.text,
+        "mastersrc": kinds.text,
+        "maxsize": kinds.whole,
+        "blocksize": kinds.whole,
+        "mode": kinds.whole,
+        "keepstamp": kinds.flag,
+    }
     haltOnFailure: Any = True
     flunkOnFailure: Any = True
     workersrc: Any = None
@@ -41,8 +53,6 @@ class _Transfer(BuildStep):
         for name in names:
             if getattr(self, name) is None:
                 missing(name, f"{type(self).__name__} needs {name}=", place=self.place)
-        if self.maxsize is not None and (not isinstance(self.maxsize, int) or self.maxsize < 0):
-            mistake(f"maxsize must be a number of bytes, not {self.maxsize!r}", place=self.place)
 
     def path(self, path: str) -> str:
         """A path in the step's workdir, below the build's folder."""
@@ -86,8 +96,6 @@ class FileUpload(_Transfer):
         self.masterdest = masterdest
         super().__init__(**self.take(kwargs, *self.keywords))
         self.need("workersrc", "masterdest")
-        if self.mode is not None and not isinstance(self.mode, int):
-            mistake(f"mode must be permission bits such as 0o644, not {self.mode!r}", place=self.place)
 
     async def run(self) -> int:
         args = {
