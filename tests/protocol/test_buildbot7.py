@@ -99,6 +99,16 @@ def test_updates_in_any_order_before_the_response() -> None:
     session.ack("c", 8, ended=True)
 
 
+def test_an_exit_code_is_a_number_whatever_the_worker_says() -> None:
+    for said, rc in ((True, 1), (False, 0)):
+        session, _ = started()
+        update(session, 0, ("rc", said))
+        (end,) = tell(session, op="complete", seq_number=1, command_id="c", args=None)
+        assert isinstance(end, Ended)
+        assert type(end.rc) is int
+        assert end.rc == rc
+
+
 def test_reasons() -> None:
     for said, reason in [("timeout", "timeout"), ("max_lines_failure", "max_lines_failure"), ("odd", "error")]:
         session, _ = started()

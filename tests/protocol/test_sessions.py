@@ -172,6 +172,10 @@ class TestMaster:
             session.receive(b"\0" * (MAX_FRAME + 1), 1.0)
         with pytest.raises(ProtocolError, match="cannot be read"):
             session.receive(b"\xc1rubbish", 1.0)
+        deep = b"\x82\xa6number\x01\xa8messages\x91\x82\xa2op\xa5ended\xa7results\x81\xa1a"
+        for dialect in (SUBPROTOCOL, None):
+            with pytest.raises(ProtocolError, match="cannot be read"):
+                open_session(dialect, "bot").receive(deep + b"\x91" * 100_000 + b"\x01", 1.0)
 
     def test_unknown_dialect(self) -> None:
         with pytest.raises(ProtocolError, match="chat"):

@@ -110,7 +110,7 @@ class BuildbotSession(Session):
             raise ProtocolError("agent", f"a message of {len(data)} bytes (at most {MAX_FRAME} are allowed)")
         try:
             message = msgspec.msgpack.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError("agent", f"a message that cannot be read: {error}") from None
         if not isinstance(message, dict):
             raise ProtocolError("agent", "a message that is not a dictionary")
@@ -229,7 +229,7 @@ class BuildbotSession(Session):
             text, at = _text_and_time(value[1])
             return self._pieces(command, running, f"{LOG_PREFIX}{value[0]}", text.encode(), at)
         if name == "rc" and isinstance(value, int):
-            running.rc = value
+            running.rc = int(value)  # of a truth value no store would make a number again
         elif name == "elapsed" and isinstance(value, int | float):
             running.elapsed = float(value)
         elif name == "failure_reason":

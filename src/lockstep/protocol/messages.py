@@ -255,5 +255,5 @@ def _decode(data: bytes, decoder: "msgspec.msgpack.Decoder[Frame]", sender: Part
         raise ProtocolError(sender, f"a frame of {len(data)} bytes (at most {MAX_FRAME} are allowed)")
     try:
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(sender, f"a frame that cannot be read: {error}") from None
