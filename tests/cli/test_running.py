@@ -1,5 +1,7 @@
 """The commands that start something: run, check, init, worker, reload, demo. Real processes, as users see them."""
 
+import base64
+import http.client
 import json
 import os
 import re
@@ -247,6 +249,23 @@ def test_a_worker_that_is_refused_says_why(tmp_path: Path) -> None:
         done = lockstep(*words, LOCKSTEP_WORKER_PASSWORD="wrong")
         assert done.returncode == 4
         assert "password is wrong" in done.stderr
+    finally:
+        server.stop()
+
+
+def test_what_a_stranger_sends_begins_no_line_of_the_log(tmp_path: Path) -> None:
+    server = Running(tmp_path / "server", SMALL)
+    try:
+        pair = base64.b64encode(b"x\n2030-01-01  all is well\x1b[2J:p").decode()
+        address = server.url.removeprefix("http://")
+        connection = http.client.HTTPConnection(address)
+        wanted = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        wanted |= {"Sec-WebSocket-Key": base64.b64encode(b"0" * 16).decode(), "Authorization": f"Basic {pair}"}
+        connection.request("GET", "/", headers=wanted)
+        assert connection.getresponse().status == 401
+        until(lambda: "all is well" in server.err, "the refusal in the log")
+        assert "\x1b" not in server.err
+        assert not re.search("^2030", server.err, re.MULTILINE)
     finally:
         server.stop()
 

@@ -17,6 +17,7 @@ import click
 
 from lockstep.cli import configs
 from lockstep.cli.codes import CANNOT_RUN, OK, CliError, colour
+from lockstep.cli.plain import plain_lines
 
 if TYPE_CHECKING:
     from lockstep.master.loop import Recorder
@@ -31,7 +32,7 @@ _WORDS = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: ", "CRITICAL": "f
 
 
 class _Lines(logging.Formatter):
-    """A line of the log: time, how bad it is, what happened."""
+    """A line of the log: time, how bad it is, what happened. What strangers bring in cannot pass for another line."""
 
     def __init__(self, *, coloured: bool) -> None:
         super().__init__("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
@@ -45,6 +46,7 @@ class _Lines(logging.Formatter):
         text = self.formatMessage(record)
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
+        text = plain_lines(text).replace("\n", "\n  ")
         fg = _COLOURS.get(record.levelname)
         return click.style(text, fg=fg) if self._coloured and fg else text
 
