@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 if TYPE_CHECKING:
@@ -59,8 +60,15 @@ class Listening:
             else:
                 await web(scope, receive, send)
 
+        passed_on: Any = ProxyHeadersMiddleware(app)
+
+        async def seen(scope: Any, receive: Any, send: Any) -> None:
+            """`client` becomes what a proxy on this machine says of whom it serves; `peer` is who is connected."""
+            await passed_on({**scope, "peer": scope["client"]}, receive, send)
+
         config = uvicorn.Config(
-            app,
+            seen,
+            proxy_headers=False,
             ws=_AgentSocket,
             ws_per_message_deflate=False,
             http="h11",
