@@ -103,3 +103,45 @@ def test_L61_a_lock_that_became_one_without_a_lease_is_waited_for_until_it_has_o
     assert armed(hand) == {"lease:1:w1": 60.0 + LEASE_MARGIN}
     hand.put(e.TimerFired(timer="lease:1:w1"))
     assert not hand.state.builds
+
+
+def test_L61_a_lease_that_a_reload_made_shorter_counts_from_there() -> None:
+    """The longer one still counts from when the worker was lost: whichever is over first."""
+    hand = away({"db": 7200.0})
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": 60.0})))
+    assert armed(hand) == {"lease:1:w1:60": 60.0 + LEASE_MARGIN}
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": 60.0})))
+    assert armed(hand) == {}, "another reload does not begin it anew"
+    hand.put(e.TimerFired(timer="lease:1:w1:60"))
+    assert not hand.state.builds
+    assert {one.timer for one in hand.last.effects if isinstance(one, x.DisarmTimer)} >= {"lease:1:w1"}
+    hand.put(e.TimerFired(timer="lease:1:w1"))
+    hand.put(e.TimerFired(timer="lease:1:w1:60"))
+
+
+@pytest.mark.parametrize("shorter", [5.0, 60.0])
+def test_L61_a_worker_is_never_given_up_before_it_has_certainly_stopped_its_commands(shorter: float) -> None:
+    """It announced 30 seconds, whatever a reload says."""
+    hand = away({"db": 7200.0})
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": shorter})))
+    assert armed(hand) == {f"lease:1:w1:{max(30.0, shorter):g}": max(30.0, shorter) + LEASE_MARGIN}
+
+
+def test_L61_a_longer_lease_that_is_over_first_is_enough() -> None:
+    hand = away({"db": 7200.0})
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": 60.0})))
+    hand.put(e.TimerFired(timer="lease:1:w1"))
+    assert not hand.state.builds
+
+
+@pytest.mark.parametrize("again", [7200.0, FOR_EVER])
+def test_L61_a_lease_that_was_shorter_for_a_moment_only_is_waited_for(again: float) -> None:
+    hand = away({"db": 7200.0})
+    for seconds in (60.0, again):
+        hand.put(e.Configured(setup=given(hand.state.setup, {"db": seconds})))
+    hand.put(e.TimerFired(timer="lease:1:w1:60"))
+    assert (hand.state.builds != {}, armed(hand)) == (True, {})
+    hand.put(e.TimerFired(timer="lease:1:w1"))
+    assert (hand.state.builds != {}) == (again == FOR_EVER)
+    hand.put(e.Configured(setup=given(hand.state.setup, {"db": 60.0})))
+    assert armed(hand) == ({"lease:1:w1": 60.0 + LEASE_MARGIN} if again == FOR_EVER else {})

@@ -382,8 +382,8 @@ def lease_timer(worker: Worker) -> str:
 
 def stop_waiting(draft: Draft, worker: Worker) -> None:
     """An unreachable worker is back, or nobody needs it any more."""
-    timer, _ = draft.state.awaited.pop(worker.name, (lease_timer(worker), 0.0))
-    draft.effect(x.DisarmTimer(timer))
+    for timer in draft.state.awaited.pop(worker.name, {lease_timer(worker): 0.0}):
+        draft.effect(x.DisarmTimer(timer))
 
 
 # --- ends (L30: the one way)

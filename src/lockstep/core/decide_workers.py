@@ -86,26 +86,39 @@ def watch_lease(draft: Draft, worker: Worker, silent: float = 0.0) -> None:
 
 
 def _await(draft: Draft, worker: Worker, timer: str, until: float, seconds: float) -> None:
-    draft.state.awaited[worker.name] = (timer, until)
+    draft.state.awaited.setdefault(worker.name, {})[timer] = until
     draft.effect(x.ArmTimer(timer, seconds))
 
 
+def _other_timer(worker: Worker, seconds: float) -> str:
+    """The name of a timer that a reload made necessary."""
+    return f"{decide_builds.lease_timer(worker)}:{seconds:g}"
+
+
 def configured(draft: Draft) -> None:
-    """A configuration is in force: who was waited for without an end may be waited for with one now."""
+    """A configuration is in force: who was waited for without an end, or longer, may be waited for with an end now.
+
+    A shorter time counts from here: nobody knows here how much of the longer one is over.
+    """
     for worker in draft.state.workers.values():
-        if worker.state == "unreachable" and worker.name not in draft.state.awaited:
+        timers = draft.state.awaited.get(worker.name)
+        if worker.state == "unreachable" and not timers:
             watch_lease(draft, worker)
+        elif worker.state == "unreachable" and timers:
+            seconds = patience(draft.state, worker)
+            if seconds != FOR_EVER and seconds < min(timers.values()):
+                _await(draft, worker, _other_timer(worker, seconds), seconds, seconds + LEASE_MARGIN)
 
 
-def _lease_is_over(draft: Draft, worker: Worker, before: float) -> None:
+def _lease_is_over(draft: Draft, worker: Worker, timer: str) -> None:
     """A worker has been out of reach for as long as was known when that began; it may be waited for longer by now."""
-    seconds = patience(draft.state, worker)
-    if seconds == FOR_EVER:
-        del draft.state.awaited[worker.name]
-    elif seconds > before:
-        _await(draft, worker, f"{decide_builds.lease_timer(worker)}:{seconds:g}", seconds, seconds - before)
-    else:
+    timers, seconds = draft.state.awaited[worker.name], patience(draft.state, worker)
+    if seconds != FOR_EVER and seconds <= timers[timer]:
         _give_up(draft, worker, f"out of touch for longer than {exactly(seconds)}")
+        return
+    before = timers.pop(timer)
+    if seconds != FOR_EVER and seconds > max(timers.values(), default=0.0):
+        _await(draft, worker, _other_timer(worker, seconds), seconds, seconds - before)
 
 
 def patience(state: State, worker: Worker) -> float:
@@ -145,9 +158,9 @@ def timer_fired(draft: Draft, event: e.TimerFired) -> None:
     """A lease is over, a sleep, a booking's time, a claim's patience, or the time for which a lock's grant counts."""
     kind, _, rest = event.timer.partition(":")
     if kind == "lease":
-        for name, (timer, seconds) in list(draft.state.awaited.items()):
-            if timer == event.timer and draft.state.workers[name].state == "unreachable":
-                _lease_is_over(draft, draft.state.workers[name], seconds)
+        for name, timers in list(draft.state.awaited.items()):
+            if event.timer in timers and draft.state.workers[name].state == "unreachable":
+                _lease_is_over(draft, draft.state.workers[name], event.timer)
     elif kind == "sleep":
         buildid, number, call = (int(part) for part in rest.split("."))
         step = draft.state.step(buildid, number)

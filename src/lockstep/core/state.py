@@ -68,8 +68,8 @@ class State:
         self.builds: dict[int, Build] = {}
         self.commands: dict[str, Command] = {}
         self.workers: dict[str, Worker] = {}
-        self.awaited: dict[str, tuple[str, float]] = {}
-        """The timer that waits for each worker out of reach, and for how long; of this process only, as timers are."""
+        self.awaited: dict[str, dict[str, float]] = {}
+        """The timers that wait for each worker out of reach, and for how long; of this process only, as timers are."""
         self.bookings: dict[int, Booking] = {}
         self.memories: dict[str, tuple[Any, int]] = {}
         self.ranks: dict[str, Rank] = {}
