@@ -131,3 +131,57 @@ def test_before_something_is_deleted_all_that_waits_is_stored(tmp_path: Path) ->
         assert kept(server) == before
 
     life(tmp_path, QUIET % 3600, first)
+
+
+ALL = """
+up = schedulers.Periodic(name='up', builderNames=['b'], periodicBuildTimer=3600)
+c['schedulers'] = [up, schedulers.ForceScheduler(name='f', builderNames=['b']),
+                   schedulers.Triggerable(name='t', builderNames=['b']),
+                   schedulers.Dependent(name='d', builderNames=['b'], upstream=up),
+                   schedulers.SingleBranchScheduler(name='s', builderNames=['b'], branch='other')]
+"""
+
+
+def test_at_a_start_nobody_reads_what_nobody_follows_and_nobody_reads_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[str] = []
+    hand_over = scheduling.Scheduling._hand_over
+
+    async def watched(self: Any, scheduler: Any, numbered: f.Numbered) -> None:
+        handed.append(scheduler.name)
+        await hand_over(self, scheduler, numbered)
+
+    async def first(server: Server) -> None:
+        await changed(server, *map(str, range(12)))
+
+    async def again(server: Server) -> None:
+        await told(server)
+
+    life(tmp_path, ALL, first)
+    monkeypatch.setattr(scheduling.Scheduling, "_hand_over", watched)
+    monkeypatch.setattr(scheduling, "SCHEDULER_KEEP", 0)
+    life(tmp_path, ALL, again)
+    assert handed == ["s"] * 12
+    handed.clear()
+    life(tmp_path, ALL, again)
+    assert handed == []
+
+
+def test_who_begins_to_follow_changes_begins_then(tmp_path: Path) -> None:
+    """Though somebody else had the name before, or it had another kind."""
+    triggered = "c['schedulers'] = [schedulers.Triggerable(name='s', builderNames=['b'])]\n"
+
+    async def changes(server: Server) -> None:
+        await changed(server, "1")
+
+    async def builds(server: Server) -> None:
+        await changed(server, "2")
+        found.append(built(server))
+
+    found: list[Any] = []
+    life(tmp_path, triggered, changes)
+    for _ in range(2):
+        life(tmp_path, QUIET % None, builds)
+        life(tmp_path, triggered, changes)
+    assert found == [[(2,)], [(2,), (4,)]]

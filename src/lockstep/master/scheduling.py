@@ -56,30 +56,42 @@ class Scheduling:
         wanted = self._house.config.schedulers
         known = self._house.loop.state.memories
         self._schedulers = {name: s for name, s in wanted.items() if isinstance(s, BaseScheduler)}
+        problems = await self._each(lambda scheduler: self._begin(scheduler, known.get(_key(scheduler.name))))
+        await self._catch_up()
+        problems += await self._each(self._look_again)
+        problems = list(dict.fromkeys(problems))
+        for problem in problems:
+            log.error("%s", problem)
+        return problems
+
+    async def _each(self, work: Callable[[BaseScheduler], Coroutine[Any, Any, None]]) -> list[str]:
+        """Do something with each scheduler. Returns what went wrong, as sentences."""
         problems = []
         for name, scheduler in self._schedulers.items():
             try:
-                await self._begin(scheduler, known.get(_key(name)))
+                await work(scheduler)
             except RefusedError as exc:
                 problems.append(f"scheduler {name} was refused: {exc}")
             except RAISED as exc:
                 problems.append(f"scheduler {name} could not be started: {type(exc).__name__}: {exc}")
                 log.exception("scheduler %s", name)
-        for problem in problems:
-            log.error("%s", problem)
         return problems
 
     async def _begin(self, scheduler: BaseScheduler, known: tuple[Any, int] | None) -> None:
-        """Start one scheduler. `known`: what is stored of it, if it was there before."""
-        name = scheduler.name
-        if known is not None:
-            self._memories.setdefault(name, known[0])
-            self._read.setdefault(name, known[1])
-            await self._catch_up(scheduler)
-        else:
-            self._read[name] = self._house.loop.state.last_fact
-            await self._take(scheduler, scheduler.start(None, clock.wall()), keep=True)
-        await self._look(scheduler, scheduler.start(self._memories.get(name), clock.wall()))
+        """Have what one scheduler remembers. `known`: what is stored of it, if it was there before.
+
+        One that follows nothing has read nothing (0): if it follows something later, that begins then.
+        """
+        name, follows = scheduler.name, bool(_followed(scheduler))
+        memory, cursor = known or (None, 0)
+        memory, read = self._memories.setdefault(name, memory), self._read.get(name, cursor)
+        last = self._house.loop.state.last_fact
+        self._read[name] = (read or last) if follows else 0
+        if known is None:
+            move = scheduler.start(None, clock.wall())
+            await self._take(scheduler, move, keep=follows or move.memory is not None)
+        elif (cursor > 0) != follows:
+            await self._store(name, memory)
 
     async def restart(self) -> list[str]:
         """Take a new configuration's schedulers, between two facts. Returns what went wrong, as sentences."""
@@ -113,16 +125,21 @@ class Scheduling:
             except RAISED:
                 log.exception("a scheduler failed")
 
-    async def _catch_up(self, scheduler: BaseScheduler) -> None:
-        """Hand over what happened while nobody looked."""
-        reads = self._house.reads
+    async def _catch_up(self) -> None:
+        """Hand over what happened while nobody looked, to all who follow that."""
+        kinds = {kind for scheduler in self._schedulers.values() for kind in _followed(scheduler)}
+        following = [name for name, scheduler in self._schedulers.items() if _followed(scheduler)]
+        if not following:
+            return
+        read = min(self._read[name] for name in following)
         while True:
-            after = self._read[scheduler.name]
-            page = await asyncio.to_thread(reads.facts_after, after, _KINDS, _PAGE)
+            page, read = await asyncio.to_thread(self._house.reads.follow, read, tuple(kinds), _PAGE)
             for numbered in page:
-                await self._hand_over(scheduler, numbered)
+                await self._all(numbered)
             if len(page) < _PAGE:
-                return
+                break
+        for name in following:
+            self._read[name] = max(self._read[name], read)
 
     def _told(self, facts: Sequence[f.Numbered]) -> None:
         for numbered in facts:
@@ -133,23 +150,19 @@ class Scheduling:
         if isinstance(numbered.fact, f.ChangeAdded):
             self._last_change = numbered.fact.change.changeid
         for scheduler in list(self._schedulers.values()):
-            if numbered.number > self._read.get(scheduler.name, 0):
+            if isinstance(numbered.fact, _followed(scheduler)) and numbered.number > self._read[scheduler.name]:
                 await self._hand_over(scheduler, numbered)
 
     async def _hand_over(self, scheduler: BaseScheduler, numbered: f.Numbered) -> None:
         """One fact for one scheduler."""
         memory, now = self._memories.get(scheduler.name), numbered.at
         self._read[scheduler.name] = numbered.number
-        kind = type(scheduler)
         try:
-            if isinstance(numbered.fact, f.ChangeAdded) and kind.on_change is not BaseScheduler.on_change:
+            if isinstance(numbered.fact, f.ChangeAdded):
                 move = scheduler.on_change(memory, numbered.fact.change, now)
-            elif isinstance(numbered.fact, f.BuildsetEnded) and (
-                kind.on_buildset_ended is not BaseScheduler.on_buildset_ended
-            ):
-                move = scheduler.on_buildset_ended(memory, await self._ended(numbered.fact), now)
             else:
-                return
+                assert isinstance(numbered.fact, f.BuildsetEnded)
+                move = scheduler.on_buildset_ended(memory, await self._ended(numbered.fact), now)
         except RAISED:
             log.exception(
                 "scheduler %s: what it was configured with failed at fact %s", scheduler.name, numbered.number
@@ -181,6 +194,9 @@ class Scheduling:
             )
             for row in rows
         )
+
+    async def _look_again(self, scheduler: BaseScheduler) -> None:
+        await self._look(scheduler, scheduler.start(self._memories.get(scheduler.name), clock.wall()))
 
     async def _look(self, scheduler: BaseScheduler, move: Move) -> None:
         """Do what a scheduler wants because of the time: what it remembers of that stands in no fact."""
@@ -242,6 +258,12 @@ class Scheduling:
             await self._look(scheduler, move)
 
         self._queue.put_nowait(look)
+
+
+def _followed(scheduler: BaseScheduler) -> tuple[type[f.Fact], ...]:
+    """The kinds of facts that are handed to a scheduler."""
+    changes = (f.ChangeAdded,) if scheduler.follows_changes() else ()
+    return changes + ((f.BuildsetEnded,) if scheduler.follows_buildsets() else ())
 
 
 def _patch(row: dict[str, Any] | None) -> Patch | None:

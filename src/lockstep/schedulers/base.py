@@ -114,6 +114,14 @@ class BaseScheduler:
 
     # What the master calls
 
+    def follows_changes(self) -> bool:
+        """Whether it is told of changes."""
+        return type(self).on_change is not BaseScheduler.on_change
+
+    def follows_buildsets(self) -> bool:
+        """Whether it is told of build sets that have ended."""
+        return type(self).on_buildset_ended is not BaseScheduler.on_buildset_ended
+
     def start(self, memory: Any, now: float) -> Move:
         """The server started, a configuration came into force, or a minute went by: the clock may have been set."""
         return Move(memory=memory)

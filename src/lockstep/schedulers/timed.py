@@ -45,6 +45,9 @@ class Timed(ChangeScheduler):
         if self.treeStableTimer is not None:
             mistake(f"scheduler {self.name!r} goes by the clock and has no treeStableTimer", place=self.place)
 
+    def follows_changes(self) -> bool:
+        return self.onlyIfChanged or type(self).on_change is not Timed.on_change
+
     def after(self, last: float | None, now: float) -> float | None:
         """When to build next, if the last time was `last` (None: never). May be in the past: then at once."""
         raise NotImplementedError
