@@ -24,6 +24,7 @@ c['builders'] = [util.BuilderConfig("b", workernames=["w1"], factory=f)]
         ("command={'a': 1}", "texts and numbers, not dict"),
         ("command=[]", "command of the step 'shell' must not be empty"),
         ("command='x', timeout='x'", "timeout of the step 'shell' must be a number of seconds or None, not 'x'"),
+        ("command='x', timeout=-1", "timeout of the step 'shell' must be a number of seconds or None, not -1"),
         ("command='x', maxTime=True", "maxTime of the step 'shell' must be a number of seconds or None, not True"),
         ("command='x', sigtermTime=[5]", "sigtermTime of the step 'shell' must be a number of seconds"),
         ("command='x', max_lines=1.5", "max_lines of the step 'shell' must be a whole number that is not negative"),

@@ -62,6 +62,15 @@ def test_want_no_output_and_input(world: World) -> None:
     assert told.text("stderr") == b""
 
 
+def test_a_limit_of_no_seconds_is_none(world: World) -> None:
+    """Seen of buildbot-worker."""
+    world.agent()
+    told = world.master.run("1", command="sleep 0.2; echo done", timeout=0, maxTime=0)
+    assert (told.end.rc, told.text("stdout")) == (0, b"done\n")
+    assert b"(timeout" not in told.text("header")
+    assert b"(maxTime" not in told.text("header")
+
+
 def test_timeout_without_output(world: World, word: str) -> None:
     world.agent()
     told = world.master.run("1", command=["sh", "-c", f"echo {word}; sleep 1000"], timeout=0.5)

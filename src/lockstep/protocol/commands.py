@@ -42,8 +42,9 @@ class Shell(Struct, frozen=True, forbid_unknown_fields=True, rename=_SHELL_NAMES
 
     `env`: added to the worker's own; `${NAME}` stands for the worker's value, None removes, a list is a
     path; the worker's own PYTHONPATH is kept behind a given one. `timeout`: seconds without output;
-    `maxTime`: seconds in all; `max_lines`: of output; `sigtermTime`: seconds between SIGTERM and SIGKILL
-    (None: SIGKILL at once). `interruptSignal`: what an Interrupt sends first.
+    `maxTime`: seconds in all (None or 0, as in Buildbot: no such limit); `max_lines`: of output;
+    `sigtermTime`: seconds between SIGTERM and SIGKILL (None: SIGKILL at once). `interruptSignal`: what an
+    Interrupt sends first.
     """
 
     command: str | list[Word]

@@ -24,10 +24,6 @@ _UNKNOWN: Final = object()
 """What a property or method of a user's class gives is known when the step runs."""
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def flag(value: Any) -> str:
     """Yes or no; numbers and None say it, too."""
     return "" if value is None or isinstance(value, int) else f"must be True or False, not {value!r}"
@@ -40,8 +36,9 @@ def condition(value: Any) -> str:
 
 
 def seconds(value: Any) -> str:
-    """A time; None for no limit."""
-    return "" if value is None or _is_number(value) else f"must be a number of seconds or None, not {value!r}"
+    """A time; None or 0 for no limit."""
+    right = value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+    return "" if right else f"must be a number of seconds or None, not {value!r}"
 
 
 def whole(value: Any) -> str:

@@ -106,7 +106,7 @@ class ShellRun:
         args = self._args
         command = args.command
         shown = command if isinstance(command, str) else shlex.join(shown_word(word) for word in command)
-        limits = [("timeout", args.timeout), ("maxTime", args.max_time), ("max_lines", args.max_lines)]
+        limits = [("timeout", args.timeout or None), ("maxTime", args.max_time or None), ("max_lines", args.max_lines)]
         text = f"{shown}\n in dir {cwd}"
         text += "".join(f" ({name} {value:g})" for name, value in limits if value is not None) + "\n"
         if args.log_environ and args.env:
@@ -153,10 +153,10 @@ class ShellRun:
         """Start the clocks."""
         args = self._args
         self._heard_at = self._loop.time()
-        if args.max_time is not None:
+        if args.max_time:
             late = f"command timed out: {args.max_time:g} seconds elapsed"
             self._timers.append(self._loop.call_later(args.max_time, self._limit, "timeout", late))
-        if args.timeout is not None:
+        if args.timeout:
             self._silence = self._loop.call_later(args.timeout, self._silent)
         if self._followed:
             self._looking = self._loop.call_later(LOG_POLL, self._poll)
