@@ -167,6 +167,69 @@ def test_a_torn_archive_is_a_problem_and_no_fault_of_the_server(server: Start, c
     assert "cannot store got" in finished(transfers, "c", call)[1]
 
 
+def links(
+    *links: tuple[str, str], folders: tuple[str, ...] = (), file: str = "", kind: bytes = tarfile.SYMTYPE
+) -> bytes:
+    """An archive with folders, then links (name and where it leads), then a file."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, what, target in [*((f, tarfile.DIRTYPE, "") for f in folders), *((n, kind, t) for n, t in links)]:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = what, target
+            tar.addfile(info)
+        if file:
+            tar.addfile(tarfile.TarInfo(file))
+    return packed.getvalue()
+
+
+def astray() -> bytes:
+    """An archive whose links take each other beyond the longest path that is looked at (CVE-2025-4517)."""
+    long, letters = "d" * 247, "abcdefghijklmnop"
+    folders = tuple("/".join([long] * (depth + 1)) for depth in range(len(letters)))
+    short = tuple(("/".join([*[long] * depth, letter]), long) for depth, letter in enumerate(letters))
+    way = "/".join([*letters, "l" * 254])
+    return links(*short, (way, "../" * len(letters)), ("out", f"{way}/../.."), folders=folders, file="out/astray")
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        astray(),
+        links(("b", "a/../.."), folders=("a",), file="x"),
+        links(("a", "p/q"), ("b", "a/../.."), ("a", "."), folders=("p/q",), file="x"),
+        links(("p/up", "../.."), folders=("p",), file="x"),
+        links(("here", "p"), folders=("p",), file="here/x"),
+        links(("b", "p/../../x"), kind=tarfile.LNKTYPE, file="x"),
+        links(file="p/../../x"),
+    ],
+)
+def test_an_archive_puts_nothing_and_leads_nowhere_outside(tmp_path: Path, server: Start, packed: bytes) -> None:
+    call = RunCommand(kind="upload_directory", args={}, masterdest="one/two/got")
+    transfers = server()
+    transfers.receive("c", call, packed)
+    _, problem = finished(transfers, "c", call)
+    assert "cannot store one/two/got: " in problem
+    got = tmp_path / "one" / "two" / "got"
+    assert [path.name for path in got.parent.iterdir()] == ["got"]
+    assert all(path.resolve().is_relative_to(got) for path in got.iterdir())
+
+
+def test_links_that_stay_inside_come_along_again_and_again(tmp_path: Path, server: Start) -> None:
+    packed = links(("a", "p/q"), ("p/b", "../p/./q"), ("./p/q/up", "../.."), folders=("p", "p/q"), file="p/q/x")
+    call = RunCommand(kind="upload_directory", args={}, masterdest="got")
+    for command in ("1", "2"):
+        transfers = server()
+        transfers.receive(command, call, packed)
+        assert finished(transfers, command, call) == ({}, "")
+    assert (tmp_path / "got" / "a" / "x").exists()
+    assert (tmp_path / "got" / "p" / "b" / "up" / "a" / "x").exists()
+
+
+def test_what_is_on_its_way_is_for_the_server_alone(tmp_path: Path, server: Start) -> None:
+    server().receive("c", UP, b"a secret")
+    assert (tmp_path / "transfers").stat().st_mode & 0o077 == 0
+
+
 def test_no_more_is_kept_than_is_allowed(tmp_path: Path, server: Start) -> None:
     call = RunCommand(kind="upload_file", args={"maxsize": 10}, masterdest="out.bin")
     transfers = server()

@@ -81,6 +81,27 @@ class _Source:
             self._file = None
 
 
+def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """What of an archive may be put into a folder. Raises `tarfile.TarError`.
+
+    Python's own filter asks where a name leads at the moment; before 3.13.4 it could be misled (CVE-2025-4517), and
+    where a link leads changes when another one is replaced. So nothing is put behind a link, and a link goes up only
+    from where it is: whatever the others are, it stays inside.
+    """
+    member = tarfile.data_filter(member, folder)
+    parts = member.name.split("/")
+    behind = os.path.normpath(os.path.join(os.path.realpath(folder), *parts[:-1]))
+    if ".." in parts or os.path.realpath(behind) != behind:
+        raise tarfile.TarError(f"the name {member.name[:100]!r} leads through a link or upwards")
+    if member.issym() or member.islnk():
+        down = [part for part in member.linkname.split("/") if part not in ("", ".")]
+        ups = next((at for at, part in enumerate(down) if part != ".."), len(down))
+        deep = sum(part not in ("", ".") for part in parts[:-1]) if member.issym() else 0
+        if ups > deep or ".." in down[ups:]:
+            raise tarfile.TarError(f"the link {member.name[:100]!r} leads to {member.linkname[:100]!r}")
+    return member
+
+
 class Transfers:
     """The files that commands receive or read. `basedir` is the server's own folder.
 
@@ -121,7 +142,7 @@ class Transfers:
 
     def _begin(self, command: str) -> _Part:
         try:
-            self._folder.mkdir(exist_ok=True)
+            self._folder.mkdir(mode=0o700, exist_ok=True)  # what is on its way may be a secret
             part = _Part(self._path(command).open("wb"), 0)
         except OSError as exc:
             part = _Part(None, 0, f"the server cannot keep the file: {exc}")
@@ -195,7 +216,7 @@ class Transfers:
             target.mkdir(parents=True, exist_ok=True)
             how = f"r:{call.args.get('compress') or ''}"
             with tarfile.open(part, how) as archive:  # type: ignore[call-overload]
-                archive.extractall(target, filter="data")
+                archive.extractall(target, filter=_inside)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{part.name}")  # two builds may bring the same file at once: each its own
