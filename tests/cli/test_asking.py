@@ -102,6 +102,7 @@ def test_log_prints_every_step(server: Running) -> None:
         (("log", "999999"), 4, "There is no build 999999."),
         (("log", "quick/999999"), 4, "There is no build 999999 of 'quick'."),
         (("log", "quick/1", "nostep"), 4, "Its steps are: hello, bye."),
+        (("log", "quick/1", "--log", "nolog"), 4, "Its logs are: stdio."),
         (("log", "rubbish"), 2, "Write its id, or BUILDER/NUMBER."),
         (("why", "999999"), 4, "There is no request 999999."),
         (("why", "rubbish"), 2, "is neither a request nor a build"),

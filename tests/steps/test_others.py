@@ -54,7 +54,7 @@ def test_sequence_flags(tmp_path: Path) -> None:
 def test_sequence_made_while_running(tmp_path: Path) -> None:
     class Mine(ShellSequence):
         async def run(self) -> int:
-            words = [ShellArg(command=["echo", str(n)], logname=f"log{n}") for n in range(2)]
+            words = [ShellArg(["echo", "0"], logname="log0"), ShellArg(["echo", "1"], logfile="log1")]
             return await self.runShellSequence(words)
 
     harness = Harness(tmp_path)

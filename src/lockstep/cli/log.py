@@ -52,6 +52,10 @@ def command(
         time.sleep(PAUSE)
     if step is not None and not reader.steps:
         raise CliError(REFUSED, f"There is no step '{step}' in build {build}.", reader.known())
+    if name is not None and name not in reader.logs:
+        where = f"build {build}" if step is None else f"step {step} of build {build}"
+        known = f"Its logs are: {', '.join(reader.logs)}." if reader.logs else "It has no logs."
+        raise CliError(REFUSED, f"There is no log '{name}' in {where}.", known)
     if not as_json:
         _say_ends([found] if step is None else reader.steps)
     return 0
@@ -77,6 +81,7 @@ class _Reader:
         self.as_json = as_json
         self.headings = headings
         self.steps: list[dict[str, Any]] = []
+        self.logs: dict[str, None] = {}
         self._read: dict[int, int] = {}
         self._last = 0
 
@@ -88,6 +93,7 @@ class _Reader:
             if step["started_at"] is None:
                 continue
             for log in self.client.all("logs", f"steps/{step['stepid']}/logs"):
+                self.logs[log["name"]] = None
                 wanted = log["type"] != "h" if self.name is None else log["name"] == self.name
                 if wanted and log["type"] == "d":
                     self._say_deleted(step, log)

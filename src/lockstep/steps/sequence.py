@@ -41,15 +41,15 @@ class Arg(Struct, kw_only=True):
 class ShellArg:
     """One program of a `ShellSequence`.
 
-    `logname` is the log that takes its output (default `stdio`). The flags say what its result means for the step, as
-    a step's flags do for its build; none is set unless given.
+    `logname` (`logfile` is its old name) is the log that takes its output (default `stdio`). The flags say what its
+    result means for the step, as a step's flags do for its build; none is set unless given.
     """
 
-    def __init__(self, command: Any = None, logname: Any = None, **flags: Any) -> None:
+    def __init__(self, command: Any = None, logname: Any = None, *, logfile: Any = None, **flags: Any) -> None:
         """Take the command, its log and its flags."""
         self.place = here()
         self.command = command
-        self.logname = logname
+        self.logname = logfile if logname is None else logname
         self.flags = {name: bool(flags.pop(name)) for name in _FLAGS if name in flags}
         check_keywords("ShellArg", flags, ("command", "logname", *_FLAGS), place=self.place)
         if command is None:
