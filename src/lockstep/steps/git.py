@@ -1,10 +1,12 @@
 """`Git`: checkouts with git. What is common to checkouts is in `source.py`."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import mistake
 from lockstep.core.nouns import Result
 from lockstep.core.values import SourceStamp
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStepFailed
 from lockstep.steps.source import PATCHED, Source
 
@@ -22,6 +24,12 @@ class Git(Source):
 
     name: Any = "git"
     renderables: ClassVar[Any] = ("reference", "origin", "config", "filters", "shallow", "submodules", "getDescription")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "config": kinds.mapping,
+        "filters": kinds.words,
+        "reference": kinds.text,
+        "origin": kinds.text,
+    }
     methods: ClassVar[dict[str, tuple[str, ...]]] = {
         "incremental": (),
         "full": ("fresh", "clean", "clobber", "copy"),

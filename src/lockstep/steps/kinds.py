@@ -117,6 +117,18 @@ def environment(value: Any) -> str:
     return ""
 
 
+def mapping(value: Any) -> str:
+    """Names and what they stand for."""
+    return "" if value is None or isinstance(value, Mapping) else f"must be a dictionary, not {type(value).__name__}"
+
+
+def again(value: Any) -> str:
+    """`retry` of checkouts."""
+    pair = isinstance(value, tuple | list) and len(value) == 2 and not (None in value or seconds(value[0]))
+    right = value is None or (pair and not whole(value[1]))
+    return "" if right else f"must be (seconds between, how often again), not {value!r}"
+
+
 def files(value: Any) -> str:
     """`logfiles`: a name, and the file, or a dictionary with it."""
     if value is None:

@@ -1,11 +1,13 @@
 """Steps that run nothing on the worker: properties, assertions, what a value renders to."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from lockstep.config.errors import missing
 from lockstep.config.secrets import shown
 from lockstep.core.nouns import Result
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep
 
 
@@ -14,6 +16,7 @@ class SetProperty(BuildStep):
 
     name: Any = "SetProperty"
     renderables: ClassVar[Any] = ("property", "value")
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {"property": kinds.text}
 
     def __init__(self, property: Any = None, value: Any = None, **kwargs: Any) -> None:
         """Take name and value."""
@@ -39,6 +42,7 @@ class SetProperties(BuildStep):
 
     name: Any = "SetProperties"
     renderables: ClassVar[Any] = ("properties",)
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {"properties": kinds.mapping}
 
     def __init__(self, properties: Any = None, **kwargs: Any) -> None:
         """Take the dictionary."""

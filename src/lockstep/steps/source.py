@@ -43,6 +43,7 @@ class Source(CompositeStepMixin, BuildStep):
         "env": kinds.environment,
         "timeout": kinds.seconds,
         "logEnviron": kinds.flag,
+        "retry": kinds.again,
     }
     haltOnFailure: Any = True
     flunkOnFailure: Any = True
@@ -99,9 +100,6 @@ class Source(CompositeStepMixin, BuildStep):
             if self.method not in known:
                 hint = f"methods are {', '.join(known)}" if known else "leave it out"
                 mistake(f"{what} has no method {self.method!r} in mode {self.mode}", hint, self.place)
-        if self.retry is not None and not (isinstance(self.retry, tuple | list) and len(self.retry) == 2):
-            mistake(f"retry of {what} must be (seconds, times), not {self.retry!r}", place=self.place)
-            self.retry = None
 
     # What the build wants
 

@@ -31,6 +31,7 @@ class SVN(Source):
         "username": kinds.text,
         "password": kinds.text,
         "extra_args": kinds.words,
+        "keep_on_purge": kinds.words,
     }
     methods: ClassVar[dict[str, tuple[str, ...]]] = {
         "incremental": (),

@@ -8,6 +8,7 @@ from lockstep.config.properties import has_renderables, resolve
 from lockstep.core.calls import StartBuilds, Triggered
 from lockstep.core.nouns import Result, worse
 from lockstep.core.values import Patch, Properties, SourceStamp, Submission
+from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep
 
 
@@ -32,6 +33,13 @@ class Trigger(BuildStep):
         "parent_relationship",
         "waitForFinish",
     )
+    argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
+        "set_properties": kinds.mapping,
+        "copy_properties": kinds.words,
+        "waitForFinish": kinds.flag,
+        "alwaysUseLatest": kinds.flag,
+        "updateSourceStamp": kinds.flag,
+    }
     flunkOnFailure: Any = True
 
     def __init__(
@@ -58,7 +66,7 @@ class Trigger(BuildStep):
         self.alwaysUseLatest = alwaysUseLatest
         self.waitForFinish = waitForFinish
         self.set_properties = dict(set_properties) if isinstance(set_properties, Mapping) else (set_properties or {})
-        self.copy_properties = list(copy_properties or ())
+        self.copy_properties = copy_properties or ()
         self.parent_relationship = parent_relationship
         self.unimportantSchedulerNames = unimportantSchedulerNames or []
         super().__init__(**kwargs)
