@@ -27,14 +27,24 @@ def test_an_unknown_builder_is_refused_in_a_sentence() -> None:
     assert not hand.last.facts
 
 
-@pytest.mark.parametrize("value", [2**63, [{"deep": -(2**63)}], float("nan"), (float("-inf"),)])
-def test_a_number_in_a_property_that_no_store_takes_is_refused(value: object) -> None:
+def nested(depth: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [2**63, [{"deep": -(2**63)}], float("nan"), (float("-inf"),), nested(101), {"x": nested(900)}]
+)
+def test_a_property_that_no_store_takes_is_refused(value: object) -> None:
     hand = full("b")
     wish = RequestWish(builder="b", properties={"x": (value, "test")})
     for wanted in (Submission(requests=(wish,)), replace(submission("b"), properties=wish.properties)):
         hand.put(e.Submitted(submission=wanted, token=3))
-        assert hand.errands(x.Reply)[0].error.startswith("Property 'x' has a number that cannot be kept: not finite")
+        assert hand.errands(x.Reply)[0].error.startswith("Property 'x' cannot be kept: a number in it is not finite")
         assert not hand.last.facts
+    assert hand.force("b", properties={"x": (nested(100), "test")})
 
 
 def test_a_priority_that_no_store_takes_is_refused() -> None:

@@ -13,7 +13,7 @@ from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.decide_setup import keep
 from lockstep.core.draft import Draft
-from lockstep.core.limits import MAX_PRIORITY, MAX_RANK, MAX_REQUESTS_PER_SUBMISSION, MAX_WHOLE
+from lockstep.core.limits import MAX_DEPTH, MAX_PRIORITY, MAX_RANK, MAX_REQUESTS_PER_SUBMISSION, MAX_WHOLE
 from lockstep.core.nouns import Result
 from lockstep.core.records import Buildset, Request
 from lockstep.core.values import Properties, RequestWish, SourceStamp, Submission, storable
@@ -58,8 +58,9 @@ def refusal(draft: Draft, submission: Submission) -> str:
     for properties in (submission.properties, *(wish.properties for wish in submission.requests)):
         for name, (value, _source) in properties.items():
             if not storable(value):
-                bounds = f"not finite, or not from -{MAX_WHOLE} to {MAX_WHOLE}"
-                return f"Property '{name}' has a number that cannot be kept: {bounds}."
+                bounds = f"a number in it is not finite, or not from -{MAX_WHOLE} to {MAX_WHOLE}"
+                nested = f"it has more than {MAX_DEPTH} lists or dictionaries in each other"
+                return f"Property '{name}' cannot be kept: {bounds}; or {nested}."
     return ""
 
 

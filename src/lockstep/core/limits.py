@@ -63,7 +63,7 @@ MAX_NAME: Final = 500
 """Characters of the name of a builder, worker or scheduler: what PostgreSQL can look up is short."""
 
 MAX_DEPTH: Final = 100
-"""Lists and dictionaries in each other, in a configuration's plain values."""
+"""Lists and dictionaries in each other, in plain values of a configuration and in properties."""
 
 MAX_DEADLOCK_WAITS: Final = 20_000
 """Ways in which builds could wait while they hold locks, that are looked at when a configuration is loaded (L50)."""

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
-from lockstep.core.limits import MAX_WHOLE
+from lockstep.core.limits import MAX_DEPTH, MAX_WHOLE
 from lockstep.core.nouns import DEFAULT_MAX_OVERTAKES, Access, LockKey, LockKind, Need
 from lockstep.core.where import Where
 
@@ -16,15 +16,18 @@ Properties = dict[str, tuple[Any, str]]
 """Property name to (plain value, where it came from). Values are what JSON can say."""
 
 
-def storable(value: Any) -> bool:
-    """Whether every store takes the numbers in a plain value: finite ones, and whole ones that are not too great."""
+def storable(value: Any, depth: int = 0) -> bool:
+    """Whether every store takes a plain value: its numbers are finite, whole ones not too great, and it is not nested
+    too deep (`depth`: so many lists and dictionaries are around it already).
+    """
     if isinstance(value, float):
         return isfinite(value)
     if isinstance(value, int):
         return abs(value) <= MAX_WHOLE
-    if isinstance(value, dict):
-        return all(map(storable, value.values()))
-    return not isinstance(value, list | tuple) or all(map(storable, value))
+    if not isinstance(value, dict | list | tuple):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return depth < MAX_DEPTH and all(storable(each, depth + 1) for each in inner)
 
 
 class Patch(Struct, frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ class BuildProperties(Properties):
         try:
             msgspec.json.encode(value)
             if not storable(value):
-                raise OverflowError("a number in it cannot be kept")
+                raise OverflowError("a number in it, or so many lists in each other, cannot be kept")
         except (TypeError, msgspec.MsgspecError, OverflowError) as exc:
             raise TypeError(f"the property {name!r} cannot have a value of {type(value).__name__}: {exc}") from None
         self.context.call_now(SetProperty(str(name), value, str(source)))
