@@ -193,6 +193,14 @@ def test_log_files(world: World) -> None:
     assert told.text("log:big") == bytes(9_000_000)
 
 
+def test_a_log_file_that_is_a_pipe_keeps_the_agent_from_nothing(world: World) -> None:
+    """Who opens one waits until somebody writes."""
+    world.agent()
+    script = "mkfifo pipe; sleep 1.5; echo done"
+    told = world.master.run("1", command=script, logfiles={"a": "pipe", "b": "pipe/below"})
+    assert (told.end.rc, told.text("stdout"), told.text("log:a")) == (0, b"done\n", b"")
+
+
 def test_a_log_file_that_grows_fast_leaves_the_agent_time_for_others(tmp_path: Path) -> None:
     path = tmp_path / "fast.log"
     file = FollowedFile(str(path), follow=False)

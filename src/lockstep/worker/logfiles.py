@@ -1,6 +1,7 @@
 """Followed log files: what is appended to them while a command runs. No processes here."""
 
 import os
+import stat
 from collections.abc import Iterator
 
 from lockstep.worker.limits import LOG_LOOK, READ_SIZE
@@ -54,9 +55,13 @@ class FollowedFile:
 
 
 def _identity(path: str) -> tuple[int, int, int, int] | None:
-    """Device, inode, size and time of change of a file; None if there is none."""
+    """Device, inode, size and time of change of a file; None if there is none, or a pipe or device: whoever opens
+    one may wait for ever.
+    """
     try:
         found = os.stat(path)
     except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
