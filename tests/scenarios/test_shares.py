@@ -29,7 +29,7 @@ def test_who_has_less_than_its_share_comes_first_also_after_a_crash(stage: Stage
     scene.until(lambda: scene.why(mine[3])["sentence"].endswith(told), "apps to be told")
     assert "by weight" not in scene.why(theirs[0])["sentence"]
     shown = scene.cli("locks", "db").stdout
-    assert "  shared by weight:\n    who is not named there, weight 1: has 0, due 1\n" in shown
+    assert "  shared by weight:\n    everybody else, weight 1: has 0, due 1\n" in shown
     assert (
         "    project 'apps', weight 1: has 3, due 1, borrows 2\n    project 'docs', weight 1: has 0, due 1\n" in shown
     )

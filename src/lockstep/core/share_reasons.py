@@ -7,7 +7,7 @@ from lockstep.core.state import State
 
 
 def _who(party: str) -> str:
-    return {"*": "who is not named there", "": "who is of no project"}.get(party, f"project '{party}'")
+    return {"*": "everybody else", "": "who is of no project"}.get(party, f"project '{party}'")
 
 
 def in_full(part: Part | None) -> str:
