@@ -44,8 +44,8 @@ def test_a_quarantine_holds_through_kill_9_and_a_reload_and_is_told_to_whoever_w
     assert "held by arm #1 (pi-2) for" in waits.stdout
     assert "in quarantine: pi-1 (it hums; by ann, for " in waits.stdout
     shown = scene.cli("locks", "boards").stdout
-    assert "pi-1 [arm]: nobody has it, used 0 times, in quarantine since" in shown
-    assert "pi-2 [arm]: held by arm #1, used once" in shown
+    assert "pi-1 [arm] (address 10.0.0.1): nobody has it, used 0 times, in quarantine since" in shown
+    assert "pi-2 [arm] (address 10.0.0.2): held by arm #1, used once" in shown
     assert scene.cli("quarantine", "--lift", "boards/pi-1").stdout == "Unit 'pi-1' of pool 'boards' is in use again.\n"
     scene.until(lambda: len(scene.lock("boards")["holders"]) == 2, "the booking to be held")
     history = scene.cli("locks", "boards", "--history").stdout
