@@ -298,6 +298,7 @@ def test_the_older_spelling(load: Load) -> None:
     """,
         prelude="c = BuildmasterConfig = {}\n",
     )
+    assert any("c['slavePortnum']: PB is not spoken" in str(warning) for warning in config.warnings)
     assert config.title == "Old"
     assert len(config.builders["a"].factory.newSteps()) == 2
     assert config.builders["a"].tags == ("slow",)

@@ -1,8 +1,11 @@
 """Mistakes that Python itself would tell of in its own way, somewhere in our code: they have a line and a sentence."""
 
+import importlib.util
 from collections.abc import Callable
 
 import pytest
+
+from lockstep.config.config import Config
 
 Mistakes = Callable[..., list[str]]
 
@@ -80,3 +83,21 @@ def test_what_is_not_what_its_class_promises(mistakes: Mistakes, text: str, word
     found = mistakes(f"f = util.BuildFactory()\n{text}\n")[-1]
     assert f" cannot be checked: AttributeError: {words} has no attribute 'locks'" in found
     assert "not call super().__init__()" in found
+
+
+@pytest.mark.skipif(importlib.util.find_spec("twisted") is not None, reason="Twisted is installed here")
+def test_what_is_imported_of_twisted_is_noted(load: Callable[..., Config]) -> None:
+    text = """\
+    from twisted.python import log
+    from twisted.internet.defer import succeed
+    from twisted.logger import Logger
+    """
+    told = [
+        str(note).partition(" is not supported yet: code that uses it while builds run fails")[0]
+        for note in load(text).notes
+    ]
+    assert [line.rpartition("master.cfg:")[2] for line in told] == [
+        "3: twisted.python.log",
+        "4: twisted.internet.defer",
+        "5: twisted.logger.Logger",
+    ]

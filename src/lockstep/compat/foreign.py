@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lockstep.compat.standin import stand_in
-from lockstep.config.errors import is_loading
+from lockstep.config.errors import is_loading, note
 
 _ROOT = "twisted"
 _HINT = "Lockstep runs without Twisted: use `async def` and `await`, and Python's own modules"
@@ -26,9 +26,16 @@ class _Foreign(ModuleType):
         """A stand-in. Raises AttributeError where the import machinery is to look for a module."""
         if name.startswith("__") or (self.__name__.count(".") < 2 and name.islower()):
             raise AttributeError(name)
+        if self.__name__.count(".") < 2:
+            _tell(f"{self.__name__}.{name}")
         value = stand_in(f"{self.__name__}.{name}", _HINT)
         setattr(self, name, value)
         return value
+
+
+def _tell(name: str) -> None:
+    """Let `lockstep check` say that this was imported: what uses it only while builds run is found only then."""
+    note(f"{name} is not supported yet: code that uses it while builds run fails", _HINT)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -46,6 +53,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Make the module."""
+        if spec.name.count(".") > 1:
+            _tell(spec.name)
         return _Foreign(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:

@@ -209,7 +209,7 @@ def _protocols(reader: KeyReader, value: Any, key: str) -> None:
             continue
         port = settings.get("port") if isinstance(settings, Mapping) else settings
         if name == "pb":
-            text = "c['protocols']: PB is not spoken; the port is opened for lockstep and msgpack workers"
+            text = f"c['{key}']: PB is not spoken; the port is opened for lockstep and msgpack workers"
             hint = 'make workers with "--protocol=msgpack_experimental_v7", or run "lockstep worker"'
             errors.warning(text, hint, reader.locator.key(key))
         reader.draft.protocol_ports += reader.ports(port, key, str(name))
