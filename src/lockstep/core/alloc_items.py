@@ -8,6 +8,7 @@ resolved to lock objects (once for all who share the need), a *class* the queue 
 classes that wait for a slot of any of the same workers. An exclusive access is `WHOLE` units everywhere.
 """
 
+from bisect import bisect
 from heapq import heapify, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -170,6 +171,10 @@ class Lane(Watch):
         self.threshold = FOREVER if k == 0 else self.late[0] if len(self.late) == k else 0
 
 
+def _level(lane: Lane) -> int:
+    return lane.level
+
+
 class Band(Watch):
     """The lanes of one kind of lock on many workers: a claim is due at one of them if it is older than the greatest."""
 
@@ -230,6 +235,7 @@ class Lock:
         "key",
         "lane_list",
         "lanes",
+        "lanes_limit",
         "left",
         "limit",
         "mask",
@@ -262,6 +268,7 @@ class Lock:
         self.holds: dict[int, int] = {}
         self.lanes: dict[int, Lane] = {}
         self.lane_list: list[Lane] = []
+        self.lanes_limit = MAX_LANES
         self.parked: dict[int, Parked] = {}
         self.apart: dict[Standing, dict[int, Parked]] = {}
         self.crowds: list[Crowd] = []
@@ -278,12 +285,13 @@ class Lock:
         known = self.lanes.get(level)
         if known is not None:
             return known
-        if len(self.lanes) >= MAX_LANES:
+        place = bisect(self.lane_list, level, key=_level)
+        late = list(self.lane_list[place].late) if place < len(self.lane_list) else []
+        if len(self.lanes) >= self.lanes_limit:
             self._forget_lanes()
-        above = [other for other in self.lane_list if other.level > level]
-        late = list(min(above, key=lambda lane: lane.level).late) if above else []
+            place = bisect(self.lane_list, level, key=_level)
         lane = self.lanes[level] = Lane(self, level, self.k, late)
-        self.lane_list = [self.lanes[each] for each in sorted(self.lanes)]
+        self.lane_list.insert(place, lane)
         return lane
 
     def memory(self) -> Memory:
@@ -311,8 +319,9 @@ class Lock:
             lane.set_k(self.k)
 
     def _forget_lanes(self) -> None:
-        kept = {level: lane for level, lane in self.lanes.items() if lane.users or level >= BELOW_STEPS}
-        self.lanes = kept
+        self.lane_list = [lane for lane in self.lane_list if lane.users or lane.level >= BELOW_STEPS]
+        self.lanes = {lane.level: lane for lane in self.lane_list}
+        self.lanes_limit = max(MAX_LANES, 2 * len(self.lanes))
 
     def has_room(self, units: int) -> bool:
         """Whether so many units fit beside what is held (L1, L2)."""
