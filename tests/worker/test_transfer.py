@@ -102,3 +102,12 @@ def test_small_commands(world: World) -> None:
     assert run("12", "rmdir", dir="/").end.reason == "refused"
     assert run("13", "mkdir", paths=["../elsewhere"]).end.reason == "refused"
     assert run("14", "listdir", path=".lockstep/commands").end.reason == "refused"
+
+
+def test_a_pipe_is_no_file_to_send(world: World) -> None:
+    """Nobody may ever write into it."""
+    agent = world.agent()
+    os.mkfifo(agent.basedir / "pipe")
+    told = world.master.run("1", "upload_file", path="pipe")
+    assert told.end.rc == 1
+    assert b"it is a pipe" in told.text("stderr")

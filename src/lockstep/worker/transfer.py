@@ -6,8 +6,10 @@ for one piece after the other, and puts the file in its place when it is whole.
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
+import stat
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +29,7 @@ async def upload_file(work: Work, args: UploadFile, resolve: Resolve) -> Outcome
     path = resolve(args.path)
     work.header(f"sending {path}\n")
     try:
-        async with _closed_later(await asyncio.to_thread(open, path, "rb")) as file:
+        async with _closed_later(await asyncio.to_thread(_open, path)) as file:
             found = os.fstat(file.fileno())
             results: dict[str, Any] = {"utime": [found.st_atime, found.st_mtime]} if args.keepstamp else {}
             if await _send(work, file, args.maxsize):
@@ -37,6 +39,13 @@ async def upload_file(work: Work, args: UploadFile, resolve: Resolve) -> Outcome
         return Outcome(1)
     work.complain(f"maximum filesize reached, truncating file {path!r}")
     return Outcome(1)
+
+
+def _open(path: str) -> io.BufferedIOBase:
+    """Open a file to be sent. OSError for what cannot be, and for a pipe: that would be waited for, maybe for ever."""
+    if stat.S_ISFIFO(os.stat(path).st_mode):
+        raise OSError(errno.ESPIPE, "it is a pipe")
+    return open(path, "rb")
 
 
 @contextlib.asynccontextmanager
