@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lockstep.master import polling
 from lockstep.master.server import Server
 
 HEAD = """
@@ -124,6 +127,25 @@ def test_a_poll_begins_anew_with_the_arguments_of_a_reload(tmp_path: Path) -> No
             await until(lambda: polled(server))
             assert server.loop.state.memories["source:it"][0]["url"] == "elsewhere"
             assert len(git.asked()) == 2
+        finally:
+            await server.stop()
+
+    asyncio.run(life())
+
+
+def test_sources_that_hang_keep_no_other_waiting_and_the_log_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(polling, "POLL_PATIENCE", 0.2)
+    git = Git(tmp_path)
+    hanging = "".join(git.source(name=f"hangs {n}", pollAtLaunch=True).replace("] =", "] +=", 1) for n in range(20))
+    healthy = "c['change_source'].append(changes.GitPoller('x', name='it', gitbin='true', pollAtLaunch=True))\n"
+
+    async def life() -> None:
+        server = await served(tmp_path, "c['change_source'] = []\n" + hanging + healthy)
+        try:
+            await until(lambda: polled(server))
+            assert "change source hangs 0: its poll has taken 0.2 seconds and goes on" in caplog.text
         finally:
             await server.stop()
 

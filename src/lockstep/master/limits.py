@@ -65,6 +65,12 @@ HOOK_ROUND: Final = 50
 HOOK_TIMEOUT: Final = 60.0
 """Seconds that a hook may take to answer."""
 
+POLLS_AT_ONCE: Final = 8
+"""Polls of change sources that run at once; those that take longer than `POLL_PATIENCE` do not count."""
+
+POLL_PATIENCE: Final = 30.0
+"""Seconds after which a poll keeps no other source waiting, and the log says that it goes on."""
+
 SCHEDULER_KEEP: Final = 10_000
 """Facts after which what a scheduler remembers of them is stored: so many are read again at most after a kill."""
 

@@ -1,9 +1,11 @@
 """Change sources at work: each is asked in its time, and what it finds is stored with what it must remember.
 
-What a poll does is in `sources/`; a poll that fails says why in the log and is tried again at the next time.
+What a poll does is in `sources/`; a poll that fails says why in the log and is tried again at the next time. Few run at
+once, but one that hangs keeps no other waiting: it gives up its place, and ends when its program has run too long.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from lockstep.core import events as e
 from lockstep.core.errors import RAISED
 from lockstep.master import clock
+from lockstep.master.limits import POLL_PATIENCE, POLLS_AT_ONCE
 from lockstep.sources.base import PollError, PollingChangeSource
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ class Polling:
         self._sources: dict[str, PollingChangeSource] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asked: dict[str, float] = {}
+        self._places = asyncio.Semaphore(POLLS_AT_ONCE)
 
     async def start(self) -> None:
         """Take the sources of the configuration in force.
@@ -62,9 +66,26 @@ class Polling:
         while True:
             await asyncio.sleep(max(0.0, wait))
             self._asked[name] = -math.inf  # whoever takes over in the midst of it is to ask at once
-            await self._poll(name, source)
+            await self._in_place(name, source)
             self._asked[name] = clock.monotonic()
             wait = source.pollInterval
+
+    async def _in_place(self, name: str, source: PollingChangeSource) -> None:
+        """Poll when there is a place."""
+        await self._places.acquire()
+        with contextlib.ExitStack() as place:
+            place.callback(self._places.release)
+
+            def slow() -> None:
+                text = "change source %s: its poll has taken %g seconds and goes on; other sources do not wait for it"
+                log.warning(text, name, POLL_PATIENCE)
+                place.close()
+
+            late = asyncio.get_running_loop().call_later(POLL_PATIENCE, slow)
+            try:
+                await self._poll(name, source)
+            finally:
+                late.cancel()
 
     async def _poll(self, name: str, source: PollingChangeSource) -> None:
         key = f"source:{name}"

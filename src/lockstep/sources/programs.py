@@ -28,8 +28,11 @@ PROGRAM_SECONDS: Final = 600.0
 _SLICE: Final = 1.0
 """Seconds after which a program that was asked to end is killed, and a pipe that outlives its program is left."""
 
-_THREADS: Final = ThreadPoolExecutor(8, "programs")
-"""Those that wait for programs: pages and the store have others, so programs that hang keep nobody else waiting."""
+_THREADS: Final = ThreadPoolExecutor(256, "programs")
+"""Those that wait for programs: pages and the store have others, so programs that hang keep nobody else waiting.
+
+So many may hang; how many polls run at once is the master's to say.
+"""
 
 _GUARDIAN: Final = Guardian()
 
