@@ -48,6 +48,20 @@ def test_L50_each_builder_says_what_it_holds_while_it_asks(said: Said) -> None:
     ]
 
 
+def test_a_step_that_a_helper_makes_is_told_with_the_line_that_calls_it(said: Said) -> None:
+    found = said("""\
+    first = work(b)
+    second = work(a)
+    builder("x", [a.access('exclusive')], first)
+    builder("y", [b], second)
+    """)
+    assert found == [
+        '6: could deadlock: builder "x" holds lock "a" exclusively (master.cfg:9, from master.cfg:14) while its step'
+        ' "work" (master.cfg:6, from master.cfg:12) asks for lock "b"; builder "y" holds lock "b" (master.cfg:9, from'
+        ' master.cfg:15) while its step "work" (master.cfg:6, from master.cfg:13) asks for lock "a"'
+    ]
+
+
 def test_one_order_is_nothing_to_speak_of(said: Said) -> None:
     assert not said("""\
     builder("x", [a], work(b))

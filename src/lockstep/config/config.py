@@ -79,7 +79,10 @@ class Config:
     @cached_property
     def rings(self) -> Rings:
         """What could deadlock."""
-        return Rings(self._setup, self.file, {name: builder.declared for name, builder in self.builders.items()})
+        declared = {(name, 0): builder.declared for name, builder in self.builders.items()}
+        for name, builder in self.builders.items():
+            declared |= {(name, n): step.declared_at for n, step in enumerate(builder.factory.steps, 1)}
+        return Rings(self._setup, self.file, declared)
 
     @cached_property
     def warnings(self) -> tuple[Mistake, ...]:

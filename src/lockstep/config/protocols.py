@@ -15,6 +15,7 @@ class StepLike(Protocol):
     name: Any
     locks: Any
     place: Place
+    declared_at: Place
 
     def make(self) -> Any:
         """A new step with the same arguments."""

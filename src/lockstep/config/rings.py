@@ -19,11 +19,12 @@ HINT = "Lockstep withholds grants at run time so that it does not; locks that ar
 class Rings:
     """What is to be said of a set-up. `folder` is what its places are told from, `file` the configuration itself.
 
-    `declared` are the lines that declare builders, also those that a helper makes: its own line says little.
+    `declared` are the lines that declare builders (step 0) and their steps by number, also those that a helper makes:
+    its own line says little.
     """
 
-    def __init__(self, setup: Setup, file: str, declared: Mapping[str, Place]) -> None:
-        """Take a set-up, the configuration's file, and where builders are declared."""
+    def __init__(self, setup: Setup, file: str, declared: Mapping[tuple[str, int], Place]) -> None:
+        """Take a set-up, the configuration's file, and where builders and steps are declared."""
         self.setup = setup
         self.file = file
         self.declared = declared
@@ -91,7 +92,9 @@ class Rings:
         return "it" if held_by_it else f"its {self._at(link)}"
 
     def _at(self, link: Link) -> str:
-        return f'step "{link.step}" ({self._told(link.place)})'
+        told, made = self._told(link.place), self._declared(link.builder, link.number)
+        known = not made.line or str(made) in (told, str(self._declared(link.builder)))
+        return f'step "{link.step}" ({told})' if known else f'step "{link.step}" ({told}, from {made})'
 
     def _whole(self, edge: Edge, index: int) -> str:
         """The mode, where it matters: exclusive, or a lock that is asked for by who holds it."""
@@ -105,14 +108,16 @@ class Rings:
 
     def _from(self, builder: str, place: str) -> str:
         """A builder's place, and the line that declares it where a helper makes it."""
-        made = self.declared.get(builder, Place(""))
-        told = self._told(place)
+        made, told = self._declared(builder), self._told(place)
         return f"{told}, from {made}" if made.line and str(made) != told else told
 
     def _made(self, link: Link, only_its_step: bool) -> str:
         """The line that declares a builder of which else only a step's place is told."""
-        made = self.declared.get(link.builder, Place(""))
+        made = self._declared(link.builder)
         return f" ({made})" if only_its_step and made.line and str(made) != self._told(link.place) else ""
+
+    def _declared(self, builder: str, step: int = 0) -> Place:
+        return self.declared.get((builder, step), Place(""))
 
     def _told(self, place: str) -> str:
         return str(self._place(place))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from lockstep.config.errors import Place, check_keywords, here, mistake, warning
+from lockstep.config.errors import Place, check_keywords, declared, here, mistake, warning
 from lockstep.config.secrets import shown
 from lockstep.core.calls import Acquire, AddUrl, LogType, Now, Release, Sleep
 from lockstep.core.nouns import Access, Result
@@ -32,13 +32,16 @@ class BuildStepCancelled(Exception):  # noqa: N818  (Buildbot's name)
 
 
 class Recipe:
-    """What a step was made from: enough to make it again."""
+    """What a step was made from: enough to make it again. `declared` is where a helper that made it was called from."""
 
-    def __init__(self, cls: type["BuildStep"], args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> None:
+    def __init__(
+        self, cls: type["BuildStep"], args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, declared: Place
+    ) -> None:
         self.cls = cls
         self.args = args
         self.kwargs = kwargs
         self.place = place
+        self.declared = declared
 
     def make(self) -> "BuildStep":
         """A fresh step. Lists and dictionaries among the arguments are copied, so that a step may change its own."""
@@ -162,7 +165,8 @@ class BuildStep:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember what the step is made from, before any `__init__` sees it."""
         step = super().__new__(cls)
-        recipe = Recipe(cls, _owned(args), {name: _own(value) for name, value in kwargs.items()}, here())
+        named = {name: _own(value) for name, value in kwargs.items()}
+        recipe = Recipe(cls, _owned(args), named, here(), declared())
         step._recipe, step._logs, step._observers = recipe, {}, {}
         return step
 
@@ -208,6 +212,11 @@ class BuildStep:
     def place(self) -> Place:
         """The line of the configuration that made this step."""
         return self._recipe.place
+
+    @cached_property
+    def declared_at(self) -> Place:
+        """The line outside of all functions that led to it: where a helper that made this step was called from."""
+        return self._recipe.declared
 
     def make(self) -> Any:
         """A fresh step with the same arguments, for one build."""
