@@ -17,6 +17,15 @@ TAPE_PIECE: Final = 10_000
 MAX_RESULT_FILE: Final = 16 << 20
 """Bytes of a file that a step may take into memory (`getFileContentFromWorker`)."""
 
+MAX_CONNECTIONS: Final = 2_000
+"""Connections at once; of more, those go that have waited longest for a request to come whole."""
+
+SPARE_FILES: Final = 256
+"""Of the files that a process may have open, so many are for other things than connections; half, if they are few."""
+
+ACCEPTED_AT_ONCE: Final = 30
+"""Connections that are accepted before those that are too many are ended."""
+
 MAX_INBOX: Final = 100_000
 """Events that may wait; whoever sends more is told to come back."""
 

@@ -6,13 +6,18 @@ WebSockets go to the agents' adapter, everything else to the web application, wh
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from lockstep.master import clock
+from lockstep.master.limits import ACCEPTED_AT_ONCE, MAX_CONNECTIONS, SPARE_FILES
 
 if TYPE_CHECKING:
     from lockstep.master.server import Server
@@ -37,6 +42,41 @@ class _AgentSocket(WebSocketsSansIOProtocol):
         if sock is not None and hasattr(socket, "TCP_QUICKACK"):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+class _Visit(H11Protocol):
+    """A connection that asks over HTTP.
+
+    Whoever reaches the port may open as many as he likes and say nothing. If there are too many, the one goes that has
+    waited longest for a request: the files that a process may have open are also for the store, workers and programs.
+    """
+
+    since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """One more; make room for it."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.since = clock.monotonic()
+        if len(self.connections) > most_connections():
+            visits = [one for one in self.connections if isinstance(one, _Visit) and one.waits()]
+            min(visits, key=lambda one: one.since).leave()
+
+    def waits(self) -> bool:
+        """Whether nothing is being answered here."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def leave(self) -> None:
+        """End at once."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+
+def most_connections() -> int:
+    """How many connections there may be at once."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, files - min(SPARE_FILES, files // 2))
 
 
 class Listening:
@@ -71,7 +111,8 @@ class Listening:
             proxy_headers=False,
             ws=_AgentSocket,
             ws_per_message_deflate=False,
-            http="h11",
+            http=_Visit,
+            backlog=ACCEPTED_AT_ONCE,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -82,6 +123,8 @@ class Listening:
         config.load()
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=sockets)
+        for each in sockets:
+            each.listen(socket.SOMAXCONN)  # those beyond what is accepted at once wait, and are not sent away
         self._task = asyncio.create_task(server.main_loop())
 
     async def stop(self) -> None:
