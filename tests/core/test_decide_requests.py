@@ -68,6 +68,14 @@ def test_what_a_scheduler_wants_and_how_far_it_has_read_are_one_decision() -> No
     assert hand.state.memories["nightly"] == ({"n": 2}, 5)
 
 
+def test_of_a_scheduler_the_builders_that_are_there_build_though_another_is_gone() -> None:
+    hand = full("b")
+    wishes = (RequestWish(builder="gone"), RequestWish(builder="b"))
+    hand.put(e.SchedulerMoved(owner="s", submissions=(Submission(requests=wishes),), cursor=5, token=2))
+    assert hand.errands(x.Reply)[0].value == ["There is no builder 'gone'."]
+    assert [added.builder for added in hand.new(f.RequestAdded)] == ["b"]
+
+
 def test_a_build_set_without_requests_ends_at_once() -> None:
     hand = full()
     hand.put(e.Submitted(submission=Submission(requests=())))

@@ -33,10 +33,17 @@ def submitted(draft: Draft, event: e.Submitted) -> None:
 def scheduler_moved(draft: Draft, event: e.SchedulerMoved) -> None:
     """Take what a scheduler wants, and keep how far it has read with it: nothing is asked for twice, nothing lost.
 
-    Replies a sentence for each submission that cannot be taken (its builder is gone).
+    Replies a sentence for each submission that cannot be taken, and for each builder that is gone: a reload came before
+    the scheduler knew of it. The others get what was wanted of them.
     """
     problems = []
-    for submission in event.submissions:
+    for wanted in event.submissions:
+        gone = [wish.builder for wish in wanted.requests if wish.builder not in draft.state.builders]
+        problems += [f"There is no builder '{builder}'." for builder in gone]
+        rest = tuple(wish for wish in wanted.requests if wish.builder not in gone)
+        if gone and not rest:
+            continue
+        submission = msgspec.structs.replace(wanted, requests=rest)
         error = refusal(draft, submission)
         if error:
             problems.append(error)
