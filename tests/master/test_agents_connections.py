@@ -311,13 +311,14 @@ def test_a_command_that_is_decided_while_its_agent_goes_is_not_sent(tmp_path: Pa
         client.hello()
         await client.welcomed()
         await until(lambda: server.loop.state.workers["w1"].state == "connected", "the worker")
+        await server.loop.settle()  # the connection has its number then
         with no_commits(tmp_path):
             server.loop.post(e.Submitted(submission=Submission(requests=(RequestWish(builder="one"),))))
             await until(lambda: server.loop.state.commands, "a command")
             client.session.leaving = True
             client.say()
             await until(lambda: server.loop.state.workers["w1"].state == "leaving", "the word")
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as http:
                 assert "being stopped" in (await http.get("/workers")).text
         assert await ended(server) == Result.RETRY
         await until(lambda: client.told(Shutdown), "the server to let it go")

@@ -197,6 +197,7 @@ class Agents:
                 return
             self._drop(other)
         self._connections[session.name] = connection
+        self.outputs.store_all(session.name)
         self.house.loop.after_commit(lambda: self._welcome(connection))
 
     def _welcome(self, connection: Connection) -> None:

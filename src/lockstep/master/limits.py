@@ -5,6 +5,12 @@ from typing import Final
 MAX_LINE_BYTES: Final = 1 << 20
 """A line longer than this is cut into several."""
 
+REST_SMALL: Final = 4096
+"""Bytes of a command's unfinished lines that are stored with each commit; longer ones when they have doubled."""
+
+REST_LATE: Final = 1 << 20
+"""Bytes of unfinished lines that an agent keeps at most because of that: it sends a few MB ahead of what is stored."""
+
 MAX_LOG_LINES: Final = 20_000_000
 """A log keeps so many lines; the rest of what a command says is not kept."""
 

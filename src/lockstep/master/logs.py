@@ -24,6 +24,8 @@ Part = LogPart | LogEnd
 _STREAMS: dict[str, Stream] = {"stdout": "o", "stderr": "e", "header": "h"}
 _CODE = ":"
 """Stands behind the stream in the key of what a decoder has not decoded yet."""
+BEGUN = "~"
+"""Stands behind the stream in the key of what says which secret has begun at the end of its rest."""
 
 
 def stream_of(name: str) -> Stream:
@@ -137,15 +139,25 @@ class LogFile:
         """What has come of one writer and is not stored as lines, by any key."""
         for (who, stream), rest in self.partial.items():
             if who == writer:
-                yield stream, self.masks.hide(rest)
+                hidden, begun = self.masks.split(rest)
+                yield stream, hidden
+                if begun:
+                    yield f"{stream}{BEGUN}", begun
         for (who, stream), decoder in self._decoders.items():
             pending, flag = decoder.getstate()
             if who == writer:
                 yield f"{stream}{_CODE}", b"%d:" % flag + pending
 
+    def unfinished(self, writer: str) -> int:
+        """The bytes of one writer that are not stored as lines yet."""
+        return sum(len(rest) for (who, _), rest in self.partial.items() if who == writer)
+
     def resume_rest(self, writer: str, key: str, rest: bytes) -> None:
-        """Go on after a restart with what `rests` gave."""
-        if not key.endswith(_CODE):
+        """Go on after a restart with what `rests` gave. The secrets must be known when it is said which have begun."""
+        if key.endswith(BEGUN):
+            whole: tuple[str, Stream] = (writer, key.removesuffix(BEGUN))  # type: ignore[assignment]
+            self.partial[whole] = self.partial.get(whole, b"") + self.masks.begun(rest)
+        elif not key.endswith(_CODE):
             self.partial[writer, key] = rest  # type: ignore[index]
         elif self._encoding:
             flag, _, pending = rest.partition(b":")

@@ -48,9 +48,12 @@ class Masks:
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._shown: dict[bytes, bytes] = {}
+        self._parts: dict[tuple[str, int], bytes] = {}
+        """Each way in which a value may come back, by its name and number: what has begun is stored as these two."""
         for name, value in sorted(values.items()):
-            for part in _parts(value):
-                self._shown.setdefault(part.encode("utf-8", "replace"), f"<{name}>".encode())
+            for number, part in enumerate(_parts(value)):
+                self._parts[name, number] = part.encode("utf-8", "replace")
+                self._shown.setdefault(self._parts[name, number], f"<{name}>".encode())
         self._compile()
 
     def _compile(self) -> None:
@@ -62,6 +65,7 @@ class Masks:
         """What either of them hides."""
         both = Masks({})
         both._shown = {**self._shown, **other._shown}
+        both._parts = {**self._parts, **other._parts}
         both._compile()
         return both
 
@@ -70,6 +74,27 @@ class Masks:
         if not self._shown:
             return data
         return self._pattern.sub(lambda found: self._shown[found.group()], data)
+
+    def split(self, rest: bytes) -> tuple[bytes, bytes]:
+        """An unfinished line without secrets, for the store, and what stands for a secret that has begun at its end.
+
+        The second is empty if there is none; `begun` makes the beginning of it again.
+        """
+        ends = [found.span() for found in self._pattern.finditer(rest)] if self._shown else []
+        longest, which = 0, b""
+        for (name, number), part in self._parts.items():
+            most = min(len(part) - 1, len(rest), part.find(b"\n") % (len(part) + 1))
+            for size in range(most, longest, -1):
+                at = len(rest) - size
+                if rest.endswith(part[:size]) and not any(start < at < end for start, end in ends):
+                    longest, which = size, b"%d:%d:%s" % (number, size, name.encode())
+                    break
+        return self.hide(rest[: len(rest) - longest]), which
+
+    def begun(self, which: bytes) -> bytes:
+        """The beginning of a secret, from what `split` has given; nothing if nobody knows the secret any more."""
+        number, size, name = which.split(b":", 2)
+        return self._parts.get((name.decode(), int(number)), b"")[: int(size)]
 
     def hide_in(self, tree: Any) -> Any:
         """Texts, lists and dictionaries without secrets. Bytes stay: they are the content of files."""

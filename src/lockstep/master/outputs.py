@@ -13,7 +13,8 @@ from lockstep.core.calls import RunCommand
 from lockstep.core.errors import RAISED
 from lockstep.core.records import Command
 from lockstep.core.state import State
-from lockstep.master.logs import LogFile, stream_of
+from lockstep.master.limits import REST_LATE, REST_SMALL
+from lockstep.master.logs import BEGUN, LogFile, stream_of
 from lockstep.master.masks import Masks, look_up, why_missing
 from lockstep.master.transfers import Transfers
 from lockstep.protocol.messages import FILE, LOG_PREFIX, Output
@@ -44,7 +45,8 @@ def call_of(state: State, name: str) -> tuple[Command, RunCommand] | None:
 class _Said:
     """How far the output of one command has come; `unmasked` says why it must not be kept, or is empty.
 
-    `decoded`: its worker has made UTF-8 of it.
+    `decoded`: its worker has made UTF-8 of it. `stored`: the offset that is in the store, or on its way there, with
+    `rest` bytes of unfinished lines. `due`: what has come since must be stored with the next commit.
     """
 
     def __init__(self, worker: str, offset: int = 0) -> None:
@@ -53,6 +55,9 @@ class _Said:
         self.masks = Masks({})
         self.unmasked = ""
         self.decoded = False
+        self.stored = offset
+        self.rest = 0
+        self.due = False
 
 
 class Outputs:
@@ -68,12 +73,15 @@ class Outputs:
 
     async def resume(self, progress: Mapping[str, CommandProgress]) -> None:
         """Go on after a restart. `progress`: what is stored of each command's output."""
-        calls = {}
+        calls, begun = {}, list[tuple[str, str, bytes]]()
         for name, command in self._house.loop.state.commands.items():
             stored = progress.get(name)
             self._said[name] = _Said(command.worker, stored.offset if stored is not None else 0)
             for key, rest in stored.tails.items() if stored is not None else ():
-                self._resume_tail(name, key, rest)
+                if key.endswith(BEGUN):
+                    begun.append((name, key, rest))
+                else:
+                    self._resume_tail(name, key, rest)
             found = call_of(self._house.loop.state, name)
             if found is not None:
                 calls[name] = found[1]
@@ -87,6 +95,8 @@ class Outputs:
                 log.error("command %s: %s; what it says is not kept", name, why_missing(exc))
             else:
                 self.begin(name, self._said[name].worker, call, Masks(values))
+        for name, key, rest in begun:
+            self._resume_tail(name, key, rest)
 
     def _resume_tail(self, name: str, key: str, rest: bytes) -> None:
         if key == FILE:
@@ -132,6 +142,7 @@ class Outputs:
             return True
         call = found[1]
         if piece.stream == FILE:
+            said.due = True
             self._transfers.receive(piece.command, call, piece.data)
             return True
         followed = piece.stream.startswith(LOG_PREFIX)
@@ -143,8 +154,17 @@ class Outputs:
                 self._house.loop.write(file.feed("h", f"{said.unmasked}; {_NOT_KEPT}\n".encode()))
         elif file is not None:
             stream = stream_of(piece.stream)
-            self._house.loop.write(file.feed(stream, piece.data, piece.command, decoded=said.decoded))
+            parts = file.feed(stream, piece.data, piece.command, decoded=said.decoded)
+            said.due = said.due or bool(parts)
+            self._house.loop.write(parts)
         return True
+
+    def store_all(self, worker: str) -> None:
+        """Have all that commands of a worker have said stored with the next commit: it is asked for what is not."""
+        for name, said in self._said.items():
+            if said.worker == worker and said.offset > said.stored:
+                said.due = True
+                self._dirty[name] = None
 
     def _flush(self) -> None:
         """Before a commit: store how far each command is, together with its lines, and acknowledge it afterwards."""
@@ -155,9 +175,21 @@ class Outputs:
                 self._store(name, said, found[1])
 
     def _store(self, name: str, said: _Said, call: RunCommand) -> None:
+        """Store how far a command is.
+
+        An unfinished line is stored as a whole. If nothing but such lines has grown, that can wait until they have
+        doubled, or what grows for hours (a progress bar) would be stored at each of its steps anew. Until then its
+        agent keeps what is new of them.
+        """
+        files = self._files(call)
+        rest = sum(file.unfinished(name) for _, file in files)
+        waits = max(REST_SMALL, 2 * said.rest) > rest > REST_SMALL
+        if waits and not said.due and said.offset - said.stored < REST_LATE:
+            return
+        said.stored, said.rest, said.due = said.offset, rest, False
         tails: dict[str, bytes] = {}
-        for logid, file in self._files(call):
-            tails |= {f"{logid}.{key}": rest for key, rest in file.rests(name)}
+        for logid, file in files:
+            tails |= {f"{logid}.{key}": text for key, text in file.rests(name)}
         received = self._transfers.received(name)
         if received is not None:
             tails[FILE] = str(received).encode()
