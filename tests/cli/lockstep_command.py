@@ -26,7 +26,7 @@ quick = util.BuildFactory([
     steps.ShellCommand(name="bye", command="echo bye"),
 ])
 failing = util.BuildFactory([steps.ShellCommand(command="exit 3")])
-broken = util.BuildFactory([steps.ShellCommand(command=["echo", None])])
+broken = util.BuildFactory([steps.ShellCommand(command=["echo", util.Property("nothing")])])
 gated = util.BuildFactory([
     steps.ShellCommand(name="gate", command=gate, env={"GATE": util.Interpolate("%(prop:gate)s")},
                        locks=[database.access("exclusive")]),
