@@ -28,6 +28,7 @@ TRIPS = 5
 
 TIDYING = (
     ("storage/store.py", "Store.tidy"),
+    ("storage/store.py", "Store._delete_slice"),
     ("storage/writer.py", "Writer._take"),
     ("storage/writer.py", "Writer._tidy"),
 )
