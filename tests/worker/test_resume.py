@@ -327,6 +327,7 @@ def test_an_agent_that_is_stopped_waits_for_no_device(world: World) -> None:
 
 def test_what_was_on_its_way_to_an_agent_that_is_being_stopped_does_not_begin(world: World) -> None:
     agent = world.agent()
+    world.master.run("0", command="true")  # it knows that it is welcomed
     world.master.too_late = ("1", "2")
     assert agent.stop() == 0
     for command in ("1", "2"):
