@@ -23,12 +23,7 @@ class ReturningWorld(World):
         parent = self.children.get(owner, 0)
         if self.healed or not parent or parent not in self.builds or self.random.random() < 0.3:
             return super().end_build(owner)
-        hold, _ = self.builds.pop(owner)
-        events: list[Event] = [("release", (hold,))]
-        for extra in [extra for extra, of in self.extra.items() if of == owner]:
-            del self.extra[extra]
-            events.append(("release", (extra,)))
-        self.busy.discard(owner)
+        events = self.let_go(owner)
         old = self.claims[owner]
         since = self.number()
         again = Claim(owner, old.need, owner, old.level, since, parent=parent, put_back=True, retryable=old.retryable)

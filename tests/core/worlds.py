@@ -145,13 +145,21 @@ class World:
         if owner not in self.children.values() and not asks and owner not in self.extra.values():
             self.busy.discard(owner)
 
-    def end_build(self, owner: int) -> list[Event]:
+    def let_go(self, owner: int) -> list[Event]:
+        """A build gives up all that it holds."""
         hold, _ = self.builds.pop(owner)
-        events: list[Event] = [("release", (hold,))]
-        for extra in [extra for extra, of in self.extra.items() if of == owner]:
-            del self.extra[extra]
-            events.append(("release", (extra,)))
         self.busy.discard(owner)
+        return [("release", (hold,)), *self.let_go_of_steps(owner)]
+
+    def let_go_of_steps(self, owner: int) -> list[Event]:
+        """An owner gives up what its steps hold."""
+        extras = [extra for extra, of in self.extra.items() if of == owner]
+        for extra in extras:
+            del self.extra[extra]
+        return [("release", (extra,)) for extra in extras]
+
+    def end_build(self, owner: int) -> list[Event]:
+        events = self.let_go(owner)
         parent = self.children.pop(owner, 0)
         if parent:
             events.append(("forget_parent", (owner,)))
@@ -265,9 +273,7 @@ class World:
                 if decision.ticket in self.builds:
                     events += self.end_build(decision.ticket)
                 else:
-                    for extra in [extra for extra, of in self.extra.items() if of == decision.ticket]:
-                        del self.extra[extra]
-                        events.append(("release", (extra,)))
+                    events += self.let_go_of_steps(decision.ticket)
         return events
 
     @property

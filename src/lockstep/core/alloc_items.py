@@ -217,7 +217,8 @@ class Lock:
     (L42c), `free_hanging` those for which all are now. `pool` is None, but for a view of one: then `mask` are the units
     that its `where` admits (`alloc_pools.py`). `parked` are those who wait here, by their need. `share`: projects have
     the lock by weight; then those who wait are `apart` by their standing. `fence` is the last one of this lock,
-    `series` counts those of its name.
+    `series` counts those of its name. `lane_list` are its `lanes` by level; `lanes_limit` are so many that some are to
+    be forgotten before there is one more.
     """
 
     __slots__ = (
