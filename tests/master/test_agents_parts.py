@@ -209,9 +209,7 @@ def test_an_archive_puts_nothing_and_leads_nowhere_outside(tmp_path: Path, serve
     transfers.receive("c", call, packed)
     _, problem = finished(transfers, "c", call)
     assert "cannot store one/two/got: " in problem
-    got = tmp_path / "one" / "two" / "got"
-    assert [path.name for path in got.parent.iterdir()] == ["got"]
-    assert all(path.resolve().is_relative_to(got) for path in got.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["transfers"]
 
 
 def test_links_that_stay_inside_come_along_again_and_again(tmp_path: Path, server: Start) -> None:
@@ -223,6 +221,88 @@ def test_links_that_stay_inside_come_along_again_and_again(tmp_path: Path, serve
         assert finished(transfers, command, call) == ({}, "")
     assert (tmp_path / "got" / "a" / "x").exists()
     assert (tmp_path / "got" / "p" / "b" / "up" / "a" / "x").exists()
+
+
+def packed(*entries: tuple[str, int], compress: str = "gz") -> bytes:
+    """An archive of files with so many zeros; folders have none, and a slash at their end."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=f"w:{compress}") as tar:  # type: ignore[call-overload]
+        for name, size in entries:
+            info = tarfile.TarInfo(name.rstrip("/"))
+            info.size, info.type = size, tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            tar.addfile(info, io.BytesIO(bytes(size)))
+    return made.getvalue()
+
+
+def raw(kind: bytes, size: int, data: bytes = b"") -> bytes:
+    """One entry that says that it has so many bytes."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    return gzip.compress(bytes(head) + data + bytes(-len(data) % 512) + bytes(1024))
+
+
+BIG = 1 << 20
+UP_TREE = RunCommand(kind="upload_directory", args={"compress": "gz", "maxsize": BIG}, masterdest="one/got")
+
+
+@pytest.mark.parametrize(
+    ("archived", "why"),
+    [
+        (packed(("first", BIG), ("second", 1)), f"unpacked, it has more than the {BIG} bytes that are allowed"),
+        (packed(("vast", 1 << 30)), f"unpacked, it has more than the {BIG} bytes that are allowed"),
+        (packed(*((f"{number}/", 0) for number in range(102))), "more than the 101 files and folders"),
+        (packed(("d/" * 300, 0)), "more than 256 folders deep"),
+        (raw(tarfile.XHDTYPE, BIG, bytes(BIG)), f"a header of {BIG} bytes"),
+        (raw(tarfile.GNUTYPE_LONGNAME, BIG, bytes(BIG)), f"a header of {BIG} bytes"),
+        (raw(tarfile.REGTYPE, -512), "-512 bytes"),
+        (raw(tarfile.REGTYPE, 4096), "unexpected end of data"),
+    ],
+    ids=["files", "file", "entries", "deep", "header", "name", "negative", "torn"],
+)
+def test_an_archive_that_is_a_bomb_leaves_nothing(
+    tmp_path: Path, server: Start, monkeypatch: pytest.MonkeyPatch, archived: bytes, why: str
+) -> None:
+    monkeypatch.setattr("lockstep.master.unpacking.MAX_UPLOADED_ENTRIES", 101)
+    transfers = server()
+    transfers.receive("c", UP_TREE, archived)
+    _, problem = finished(transfers, "c", UP_TREE)
+    assert problem.startswith("cannot store one/got: ")
+    assert why in problem
+    assert "\n" not in problem
+    transfers.forget("c")
+    assert [path.name for path in tmp_path.rglob("*")] == ["transfers"]
+
+
+def test_a_bomb_replaces_nothing(tmp_path: Path, server: Start) -> None:
+    got = tmp_path / "one" / "got"
+    (got / "sub").mkdir(parents=True)
+    (got / "sub" / "kept").write_text("before")
+    for number, archived in enumerate([packed(("sub/kept", 1), ("big", BIG)), packed(("a", 1), ("sub", 1))]):
+        transfers = server()
+        transfers.receive(f"{number}", UP_TREE, archived)
+        assert "cannot store one/got" in finished(transfers, f"{number}", UP_TREE)[1]
+        assert [str(path.relative_to(got)) for path in sorted(got.rglob("*"))] == ["sub", "sub/kept"]
+        assert (got / "sub" / "kept").read_text() == "before"
+
+
+@pytest.mark.parametrize("compress", ["", "gz", "bz2"])
+def test_a_directory_of_just_the_size_comes_beside_what_is_there(tmp_path: Path, server: Start, compress: str) -> None:
+    got = tmp_path / "one" / "got"
+    (got / "sub").mkdir(parents=True)
+    (got / "sub" / "kept").write_text("before")
+    (got / "old").write_text("before")
+    (got / "c.part").mkdir()
+    (got / ".c.part").mkdir()  # left by a server that was killed
+    (got / ".c.part" / "half").write_text("of it")
+    call = RunCommand(kind="upload_directory", args={"compress": compress, "maxsize": BIG}, masterdest="one/got")
+    transfers = server()
+    sizes = (("old", BIG // 2), ("sub/", 0), ("sub/new", 1), ("fresh/", 0), ("fresh/x", 1000))
+    transfers.receive("c", RunCommand(kind="", args={}, masterdest="x"), packed(*sizes, compress=compress))
+    assert finished(transfers, "c", call) == ({}, "")
+    found = {str(path.relative_to(got)): path.stat().st_size for path in got.rglob("*") if path.is_file()}
+    assert found == {"old": BIG // 2, "sub/kept": 6, "sub/new": 1, "fresh/x": 1000}
+    assert not (got / ".c.part").exists()
 
 
 def test_what_is_on_its_way_is_for_the_server_alone(tmp_path: Path, server: Start) -> None:

@@ -23,6 +23,15 @@ TAPE_PIECE: Final = 10_000
 MAX_RESULT_FILE: Final = 16 << 20
 """Bytes of a file that a step may take into memory (`getFileContentFromWorker`)."""
 
+MAX_UPLOADED_ENTRIES: Final = 1_000_000
+"""Files, folders and links in one directory that a worker sends."""
+
+MAX_UPLOADED_DEPTH: Final = 256
+"""Folders that may be inside one another in a directory that a worker sends."""
+
+MAX_ARCHIVE_HEADER: Final = 1 << 16
+"""Bytes of what an archive says of one entry (its names above all): it is read into memory."""
+
 MAX_CONNECTIONS: Final = 2_000
 """Connections at once; of more, those go that have waited longest for a request to come whole."""
 

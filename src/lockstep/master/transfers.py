@@ -1,13 +1,12 @@
 """Files on their way between workers and the master: parts on disk while they come, moved into place when complete.
 
-The paths on the master come from the configuration, never from a worker; names inside a directory that a worker sends
-are checked.
+The paths on the master come from the configuration, never from a worker. What is inside a directory that a worker
+sends is looked at in `unpacking.py`.
 """
 
 import asyncio
 import os
 import shutil
-import tarfile
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 
 from lockstep.core.calls import RunCommand
 from lockstep.master.limits import MAX_RESULT_FILE
+from lockstep.master.unpacking import TooMuchError, unpack
 
 
 class _Part:
@@ -79,27 +79,6 @@ class _Source:
         if self._over and not self._readers and self._file is not None:
             self._file.close()
             self._file = None
-
-
-def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """What of an archive may be put into a folder. Raises `tarfile.TarError`.
-
-    Python's own filter asks where a name leads at the moment; before 3.13.4 it could be misled (CVE-2025-4517), and
-    where a link leads changes when another one is replaced. So nothing is put behind a link, and a link goes up only
-    from where it is: whatever the others are, it stays inside.
-    """
-    member = tarfile.data_filter(member, folder)
-    parts = member.name.split("/")
-    behind = os.path.normpath(os.path.join(os.path.realpath(folder), *parts[:-1]))
-    if ".." in parts or os.path.realpath(behind) != behind:
-        raise tarfile.TarError(f"the name {member.name[:100]!r} leads through a link or upwards")
-    if member.issym() or member.islnk():
-        down = [part for part in member.linkname.split("/") if part not in ("", ".")]
-        ups = next((at for at, part in enumerate(down) if part != ".."), len(down))
-        deep = sum(part not in ("", ".") for part in parts[:-1]) if member.issym() else 0
-        if ups > deep or ".." in down[ups:]:
-            raise tarfile.TarError(f"the link {member.name[:100]!r} leads to {member.linkname[:100]!r}")
-    return member
 
 
 class Transfers:
@@ -195,6 +174,8 @@ class Transfers:
             if call.to_result:
                 return {"content": await asyncio.to_thread(self._path(command).read_bytes)}, ""
             await asyncio.to_thread(self._place, self._path(command), call, times)
+        except TooMuchError as exc:
+            return {}, f"cannot store {what}: {exc}"
         except Exception as exc:
             # The bytes are a worker's: whatever is wrong with them ends this command and nothing else.
             return {}, f"cannot store {what}: {type(exc).__name__}: {exc}"
@@ -213,10 +194,8 @@ class Transfers:
     def _place(self, part: Path, call: RunCommand, times: Any) -> None:
         target = self._base / os.path.expanduser(call.masterdest)
         if call.kind == "upload_directory":
-            target.mkdir(parents=True, exist_ok=True)
-            how = f"r:{call.args.get('compress') or ''}"
-            with tarfile.open(part, how) as archive:  # type: ignore[call-overload]
-                archive.extractall(target, filter=_inside)
+            limit = call.args.get("maxsize")
+            unpack(part, call.args.get("compress") or "", target, limit if isinstance(limit, int) else None)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{part.name}")  # two builds may bring the same file at once: each its own

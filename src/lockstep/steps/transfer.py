@@ -118,7 +118,11 @@ class FileUpload(_Transfer):
 
 
 class DirectoryUpload(_Transfer):
-    """Copy a directory of the worker (`workersrc`) to the master (`masterdest`). `compress` is None, `gz` or `bz2`."""
+    """Copy a directory of the worker (`workersrc`) to the master (`masterdest`). `compress` is None, `gz` or `bz2`.
+
+    `maxsize` holds for the archive as it is sent, and for all files in it together when they are unpacked. One that
+    has more, or that is not in order, leaves nothing on the master and replaces nothing.
+    """
 
     name: Any = "upload"
     keywords: ClassVar[tuple[str, ...]] = (
