@@ -81,9 +81,14 @@ class Client:
 
     clients: ClassVar[list["Client"]] = []
 
-    def __init__(self, server: Server, name: str = "w1", password: str = "secret") -> None:
+    def __init__(self, server: Server, name: str = "w1", password: str = "secret", address: str = "10.0.0.1") -> None:
         pair = base64.b64encode(f"{name}:{password}".encode())
-        scope = {"subprotocols": [SUBPROTOCOL], "headers": [(b"authorization", b"Basic " + pair)]}
+        scope = {
+            "subprotocols": [SUBPROTOCOL],
+            "headers": [(b"authorization", b"Basic " + pair)],
+            "client": (address, 1),
+            "peer": (address, 1),
+        }
         self.session = AgentSession(60.0)
         self.heard: list[MasterMessage] = []
         self.closed = False

@@ -10,9 +10,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lockstep.config.workers import Worker
 from lockstep.core.errors import RAISED
 from lockstep.master import clock
+from lockstep.master.guesses import Guesses, guesser
 from lockstep.master.masks import look_up, why_missing
+from lockstep.protocol.limits import MAX_NAME, MAX_TEXT
 
 if TYPE_CHECKING:
     from lockstep.master.house import House
@@ -25,15 +28,19 @@ REFUSAL_PERIOD = 60.0
 """Seconds in which the refusal of one worker is logged once."""
 
 MAX_REFUSED = 1000
-"""Refused names that are remembered for that."""
+"""Refused names that are remembered for that; of more in that time nothing is said."""
 
 
 class Doorkeeper:
-    """Checks the names and passwords of workers against the configuration in force."""
+    """Checks the names and passwords of workers against the configuration in force.
+
+    Wrong ones are slowed down, whatever dialect they are to be followed by: it comes after this.
+    """
 
     def __init__(self, house: "House") -> None:
         self._house = house
         self._refused: dict[tuple[str, str], float] = {}
+        self._guesses = Guesses()
 
     async def authenticate(self, scope: Mapping[str, Any]) -> tuple[str, str]:
         """The worker's name, and why it is refused (empty: it is not)."""
@@ -45,22 +52,30 @@ class Doorkeeper:
             name = password = ""
         if kind.lower() != b"basic" or not name:
             return "", "a worker must send its name and password (HTTP Basic authentication)"
+        if self._house.local_password(name, password):
+            return name, ""  # it is long and made by chance: nobody guesses it, and nobody's guesses keep it out
+        worker = self._house.config.workers.get(name)
+        wrong = f"there is no worker '{name}' in the configuration, or its password is wrong"
+        if worker is None:
+            return name, wrong  # not counted: names that are made up would crowd out what is
+        who, now = guesser(name, scope), clock.monotonic()
+        wait = self._guesses.wait(who, now)
+        if wait > 0:
+            return name, f"too many wrong passwords for '{name}' came from there: try again in {wait:.0f} s"
+        self._guesses.begin(who, now)
         try:
-            right = await self._is_right(name, password)
+            right = await self._is_right(worker, password)
         except RAISED as exc:
+            self._guesses.right(who, clock.monotonic())
             log.error("worker %s refused: %s", name, why_missing(exc))
             return name, "its password cannot be checked now; the server's log says why"
         if not right:
-            return name, f"there is no worker '{name}' in the configuration, or its password is wrong"
+            return name, wrong
+        self._guesses.right(who, clock.monotonic())
         return name, ""
 
-    async def _is_right(self, name: str, password: str) -> bool:
+    async def _is_right(self, worker: Worker, password: str) -> bool:
         """Whether that is the worker's password. Raises what a provider of secrets raises."""
-        worker = self._house.config.workers.get(name)
-        if worker is None:
-            return False
-        if self._house.local_password(name, password):
-            return True
         needed: list[str] = []
 
         def note(secret: str) -> str:
@@ -92,6 +107,7 @@ class Doorkeeper:
         now = clock.monotonic()
         if now - self._refused.get((name, host), -REFUSAL_PERIOD) >= REFUSAL_PERIOD:
             if len(self._refused) >= MAX_REFUSED:
-                self._refused.clear()
-            self._refused[name, host] = now
-            log.warning("worker %r from %s is refused: %s", name, host, reason)
+                self._refused = {who: at for who, at in self._refused.items() if now - at < REFUSAL_PERIOD}
+            if len(self._refused) < MAX_REFUSED:
+                self._refused[name, host] = now
+                log.warning("worker %r from %s is refused: %s", name[:MAX_NAME], host, reason[:MAX_TEXT])

@@ -23,6 +23,15 @@ TAPE_PIECE: Final = 10_000
 MAX_RESULT_FILE: Final = 16 << 20
 """Bytes of a file that a step may take into memory (`getFileContentFromWorker`)."""
 
+MAX_GUESSES: Final = 10
+"""Wrong passwords of a worker from one address that are looked at, one after another; then one in `GUESS_SECONDS`."""
+
+GUESS_SECONDS: Final = 30.0
+"""Seconds after which a wrong password does not count any more."""
+
+MAX_GUESSERS: Final = 10_000
+"""Pairs of worker and address whose wrong passwords are counted."""
+
 MAX_UPLOADED_ENTRIES: Final = 1_000_000
 """Files, folders and links in one directory that a worker sends."""
 
