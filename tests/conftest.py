@@ -1,7 +1,11 @@
-"""What several rooms' tests need and what takes long to make: a real PostgreSQL, an unmodified `buildbot-worker`."""
+"""What several rooms' tests need and what takes long to make: a real PostgreSQL, an unmodified `buildbot-worker`.
+
+And what makes them the same wherever they run: signals as programs expect them, examples that are the same each time.
+"""
 
 import fcntl
 import itertools
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,8 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A change is judged by what it changed: not by an example that was tried for the first time, nor by how fast the
+# machine was.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 BUILDBOT_WORKER = "4.3.0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """Programs that tests start hear SIGINT and SIGHUP, also where whoever runs the tests ignores them (`&`, `nohup`).
+
+    A signal that is ignored stays so in programs that are started, one that has a handler does not.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

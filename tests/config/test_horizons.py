@@ -1,6 +1,7 @@
 """How long things are kept, as a configuration says it: what is taken, and which nonsense is refused, where."""
 
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,15 @@ c = BuildmasterConfig = {}
 """
 
 
+@pytest.fixture
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as here:
+        here.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 def load(tmp_path: Path, text: str) -> Config:
     (tmp_path / "master.cfg").write_text(HEAD + text)
     return load_config(str(tmp_path / "master.cfg"))
@@ -26,9 +36,8 @@ def load(tmp_path: Path, text: str) -> Config:
 JANITOR = "c['configurators'] = [util.JanitorConfigurator(%s)]"
 
 
-def test_what_the_manual_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
+@pytest.mark.usefixtures("_in_utc")
+def test_what_the_manual_shows(tmp_path: Path) -> None:
     for day in ("6", "'sun'", "'6'", "[6]"):
         config = load(tmp_path, JANITOR % f"logHorizon=timedelta(weeks=4), hour=12, dayOfWeek={day}")
         janitor = config.janitor
@@ -36,10 +45,9 @@ def test_what_the_manual_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert (janitor.logHorizon, janitor.buildHorizon) == (28 * 86400, None)
         assert janitor.after(0.0) == (3 * 24 + 12) * 3600  # the first of January of 1970 was a Thursday
         assert config.warnings == ()
-    monkeypatch.undo()
-    time.tzset()
 
 
+@pytest.mark.usefixtures("_in_utc")  # elsewhere a day may begin at one o'clock
 def test_at_midnight_if_nothing_is_said_and_imported_from_where_it_lives(tmp_path: Path) -> None:
     text = "from buildbot.configurators.janitor import JanitorConfigurator as J\n"
     config = load(tmp_path, f"{text}c['configurators'] = [J(timedelta(days=1), buildHorizon=timedelta(days=2))]")

@@ -27,7 +27,10 @@ def test_mask_hides_the_longest_first() -> None:
     assert mask("a=abc b=ab", {"short": "ab", "long": "abc", "none": ""}) == "a=<long> b=<short>"
 
 
-@given(st.text(), st.text(min_size=1, max_size=8).filter(str.isprintable))
+PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+
+
+@given(st.text(), st.text(PRINTABLE, min_size=1, max_size=8))
 def test_what_comes_from_outside_is_no_marker(text: str, name: str) -> None:
     evil = text + marker(name)
     props = Properties(evil=evil, nested=[{evil: [evil]}])
