@@ -12,7 +12,9 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -41,6 +43,8 @@ class LocalWorkers:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._found: set[str] = set()
         self._ending: dict[str, int] = {}
+        self._starting = threading.Lock()
+        self._taken_back = False
 
     def _file(self, name: str, ending: str) -> Path:
         return self._records / f"{file_name(name)}.{ending}"
@@ -104,7 +108,7 @@ class LocalWorkers:
         self._found.discard(name)
         self.password(name)
         self._write(self._file(name, "folder"), workdir or f"workers/{file_name(name)}")
-        await asyncio.to_thread(self._spawn, name, lease)
+        await asyncio.to_thread(self._start, name, lease)
 
     def _write(self, path: Path, text: str) -> None:
         """Have a file with this line, whole at any time."""
@@ -112,6 +116,12 @@ class LocalWorkers:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f"{path.name}-new").write_text(f"{text}\n")
             path.with_name(f"{path.name}-new").replace(path)
+
+    def _start(self, name: str, lease: float) -> None:
+        """In a thread, of which whoever ends this process may not wait for the end."""
+        with self._starting:
+            if not self._taken_back:
+                self._spawn(name, lease)
 
     def _spawn(self, name: str, lease: float) -> None:
         folder = self._folder(name)
@@ -160,24 +170,29 @@ class LocalWorkers:
 
     def stop(self) -> None:
         """End all local workers, those of former servers too (for the demo and for `--stop-workers`)."""
+        self._stop(self.names())
+
+    def take_back(self) -> None:
+        """End those that this process has started, and start no more: it could not start itself."""
+        with self._starting:
+            self._taken_back = True
+        self._stop(set(self._processes))
+
+    def _stop(self, names: set[str]) -> None:
+        """End local workers, and wait until they have ended; those that take too long are killed."""
         end = clock.monotonic() + STOP_PATIENCE
-        left = self.names()
+        left = names
         while left and clock.monotonic() < end:
             left = {name for name in left if not self.end(name)}
             time.sleep(0.02 if left else 0)
-        self.kill()
+        self.kill(left)
 
-    def kill(self) -> None:
-        """End what is left of them at once."""
-        for name in self.names():
+    def kill(self, names: Iterable[str] | None = None) -> None:
+        """End these at once, or all that are left."""
+        for name in self.names() if names is None else names:
             number = self.process(name)
             if number is not None:
                 _signal(number, signal.SIGKILL)
-
-    def take_back(self) -> None:
-        """End those that this process has started: it could not start itself."""
-        for name in list(self._processes):
-            self.end(name)
 
 
 def _signal(number: int, what: int) -> None:
