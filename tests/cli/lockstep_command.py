@@ -39,9 +39,13 @@ c["builders"] = [
 """
 
 
+LOOKS = ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
+"""Variables that say how what is printed looks."""
+
+
 def environment(**more: str) -> dict[str, str]:
-    """The environment without what would lead a command elsewhere."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("LOCKSTEP_")}
+    """The environment without what would lead a command elsewhere, or change what it prints."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("LOCKSTEP_") and key not in LOOKS}
     return {**kept, **more}
 
 

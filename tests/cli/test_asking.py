@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .lockstep_command import PROGRAM, Running, environment, lockstep, until
+from .lockstep_command import PATIENCE, PROGRAM, Running, environment, lockstep, until
 
 
 def test_force_waits_and_tells_the_result(server: Running) -> None:
@@ -252,7 +252,7 @@ def on_a_terminal(server: Running, *words: str, **env: str) -> str:
     except OSError:
         pass  # Linux: the other end is closed
     os.close(leader)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     return found.decode()
 
 
@@ -270,7 +270,7 @@ def test_ctrl_c_while_waiting_is_130_and_the_build_goes_on(server: Running, tmp_
     )
     until((tmp_path / "gate.began").exists, "the build to run")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in err
     (tmp_path / "gate").touch()

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from .lockstep_command import CONFIG, Running, lockstep
+from .lockstep_command import CONFIG, Running, lockstep, until
 
 BOARDS = """\
 from lockstep.plugins import *
@@ -176,6 +176,7 @@ def test_the_history_of_a_server_that_runs_is_played(server: Running, tmp_path: 
     gate.touch()
     assert server("force", "quick", "--wait").returncode == 0
     assert server("force", "gated", "--property", f"gate={gate}", "--wait").returncode == 0
+    until(lambda: all(build["complete"] for build in server.json("builds")), "the end of all builds")
     store = server.folder / "lockstep.sqlite"
     told = rehearsed(str(server.folder), "--history", str(store), "--workers", "+1", cwd=tmp_path)
     today = told["today"]

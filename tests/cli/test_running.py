@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .lockstep_command import PROGRAM, Running, environment, lockstep, until
+from .lockstep_command import PATIENCE, PROGRAM, Running, environment, lockstep, until
 
 SMALL = """
 from buildbot.plugins import *
@@ -235,7 +235,7 @@ def test_a_worker_connects_runs_and_stops(tmp_path: Path) -> None:
         assert second.returncode == 5
         assert "another worker" in second.stderr
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.communicate()
@@ -295,12 +295,11 @@ def test_the_demo_shows_waiting_and_running_builds_and_leaves_nothing(tmp_path: 
         until(lambda: len(demo.json("builds", "--running")) >= 6, "running builds")
         until(lambda: [lock for lock in demo.json("locks") if lock["waiting"]], "somebody who waits for a lock")
         until(lambda: [b for b in demo.json("builds") if b["complete"] and b["results"] == 0], "a build that succeeds")
-        workers = [pid for pid, words in _processes() if str(tmp_path) in words and "lockstep.worker" in words]
-        assert len(workers) >= 4
+        assert sum("lockstep.worker" in words for words in running(tmp_path)) >= 4
     finally:
         assert demo.stop(signal.SIGINT) == 0
     assert "Stopped." in demo.err
-    assert [words for _, words in _processes() if str(tmp_path) in words] == []
+    until(lambda: not running(tmp_path), "the end of what it ran")
 
 
 def test_two_terms_in_quick_succession_leave_nothing_of_the_demo(tmp_path: Path) -> None:
@@ -311,13 +310,13 @@ def test_two_terms_in_quick_succession_leave_nothing_of_the_demo(tmp_path: Path)
         demo = subprocess.Popen(
             [*PROGRAM, "demo", "--port", "0"], stdout=out, stderr=out, env=environment(TMPDIR=str(temporary))
         )
-    until(lambda: sum(str(tmp_path) in words for _, words in _processes()) >= 4, "the workers")
+    until(lambda: len(running(tmp_path)) >= 4, "the workers")
     until(lambda: "Ctrl-C stops" in (tmp_path / "out").read_text(), "the demo")
     for _ in range(3):
         demo.send_signal(signal.SIGTERM)
-    assert demo.wait(60) == 0
+    assert demo.wait(PATIENCE) == 0
     assert list(temporary.iterdir()) == []
-    assert [words for _, words in _processes() if str(tmp_path) in words] == []
+    until(lambda: not running(tmp_path), "the end of what it ran")
 
 
 def test_a_term_while_the_demo_starts_leaves_nothing_of_it(tmp_path: Path) -> None:
@@ -327,9 +326,9 @@ def test_a_term_while_the_demo_starts_leaves_nothing_of_it(tmp_path: Path) -> No
         )
     until(lambda: list(tmp_path.glob("lockstep-demo-*/lockstep.sqlite")), "the server to begin")
     demo.send_signal(signal.SIGTERM)
-    assert demo.wait(60) in (0, 143)
+    assert demo.wait(PATIENCE) in (0, 143)
     assert list(tmp_path.glob("lockstep-demo-*")) == []
-    assert [words for _, words in _processes() if str(tmp_path) in words] == []
+    until(lambda: not running(tmp_path), "the end of what it ran")
 
 
 def test_stop_workers_ends_those_of_a_former_server_too(tmp_path: Path) -> None:
@@ -346,22 +345,22 @@ def test_stop_workers_ends_those_of_a_former_server_too(tmp_path: Path) -> None:
         return server
 
     def workers() -> list[str]:
-        return [words for _, words in _processes() if str(tmp_path) in words and "lockstep.worker" in words]
+        return [words for words in running(tmp_path) if "lockstep.worker" in words]
 
     first = run()
     first.send_signal(signal.SIGTERM)
-    assert first.wait(60) == 0
+    assert first.wait(PATIENCE) == 0
     assert workers()
     second = run("--stop-workers")
     until(lambda: "local worker bot still runs" in (tmp_path / "err").read_text(), "the word of it")
     assert "local worker bot started" not in (tmp_path / "err").read_text()
     second.send_signal(signal.SIGTERM)
-    assert second.wait(60) == 0
+    assert second.wait(PATIENCE) == 0
     until(lambda: not workers(), "the end of the worker's guardian, which comes last")
 
 
-def _processes() -> list[tuple[int, str]]:
-    """Every process and its command line."""
+def running(folder: Path) -> list[str]:
+    """The command lines of all processes that have something to do with a folder."""
     found = []
     for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if entry.isdigit():
@@ -369,5 +368,6 @@ def _processes() -> list[tuple[int, str]]:
                 words = Path("/proc", entry, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            found.append((int(entry), words))
+            if str(folder) in words:
+                found.append(words)
     return found

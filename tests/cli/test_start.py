@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from .lockstep_command import environment, lockstep
+from .lockstep_command import PATIENCE, environment, lockstep
 
 HEAVY = ("lockstep.master.server", "lockstep.config", "sqlalchemy", "litestar", "uvicorn", "httpx", "rich", "asyncio")
 
@@ -16,7 +16,7 @@ def test_a_command_that_asks_loads_no_server() -> None:
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True, timeout=PATIENCE
     )
     assert done.stdout.strip() == "[]"
 
