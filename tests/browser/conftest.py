@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from ..web.serving import Running, running
+from ..web.serving import PATIENCE, Running, running
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +26,35 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("no chromium is installed")
     with sync_playwright() as playwright:
         flags = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        expect.set_options(timeout=PATIENCE * 1000)
+        browser = playwright.chromium.launch(executable_path=path, args=flags, timeout=PATIENCE * 1000)
         yield browser
         browser.close()
 
 
 @pytest.fixture
-def page(chromium: Browser, ci: Running) -> Iterator[Page]:
+def new_page(chromium: Browser, ci: Running) -> Iterator[Callable[..., Page]]:
+    """`new_page(**options)`: a page of somebody else, closed with the test."""
+    contexts = []
+
+    def make(**options: Any) -> Page:
+        context = chromium.new_context(base_url=ci.url, **options)
+        context.set_default_timeout(PATIENCE * 1000)
+        contexts.append(context)
+        return context.new_page()
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Iterator[Page]:
     """A fresh page. A fault of a script or of the content policy fails the test."""
-    context = chromium.new_context(base_url=ci.url)
-    page = context.new_page()
+    page = new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     yield page
-    context.close()
+    page.context.close()
     assert not faults

@@ -1,14 +1,14 @@
 """What a person does: force, watch, see why something waits, cancel, read a log as it is written. In a real browser."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from ..web.serving import Running
 
-SOON = 15_000
+NewPage = Callable[..., Page]
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +19,11 @@ def gates(ci: Running) -> Iterator[None]:
     yield
     for name in ("holder", "talker", "counter"):
         ci.open_gate(name)
-    for request in ci.get("buildrequests", complete="no")["buildrequests"]:
-        ci.until("RequestEnded", brid=request["buildrequestid"])
+    ci.all_ended()
 
 
-def test_force_from_the_page_and_see_it_run_live(ci: Running, page: Page, chromium: Browser) -> None:
-    watcher = chromium.new_context(base_url=ci.url).new_page()
+def test_force_from_the_page_and_see_it_run_live(ci: Running, page: Page, new_page: NewPage) -> None:
+    watcher = new_page()
     watcher.goto("/")
     expect(watcher.locator("#running")).to_contain_text("Nothing runs.")
 
@@ -33,17 +32,16 @@ def test_force_from_the_page_and_see_it_run_live(ci: Running, page: Page, chromi
     page.get_by_label("Branch").fill("feature")
     page.get_by_role("button", name="Force").click()
     expect(page).to_have_url(re.compile(r"/requests/\d+$"))
-    page.get_by_role("link", name=re.compile(r"^talker #\d+")).first.click(timeout=SOON)
+    page.get_by_role("link", name=re.compile(r"^talker #\d+")).first.click()
     expect(page.locator(".chip")).to_have_text("running")
-    expect(page.locator("pre.tail")).to_contain_text("waiting for talker", timeout=SOON)
-    expect(watcher.locator("#running")).to_contain_text("talker #", timeout=SOON)
+    expect(page.locator("pre.tail")).to_contain_text("waiting for talker")
+    expect(watcher.locator("#running")).to_contain_text("talker #")
 
     ci.open_gate("talker")
-    expect(page.locator(".chip").first).to_have_text("success", timeout=SOON)
+    expect(page.locator(".chip").first).to_have_text("success")
     expect(page.get_by_role("button", name="Rebuild")).to_be_visible()
-    expect(watcher.locator("#running")).to_contain_text("Nothing runs.", timeout=SOON)
+    expect(watcher.locator("#running")).to_contain_text("Nothing runs.")
     expect(watcher.locator("#ended")).to_contain_text("talker #")
-    watcher.context.close()
 
 
 def test_force_by_a_form_with_its_fields(ci: Running, page: Page) -> None:
@@ -51,8 +49,8 @@ def test_force_by_a_form_with_its_fields(ci: Running, page: Page) -> None:
     page.get_by_label("flavour").fill("sweet")
     page.get_by_label("size").select_option("big")
     page.get_by_role("button", name="force", exact=True).click()
-    page.get_by_role("link", name=re.compile("^hello #")).first.click(timeout=SOON)
-    expect(page.locator(".chip").first).to_have_text("success", timeout=SOON)
+    page.get_by_role("link", name=re.compile("^hello #")).first.click()
+    expect(page.locator(".chip").first).to_have_text("success")
     page.get_by_text("Properties").click()
     expect(page.get_by_role("row", name=re.compile("^flavour")).first).to_contain_text("sweet")
 
@@ -74,11 +72,11 @@ def test_see_why_a_request_waits_and_cancel_it(ci: Running, page: Page) -> None:
     expect(page.locator("#waiting")).to_contain_text("Nothing waits.")
     first, second = ci.force("wanter"), ci.force("wanter")
     row = page.locator(f"#request-{second}")
-    expect(row).to_contain_text("Waits for lock 'database', held by holder #", timeout=SOON)
+    expect(row).to_contain_text("Waits for lock 'database', held by holder #")
     expect(row).to_contain_text("1 ahead of it.")
 
     page.locator(f"#request-{first}").get_by_role("button", name="Cancel").click()
-    expect(page.locator(f"#request-{first}")).to_have_count(0, timeout=SOON)
+    expect(page.locator(f"#request-{first}")).to_have_count(0)
     expect(row).to_contain_text("It is next.")
     assert ci.one(f"buildrequests/{first}")["results"] == 6
 
@@ -88,7 +86,7 @@ def test_see_why_a_request_waits_and_cancel_it(ci: Running, page: Page) -> None:
     expect(page.locator("ol.queue li")).to_have_count(1)
     expect(page.locator("ul.holders")).to_contain_text("holder #")
     ci.open_gate("holder")
-    expect(page.get_by_text("Nobody holds it.")).to_be_visible(timeout=SOON)
+    expect(page.get_by_text("Nobody holds it.")).to_be_visible()
 
 
 def test_read_a_log_as_it_is_written(ci: Running, page: Page) -> None:
@@ -97,12 +95,12 @@ def test_read_a_log_as_it_is_written(ci: Running, page: Page) -> None:
     log = ci.until("LogOpened", buildid=build["buildid"])
     page.goto(f"/logs/{log['logid']}")
     lines = page.locator("#log > span")
-    expect(page.locator("#log")).to_contain_text("waiting for talker", timeout=SOON)
+    expect(page.locator("#log")).to_contain_text("waiting for talker")
     expect(page.locator("#writing")).to_be_visible()
     before = int(page.locator("#count").inner_text().split()[0])
     ci.open_gate("talker")
-    expect(lines.filter(has_text=re.compile(r"^open\s*$"))).to_have_count(1, timeout=SOON)
-    expect(page.locator("#writing")).to_have_count(0, timeout=SOON)
+    expect(lines.filter(has_text=re.compile(r"^open\s*$"))).to_have_count(1)
+    expect(page.locator("#writing")).to_have_count(0)
     ci.built(brid)
     contents = ci.one(f"logs/{log['logid']}/contents")["content"].splitlines()
     assert len(contents) > before
@@ -116,7 +114,7 @@ def test_stop_a_build_and_pause_a_worker(ci: Running, page: Page) -> None:
     ci.until("LogOpened", buildid=build["buildid"])
     page.goto(f"/builds/{build['buildid']}")
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator(".chip").first).to_have_text("cancelled", timeout=SOON)
+    expect(page.locator(".chip").first).to_have_text("cancelled")
     page.goto("/workers")
     page.locator("#w1").get_by_role("button", name="Pause").click()
     expect(page.locator("#w1")).to_contain_text("paused")
@@ -133,14 +131,13 @@ def test_what_a_person_has_opened_stays_open_while_the_page_renews_itself(ci: Ru
     page.get_by_text("Properties").click()
     expect(page.get_by_role("cell", name="buildername")).to_be_visible()
     ci.open_gate("talker")
-    expect(page.locator(".chip").first).to_have_text("success", timeout=SOON)
+    expect(page.locator(".chip").first).to_have_text("success")
     expect(page.get_by_role("cell", name="buildername")).to_be_visible()
     assert log["name"] == "stdio"
 
 
-def test_pages_can_be_read_without_scripts(ci: Running, chromium: Browser) -> None:
-    context = chromium.new_context(base_url=ci.url, java_script_enabled=False)
-    page = context.new_page()
+def test_pages_can_be_read_without_scripts(new_page: NewPage) -> None:
+    page = new_page(java_script_enabled=False)
     for path in ("/", "/builders", "/locks", "/workers"):
         page.goto(path)
         expect(page.locator("main")).not_to_be_empty()
@@ -148,11 +145,10 @@ def test_pages_can_be_read_without_scripts(ci: Running, chromium: Browser) -> No
     page.get_by_text("A plain build").click()
     page.get_by_role("button", name="Force", exact=True).click()
     expect(page).to_have_url(re.compile(r"/requests/\d+$"))
-    context.close()
 
 
-def test_an_html_log_runs_no_script(ci: Running, chromium: Browser) -> None:
-    page = chromium.new_context(base_url=ci.url).new_page()
+def test_an_html_log_runs_no_script(ci: Running, new_page: NewPage) -> None:
+    page = new_page()
     build = ci.built(ci.force("html"))
     log = ci.one(f"builds/{build['buildid']}/steps/html/logs")
     dialogs: list[str] = []
@@ -160,17 +156,16 @@ def test_an_html_log_runs_no_script(ci: Running, chromium: Browser) -> None:
     page.goto(f"/logs/{log['logid']}")
     expect(page.frame_locator("iframe").locator("b")).to_have_text("bold")
     assert not dialogs
-    page.context.close()
 
 
 def test_a_page_tells_at_once_that_somebody_took_a_unit_out_of_use(ci: Running, page: Page) -> None:
     page.goto("/locks/boards")
     row = page.get_by_role("table", name="Units of boards").get_by_role("row").filter(has_text="nuc")
-    expect(page.get_by_text("live")).to_be_visible(timeout=SOON)
+    expect(page.get_by_text("live")).to_be_visible()
     ci.call("locks/boards%2Fnuc", "quarantine", reason="it hums")
-    expect(row).to_contain_text("in quarantine", timeout=SOON)
+    expect(row).to_contain_text("in quarantine")
     ci.call("locks/boards%2Fnuc", "lift")
-    expect(row).not_to_contain_text("in quarantine", timeout=SOON)
+    expect(row).not_to_contain_text("in quarantine")
 
 
 def test_a_unit_is_taken_out_of_use_and_used_again_by_hand(ci: Running, page: Page) -> None:
@@ -178,24 +173,20 @@ def test_a_unit_is_taken_out_of_use_and_used_again_by_hand(ci: Running, page: Pa
     row = page.get_by_role("table", name="Units of boards").get_by_role("row").filter(has_text="pi-2")
     row.get_by_label("Why pi-2 is out of use").fill("it hums")
     row.get_by_role("button", name="Quarantine").click()
-    expect(row).to_contain_text("in quarantine", timeout=SOON)
+    expect(row).to_contain_text("in quarantine")
     expect(row).to_contain_text("it hums")
     row.get_by_role("button", name="Use it again").click()
-    expect(row.get_by_role("button", name="Quarantine")).to_be_visible(timeout=SOON)
+    expect(row.get_by_role("button", name="Quarantine")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     "path", ["/", "/builders", "/builders/hello", "/locks", "/locks/boards", "/workers", "/changes"]
 )
-def test_no_page_is_wider_than_a_phone(ci: Running, chromium: Browser, path: str, scheme: str) -> None:
-    context = chromium.new_context(
-        base_url=ci.url, viewport={"width": 380, "height": 700}, color_scheme="dark" if scheme == "dark" else "light"
-    )
-    page = context.new_page()
+def test_no_page_is_wider_than_a_phone(new_page: NewPage, path: str, scheme: str) -> None:
+    page = new_page(viewport={"width": 380, "height": 700}, color_scheme=scheme)
     page.goto(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
-    context.close()
 
 
 @pytest.mark.parametrize("width", [360, 1200])

@@ -6,7 +6,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import msgspec
 from lockstep.master.server import Server
 
 FARM = Path(__file__).with_name("farm.cfg")
+PATIENCE = 120.0
+"""Seconds until a test gives up."""
 
 
 class Running:
@@ -61,17 +63,21 @@ class Running:
         if self.error is not None:
             raise self.error
         self.url = f"http://127.0.0.1:{self.server.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = self.client()
         self.until("WorkerUp", worker="w1")
         self.until("WorkerUp", worker="w2")
+
+    def client(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
+        """Somebody who asks it, without a proxy."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, headers=headers, trust_env=False)
 
     def stop(self) -> None:
         """Stop it, with its workers."""
         self.http.close()
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(30)
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(PATIENCE)
         self.server.local.stop()
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
     def tell_to_stop(self) -> None:
         """What SIGTERM does first."""
@@ -130,6 +136,11 @@ class Running:
         started = self.until("BuildStarted", brid=brid)
         self.until("BuildEnded", buildid=started["buildid"])
         return self.one(f"builds/{started['buildid']}")
+
+    def all_ended(self) -> None:
+        """Wait until no request waits and no build runs."""
+        for request in self.get("buildrequests", complete="no")["buildrequests"]:
+            self.until("RequestEnded", brid=request["buildrequestid"])
 
 
 @contextmanager

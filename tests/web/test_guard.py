@@ -99,7 +99,7 @@ def test_a_token_lets_in(with_token: Running) -> None:
 def test_signing_in(with_token: Running) -> None:
     ci = with_token
     assert "<form" in ci.http.get("/signin", headers=ELSEWHERE).text
-    with httpx.Client(base_url=ci.url, headers=ELSEWHERE) as browser:
+    with ci.client(ELSEWHERE) as browser:
         wrong = browser.post("/signin", data={"token": "wrong"})
         assert wrong.status_code == 400
         assert "not the server" in wrong.text

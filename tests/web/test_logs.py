@@ -12,7 +12,7 @@ import pytest
 
 from lockstep.web.live import Queue
 
-from .serving import Running
+from .serving import PATIENCE, Running
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,10 @@ def test_a_log_is_followed_while_it_is_written(ci: Running) -> None:
 
     thread = threading.Thread(target=follow)
     thread.start()
-    assert said.wait(30), lines
+    assert said.wait(PATIENCE), lines
     assert "oopen" not in lines
     ci.open_gate("talker")
-    thread.join(30)
+    thread.join(PATIENCE)
     assert events[-1] == "end"
     assert "oopen" in lines
     ci.built(brid)
@@ -158,15 +158,14 @@ def test_a_log_that_has_ended_is_followed_to_its_end(ci: Running, stdio: Any) ->
 
 
 def test_events_are_told_again_from_any_number(ci: Running) -> None:
-    brid = ci.force("hello")
-    ci.built(brid)
+    buildid = ci.built(ci.force("hello"))["buildid"]
     seen = []
     with ci.http.stream("GET", "/api/v2/events", params={"after": 0, "kinds": "BuildStarted,BuildEnded"}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         for line in response.iter_lines():
             if line.startswith("data: "):
                 seen.append(msgspec.json.decode(line[6:]))
-                if seen[-1]["event"] == "BuildEnded" and seen[-2]["fact"].get("brid") == brid:
+                if (seen[-1]["event"], seen[-1]["fact"]["buildid"]) == ("BuildEnded", buildid):
                     break
     numbers = [event["number"] for event in seen]
     assert numbers == sorted(set(numbers))

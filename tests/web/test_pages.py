@@ -13,7 +13,7 @@ from lockstep.web.build_views import fresh_html, lines_html
 from lockstep.web.drawing import Painter, load_assets
 from lockstep.web.limits import SHOWN_LINES
 
-from .serving import Running, running
+from .serving import PATIENCE, Running, running
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,7 @@ def test_forms_act_and_lead_on(ci: Running) -> None:
     ci.http.post("/workers/w2/unpause")
     many = ci.http.post("/builders/hello/force", data={"count": "2"})
     assert many.headers["location"] == "/builders/hello"
+    ci.all_ended()
 
 
 @pytest.mark.parametrize(
@@ -202,10 +203,10 @@ def test_a_live_page_is_sent_again_when_it_changes_and_ends_with_its_build(ci: R
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
-    assert said.wait(30)
+    assert said.wait(PATIENCE)
     ci.open_gate("talker")
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert done.is_set()
     assert ci.built(brid)["results"] == 0
 
@@ -282,7 +283,7 @@ def test_open_pages_and_streams_end_when_the_server_is_told_to_stop(tmp_path: Pa
         begun.wait()
         server.tell_to_stop()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         assert len(ended) == 3
         assert server.http.get("/?live=1").status_code == 400
 

@@ -35,6 +35,7 @@ def test_L70_a_request_says_which_lock_is_held_by_whom_and_who_is_ahead(held: tu
     next_one, asked_otherwise = ci.one(f"buildrequests/{first}/why"), ci.one(f"why/request/{first}")
     for told in (next_one, asked_otherwise):
         sentence = told.pop("sentence")  # tells how long, so two answers may differ by a second
+        told.pop("expected")  # may be worked out anew between them
         assert sentence.startswith(f"Waits for lock 'database', held by holder #{number} for ")
         assert sentence.endswith("It is next.")
     assert asked_otherwise == next_one
