@@ -28,6 +28,9 @@ PROGRAM_SECONDS: Final = 600.0
 _SLICE: Final = 1.0
 """Seconds after which a program that was asked to end is killed, and a pipe that outlives its program is left."""
 
+_GONE: Final = 10.0
+"""Seconds that a program that was killed has to be gone: a busy machine, or a disk that it waits for, may take some."""
+
 _THREADS: Final = ThreadPoolExecutor(256, "programs")
 """Those that wait for programs: pages and the store have others, so programs that hang keep nobody else waiting.
 
@@ -153,15 +156,17 @@ class _Program:
                     return exc.output or b"", exc.stderr or b""
                 if self._unwanted:
                     break
-        self._signal(signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=_SLICE)
-        raise self._too_long(process, seconds)
+        raise self._killed(process, seconds)
 
-    def _too_long(self, process: subprocess.Popen[bytes], seconds: float) -> PollError:
+    def _killed(self, process: subprocess.Popen[bytes], seconds: float) -> PollError:
+        """Kill it with all that it started, and wait until it is gone. Returns what is to be told."""
         took = f"{self._what} took more than {seconds:g} seconds"
-        if process.poll() is None:
+        self._signal(signal.SIGKILL)
+        try:
+            process.kill()  # of its group others may have been allowed
+        except PermissionError:
             return PollError(f"{took}, and cannot be ended: process {process.pid} is another user's")
+        _wait(process, _GONE)
         return PollError(f"{took} and was ended")
 
     def _tails(self, process: subprocess.Popen[bytes], keep: int, seconds: float) -> tuple[bytes, bytes]:
@@ -178,9 +183,7 @@ class _Program:
         finally:
             timer.cancel()
         if process.poll() is None or late.is_set():
-            self._signal(signal.SIGKILL)
-            _wait(process)
-            raise self._too_long(process, seconds)
+            raise self._killed(process, seconds)
         return found
 
     def _drain(self, process: subprocess.Popen[bytes], keep: int, late: threading.Event) -> tuple[bytes, bytes]:
@@ -226,7 +229,7 @@ def _close(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
+def _wait(process: subprocess.Popen[bytes], seconds: float = _SLICE) -> None:
     """For its end, but not for long."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_SLICE)
+        process.wait(seconds)
