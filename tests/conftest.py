@@ -3,6 +3,7 @@
 And what makes them the same wherever they run: signals as programs expect them, examples that are the same each time.
 """
 
+import contextlib
 import fcntl
 import itertools
 import signal
@@ -49,9 +50,11 @@ def postgres() -> Iterator[str]:
 
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")  # these databases do not outlive the tests
+        connection.execute("ALTER SYSTEM SET autovacuum = off")  # it may be where new ones are copied from
         connection.execute("SELECT pg_reload_conf()")
     yield server.get_uri()
-    server.cleanup()
+    with contextlib.suppress(OSError):  # what it leaves behind is in a temporary folder
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from lockstep.protocol.master_session import MasterSession
 from lockstep.storage.store import Store
 
 PACKAGE = str(Path(lockstep.__file__).parent) + os.sep
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds until a test gives up."""
 TRIPS = 5
 

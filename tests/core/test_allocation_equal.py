@@ -87,7 +87,7 @@ def test_L42_L46_L52_everything_that_can_finish_does() -> None:
         assert not drained(seed), f"seed {seed}"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(min_value=10**6, max_value=10**9), st.integers(min_value=1, max_value=40))
 def test_quick_and_dumb_decide_the_same_wherever_hypothesis_looks(seed: int, events: int) -> None:
     assert not (difference := differs(seed, events=events)), difference

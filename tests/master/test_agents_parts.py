@@ -1,6 +1,7 @@
 """Parts of files, lines and secrets, by themselves: what is kept when a server or a connection ends in between."""
 
 import asyncio
+import contextlib
 import gzip
 import io
 import os
@@ -42,9 +43,11 @@ def server(tmp_path: Path) -> Iterator[Start]:
 
 def open_files(folder: Path) -> list[str]:
     """What this process has open there."""
-    fds = Path("/proc/self/fd")
-    names = [os.readlink(fds / each) for each in os.listdir(fds) if (fds / each).is_symlink()]
-    return sorted(Path(name).name for name in names if Path(name).parent == folder)
+    names = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another thread has closed it just now
+            names.append(each.readlink())
+    return sorted(name.name for name in names if name.parent == folder)
 
 
 def finished(transfers: Transfers, command: str, call: RunCommand) -> tuple[dict[str, object], str]:

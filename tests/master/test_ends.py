@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from agent_client import Client, force, no_commits, serving
+from agent_client import Client, force, no_commits, serving, until
 
 from lockstep.core.errors import AwayError
 from lockstep.master.server import Server
@@ -23,6 +23,12 @@ CONFIG = "c['builders'] = [build('one')]\n"
 def writers() -> set[threading.Thread]:
     """The threads that write to a store: of other tests' servers, too."""
     return {thread for thread in threading.enumerate() if thread.name == "store-writer"}
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What Lockstep has said of its faults. What other tests have left behind asyncio may find just now."""
+    told = [record for record in caplog.records if record.name.startswith("lockstep.")]
+    return [record.getMessage() for record in told if record.levelno >= logging.ERROR]
 
 
 def taken_back(folder: Path, others: set[threading.Thread]) -> None:
@@ -39,6 +45,8 @@ def test_what_was_decided_last_cannot_be_stored(tmp_path: Path, caplog: pytest.L
             client = Client(server)
             client.hello()
             await client.welcomed()
+            await until(lambda: server.loop.state.workers["w1"].state == "connected", "the worker")
+            await server.loop.settle()  # what is to be stored is the request alone
             server.store._connection.execute("PRAGMA busy_timeout = 1500")
             with no_commits(tmp_path):
                 asked = asyncio.ensure_future(force(server, "one"))
@@ -51,7 +59,7 @@ def test_what_was_decided_last_cannot_be_stored(tmp_path: Path, caplog: pytest.L
             assert "another program keeps it locked" in server.failure
 
     asyncio.run(life())
-    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+    assert len(errors(caplog)) == 1
     taken_back(tmp_path / "base", others)
 
 
@@ -87,7 +95,7 @@ def test_one_part_that_cannot_be_closed_keeps_no_other_open(tmp_path: Path, capl
         with pytest.raises(OSError, match="cannot listen"):
             asyncio.run(life(taken.getsockname()[1]))
         taken_back(tmp_path, others)
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+    assert errors(caplog) == [
         "the recording could not be closed: [Errno 28] No space left on device",
         "the recording could not be closed: [Errno 28] No space left on device",
     ]

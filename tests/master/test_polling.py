@@ -17,7 +17,8 @@ c = BuildmasterConfig = {}
 c['workers'] = [worker.Worker('w', 'secret')]
 c['builders'] = [util.BuilderConfig(name='b', workernames=['w'], factory=util.BuildFactory([]))]
 """
-DEADLINE = 30.0
+DEADLINE = 60.0
+"""Seconds after which something is given up; generous, because machines may be slow."""
 
 
 class Git:

@@ -20,7 +20,8 @@ c['workers'] = [worker.Worker('w', 'secret')]
 c['builders'] = [util.BuilderConfig(name='b', workernames=['w'], factory=util.BuildFactory([]))]
 """
 QUIET = "c['schedulers'] = [schedulers.SingleBranchScheduler(name='s', builderNames=['b'], treeStableTimer=%s)]\n"
-DEADLINE = 30.0
+DEADLINE = 60.0
+"""Seconds after which something is given up; generous, because machines may be slow."""
 
 Play = Callable[[Server], Coroutine[Any, Any, None]]
 

@@ -14,7 +14,7 @@ from agent_client import Client, force, serving, until
 
 from lockstep.core import events as e
 from lockstep.core.nouns import Result
-from lockstep.master import step_run
+from lockstep.master import house, step_run
 from lockstep.master.server import Server
 
 STUBBORN = """
@@ -90,6 +90,7 @@ def test_code_that_swallows_every_cancel_loses_its_build(
 ) -> None:
     """The lock is free again, the server answers and can be stopped, and the message says what is wrong."""
     monkeypatch.setattr(step_run, "STOP_GRACE", 0.05)
+    monkeypatch.setattr(house, "CLOSE_PATIENCE", 0.05)
 
     async def play(server: Server) -> None:
         build = await stopped(server)

@@ -41,11 +41,13 @@ async def log_of(server: Server) -> str:
     return str(server.reads.log_contents(1)["content"])
 
 
-async def says(client: Client, command: str, at: int, data: bytes) -> int:
-    """Say something, and wait until the server has taken it. Returns where it ends."""
+async def says(server: Server, client: Client, command: str, at: int, data: bytes) -> int:
+    """Say something, and wait until the server has taken it, and stored what it stores of it. Returns where it ends."""
     client.say(Output(command, at, "stdout", data))
-    await asyncio.sleep(0.02)
-    return at + len(data)
+    end = at + len(data)
+    await until(lambda: server.agents.outputs.at("w1")[command] == end, "it to be taken")
+    await server.loop.settle()
+    return end
 
 
 @pytest.mark.parametrize("by", ["restart", "connection"])
@@ -59,8 +61,7 @@ def test_a_line_that_grows_for_long_is_not_stored_at_each_step(tmp_path: Path, b
             client, command = await at_work(server, "one")
             at = 0
             for piece in pieces:
-                at = await says(client, command, at, piece)
-            await until(lambda: server.agents.outputs.at("w1")[command] == at, "all of it")
+                at = await says(server, client, command, at, piece)
             assert 3 <= len({ack.offset for ack in client.told(Ack)}) <= 10
             if by == "connection":
                 second = Client(server)
@@ -90,7 +91,7 @@ def test_the_beginning_of_a_secret_is_not_stored(tmp_path: Path) -> None:
     async def life() -> None:
         async with serving(tmp_path, CONFIG) as server:
             client, command = await at_work(server, "one")
-            at = await says(client, command, 0, b"it is sword")
+            at = await says(server, client, command, 0, b"it is sword")
             await until(lambda: [ack for ack in client.told(Ack) if ack.offset == at], "that")
         assert b"it is " in tails(tmp_path).values()
         assert not any(b"sw" in rest for rest in tails(tmp_path).values())

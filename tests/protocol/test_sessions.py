@@ -247,7 +247,7 @@ class TestAgent:
 Step = tuple[str, int]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

@@ -205,7 +205,7 @@ def test_programs_on_the_server_keep_no_threads_from_others(tmp_path: Path) -> N
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         ends = []
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 for harness in (Harness(tmp_path), Harness(tmp_path)):
                     step = MasterShellCommand(command="echo up; until [ -e over ]; do sleep 0.02; done").make()
                     seen = once(harness, "write_log", lambda _log, stream, _text: stream == "o")
@@ -231,7 +231,7 @@ def test_a_program_on_the_server_says_no_more_than_is_stored(tmp_path: Path) -> 
         waits = once(harness, "until_stored", lambda: True)
         step = MasterShellCommand(command="head -c 5000000 /dev/zero").make()
         end = asyncio.create_task(execute(step, harness, await prepare(step, harness.build)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await waits.wait()
         written = len(harness.text())
         may_go_on.set()

@@ -1,10 +1,10 @@
 """Git and SVN, on real repositories."""
 
-import contextlib
 import os
 import shutil
-import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -283,19 +283,24 @@ esac
 
 @pytest.fixture
 def closed_svn(svn: SvnRepository) -> Iterator[str]:
-    """The address of a repository that wants the password `hunter2` of the user `joe`."""
+    """The address of a repository that wants the password `hunter2` of the user `joe`.
+
+    Each connection gets an `svnserve` of its own: one that listens itself would have to find a free port first.
+    """
     (svn.path / "conf" / "svnserve.conf").write_text("[general]\nanon-access = none\npassword-db = passwd\n")
     (svn.path / "conf" / "passwd").write_text("[users]\njoe = hunter2\n")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    words = ["svnserve", "-d", "--foreground", "--listen-host=127.0.0.1", f"--listen-port={port}", "-r", svn.path]
-    with subprocess.Popen(words) as server:
-        while server.poll() is None:
-            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                break
-        yield f"svn://127.0.0.1:{port}/trunk"
-        server.terminate()
+
+    class Visit(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            words = ["svnserve", "--inetd", "-r", svn.path]
+            subprocess.run(words, stdin=self.request, stdout=self.request, check=False)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Visit) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"svn://127.0.0.1:{server.server_address[1]}/trunk"
+        server.shutdown()
+        serving.join()
 
 
 @pytest.mark.parametrize("old", [False, True])

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.storage import opening
+
 _numbers = itertools.count(1)
 
 
@@ -14,6 +16,12 @@ def _maker(request: pytest.FixtureRequest, folder: Path) -> Callable[[], str]:
         return lambda: f"sqlite:///{folder}/state{next(_numbers)}.sqlite"
     make: Callable[[], str] = request.getfixturevalue("new_database")
     return make
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine PostgreSQL may take its time to notice that a store was closed, or its process killed."""
+    monkeypatch.setattr(opening, "LOCK_SECONDS", 60.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -383,7 +383,7 @@ def test_a_slice_is_small_and_what_comes_meanwhile_is_stored_before_the_next(
 
     more("")  # from now on there is always one that waits: no slice begins because it is quiet
     writer.delete(Horizons(logs=DAY, builds=DAY), farm.at, done.append)
-    assert over.wait(60)
+    assert over.wait(300)
     writer.close()
     assert done[0].error == ""
     assert told[0] - told[-1] > 20

@@ -34,7 +34,7 @@ def all_from(spool: Spool, offset: int, limit: int = 1000) -> bytes:
 Act = tuple[str, int]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["write", "read", "ack", "reload", "seek", "rewind"]), st.integers(0, 400)),
