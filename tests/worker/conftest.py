@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import KeptPort
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -28,8 +29,8 @@ from lockstep.protocol.limits import MAX_FRAME, SUBPROTOCOL
 from lockstep.protocol.messages import Ended, FileRead, Hello, Output
 from lockstep.protocol.session import Absent, Attached, Cleared, Event, Leaving, Session, open_session
 
-DEADLINE = 30.0
-"""Seconds after which a condition is given up; generous, because machines may be slow."""
+DEADLINE = 180.0
+"""Seconds after which a condition is given up: no measure of speed, for machines may be slow and stand still."""
 
 
 class Told:
@@ -52,7 +53,8 @@ class Master:
     """
 
     def __init__(self) -> None:
-        self.port = 0
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self.passwords = {"bot": "secret"}
         self.told: dict[str, Told] = {}
         self.wanted: set[str] = set()
@@ -72,6 +74,7 @@ class Master:
         self._websocket: ServerConnection | None = None
         self._server: Server | None = None
         self._silent = False
+        self._unread: ServerConnection | None = None
         self._loop = asyncio.new_event_loop()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -91,7 +94,7 @@ class Master:
         return asyncio.run_coroutine_threadsafe(inside(), self._loop).result(DEADLINE)
 
     def open(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen, always on the same port."""
 
         async def inside() -> None:
             self._server = await serve(
@@ -105,7 +108,6 @@ class Master:
                 max_size=MAX_FRAME,
                 ping_interval=None,
             )
-            self.port = self._server.sockets[0].getsockname()[1]
 
         asyncio.run_coroutine_threadsafe(inside(), self._loop).result(DEADLINE)
 
@@ -117,14 +119,14 @@ class Master:
             self._server.close(close_connections=False)
             if self._websocket is not None:
                 self._websocket.transport.abort()
-            self.session = None
+            self.session = self._websocket = None
 
         asyncio.run_coroutine_threadsafe(inside(), self._loop).result(DEADLINE)
 
     def stop_reading(self) -> None:
-        """Keep the connection, but let the other side's bytes pile up."""
+        """Keep the connection, but from the next message on let the other side's bytes pile up."""
         assert self._websocket is not None
-        self._loop.call_soon_threadsafe(self._websocket.transport.pause_reading)
+        self._unread = self._websocket
 
     def fall_silent(self) -> None:
         """Keep the connection, but answer nothing and take in nothing."""
@@ -193,6 +195,7 @@ class Master:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._kept.give_back()
 
     # ---- in the master's thread
 
@@ -216,6 +219,11 @@ class Master:
         try:
             await self._send(websocket, session)
             async for data in websocket:
+                if websocket is not self._websocket:  # what had come before it was cut
+                    return
+                if websocket is self._unread:
+                    websocket.transport.pause_reading()
+                    await asyncio.Future()
                 if self._silent:
                     with self._changed:
                         self.unheard += 1
@@ -323,6 +331,10 @@ class AgentProcess:
         """End it in order, and return its exit code."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end, and return its exit code."""
         return self.popen.wait(DEADLINE)
 
 

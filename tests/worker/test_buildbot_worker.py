@@ -42,7 +42,7 @@ class Worker:
     def stop(self) -> None:
         """End it."""
         self.popen.send_signal(signal.SIGTERM)
-        self.popen.wait(30)
+        self.popen.wait()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import KeptPort
 
 World = Any  # the fixture's class is in conftest.py
 
@@ -70,7 +71,7 @@ def test_start_is_idempotent(world: World) -> None:
     world.master.start("1", command="echo run >> runs; sleep 0.3")
     world.master.cut()
     world.master.open()
-    world.master.wait(lambda: len(world.master.hellos) == 2, "the agent again")
+    world.master.wait(lambda: len(world.master.hellos) >= 2, "the agent again")
     world.master.call(lambda: world.master.session.start("1", "shell", {"command": "echo run >> runs"}))
     assert world.master.ended("1").end.rc == 0
     assert (agent.basedir / "runs").read_text() == "run\n"
@@ -116,7 +117,7 @@ def test_a_master_that_was_restored_from_an_older_backup(world: World, word: str
     restore(world, "1")
     if life == "next":
         os.kill(agent.pid(), signal.SIGKILL)
-        agent.popen.wait()
+        agent.ended()
     world.master.acking = True
     world.master.open()
     if life == "next":
@@ -149,7 +150,7 @@ def test_a_restored_master_uses_the_names_of_forgotten_commands_again(world: Wor
     world.until(lambda: agent.spooled() == [], "an empty spool")
     world.master.cut()
     world.master.open()
-    world.master.wait(lambda: len(world.master.hellos) == 2, "the agent again")
+    world.master.wait(lambda: len(world.master.hellos) >= 2, "the agent again")
     assert world.master.run("1", command="echo new").text("stdout") == b"new\n"
 
 
@@ -168,7 +169,7 @@ def test_a_command_that_never_arrived_is_told_from_a_lost_one(world: World) -> N
 
 
 def test_lease_ends_commands_when_the_master_is_silent(world: World, word: str) -> None:
-    world.agent("--lease", "2")
+    world.agent("--lease", "5")
     world.master.start("1", command=f"setsid sh -c ': {word}; sleep 1000' & sleep 1000 # {word}")
     world.until(lambda: len(world.alive(word)) >= 2, "the tree")
     world.master.fall_silent()
@@ -180,11 +181,11 @@ def test_lease_ends_commands_when_the_master_is_silent(world: World, word: str) 
 
 
 def test_an_agent_that_slept_beyond_its_lease_is_not_saved_by_waking_up(world: World, word: str) -> None:
-    agent = world.agent("--lease", "1.5")
+    agent = world.agent("--lease", "5")
     world.master.start("1", command=f"sleep 1000; : {word}")
     world.until(lambda: world.alive(word), "the command")
     os.kill(agent.pid(), signal.SIGSTOP)
-    over = time.clock_gettime(time.CLOCK_BOOTTIME) + 1.6
+    over = time.clock_gettime(time.CLOCK_BOOTTIME) + 5.1
     world.until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) > over, "the end of the lease")
     os.kill(agent.pid(), signal.SIGCONT)
     assert world.master.ended("1").end.reason == "lease"
@@ -196,7 +197,7 @@ def test_a_master_that_does_not_read_is_left(world: World) -> None:
     world.master.start("1", command="head -c 60000000 /dev/zero; sleep 0.1; echo end")
     world.master.wait(lambda: world.master.told["1"].offset > 100_000, "some output")
     world.master.stop_reading()
-    world.master.wait(lambda: len(world.master.hellos) == 2, "a new connection")
+    world.master.wait(lambda: len(world.master.hellos) >= 2, "a new connection")
     told = world.master.ended("1")
     if told.end.reason == "":
         assert told.text("stdout") == b"\0" * 60_000_000 + b"end\n"
@@ -205,8 +206,8 @@ def test_a_master_that_does_not_read_is_left(world: World) -> None:
 
 
 def test_an_idle_connection_keeps_its_lease(world: World) -> None:
-    world.agent("--lease", "1")
-    told = world.master.run("1", command="sleep 3; echo still here")
+    world.agent("--lease", "6")
+    told = world.master.run("1", command="sleep 8; echo still here")
     assert told.text("stdout") == b"still here\n"
     assert len(world.master.hellos) == 1
 
@@ -217,7 +218,7 @@ def test_a_killed_agent_takes_its_commands_along_and_says_so(world: World, word:
     world.master.wait(lambda: world.master.told["1"].text("stdout"), "its first word")
     world.until(lambda: len(world.alive(word)) >= 2, "the tree")
     os.kill(agent.pid(), signal.SIGKILL)
-    assert agent.popen.wait(30) == 128 + 9
+    assert agent.ended() == 128 + 9
     assert not world.alive(word), "the guardian has ended them"
     world.agent()
     told = world.master.ended("1")
@@ -232,7 +233,7 @@ def test_leftovers_of_a_former_life_are_killed_first(world: World, word: str) ->
     world.master.start("1", command=f"setsid sh -c ': {word}; sleep 1000' & sleep 1000 # {word}")
     world.until(lambda: len(world.alive(word)) >= 2, "the tree")
     agent.popen.kill()
-    agent.popen.wait()
+    agent.ended()
     assert world.alive(word)
     world.agent("--no-guard")
     assert not world.alive(word)
@@ -246,7 +247,7 @@ def test_ends_survive_the_agent(world: World) -> None:
     world.master.ended("1")
     world.master.cut()
     os.kill(agent.pid(), signal.SIGKILL)
-    agent.popen.wait()
+    agent.ended()
     told = world.master.told["1"]
     world.master.wanted.add("1")
     told.pieces, told.offset, told.end = [], 0, None
@@ -277,7 +278,7 @@ def test_stopping_ends_commands_and_tells(world: World, word: str) -> None:
     assert world.master.ended("1").end.reason == "shutdown"
     agent = world.agent()
     world.master.call(lambda: world.master.session.shutdown("for a test"))
-    assert agent.popen.wait(30) == 0
+    assert agent.ended() == 0
 
 
 def test_an_agent_that_is_stopped_while_it_connects_ends_at_once(world: World, word: str) -> None:
@@ -355,12 +356,12 @@ def test_much_output_waits_on_the_disk(world: World) -> None:
 
 def test_wrong_password_unknown_and_duplicate_names(world: World) -> None:
     agent = world.agent("--once", wait=False, password="wrong")
-    assert agent.popen.wait(30) == 3
+    assert agent.ended() == 3
     assert "unknown worker 'bot' or wrong password" in agent.log.read_text()
     assert "wrong\n" not in agent.log.read_text().replace("or wrong password", "")
     world.master.refusal = "a worker 'bot' is connected already, from another place"
     agent = world.agent("--once", wait=False, name="second")
-    assert agent.popen.wait(30) == 3
+    assert agent.ended() == 3
     assert "connected already, from another place" in agent.log.read_text()
     patient = world.agent(wait=False, name="third")
     world.until(lambda: "connected already" in patient.log.read_text(), "its complaint")
@@ -372,25 +373,27 @@ def test_wrong_password_unknown_and_duplicate_names(world: World) -> None:
 def test_two_agents_in_one_directory(world: World) -> None:
     world.agent()
     second = world.agent(wait=False)
-    assert second.popen.wait(30) == 4
+    assert second.ended() == 4
     assert "another worker (process" in second.log.read_text()
     assert world.master.run("1", command="echo fine").end.rc == 0
 
 
 def test_a_master_on_the_same_machine_is_asked_directly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever proxy the environment names: what is behind it would be another machine's `127.0.0.1`."""
+    kept = KeptPort()  # nobody listens there
     for name in ("http_proxy", "https_proxy", "socks_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{kept.number}")
     monkeypatch.delenv("no_proxy", raising=False)
     world.agent()
     assert world.master.run("1", command="echo fine").end.rc == 0
+    kept.give_back()
 
 
 def test_a_folder_that_cannot_be_used_is_named(world: World, tmp_path: Path) -> None:
     (tmp_path / "bot").mkdir()
     (tmp_path / "bot" / ".lockstep").write_text("in the way")
     agent = world.agent(wait=False)
-    assert agent.popen.wait(30) == 4
+    assert agent.ended() == 4
     assert f"the worker cannot use the folder {tmp_path / 'bot'}" in agent.log.read_text()
 
 
@@ -401,12 +404,6 @@ def test_an_agent_that_fails_says_so(tmp_path: Path) -> None:
     assert "IndexError" in done.stderr
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 KILLS = 7
 
 
@@ -414,7 +411,7 @@ def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -
     """A master in a process of its own, with its store on disk, is killed with SIGKILL under load."""
     store = tmp_path / "store"
     store.mkdir()
-    port = free_port()
+    kept = KeptPort()
     share = 5000 // (KILLS + 1) // 5 * 5
     scripts = {
         f"c{i}": f"for r in $(seq 0 {KILLS}); do until [ -e {store}/gate$r ]; do sleep 0.01; done; "
@@ -423,8 +420,8 @@ def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -
         for i in range(5)
     }
     (store / "commands.json").write_text(json.dumps(scripts))
-    program = [sys.executable, str(Path(__file__).with_name("master_program.py")), str(port), str(store)]
-    world.master.port, old = port, world.master.port
+    program = [sys.executable, str(Path(__file__).with_name("master_program.py")), str(kept.number), str(store)]
+    world.master.port, old = kept.number, world.master.port
     world.agent(wait=False)
     world.master.port = old
 
@@ -451,3 +448,4 @@ def test_a_master_that_is_killed_again_and_again(world: World, tmp_path: Path) -
         wanted = b"".join(b"%d\n" % n for n in range(i, share * (KILLS + 1), 5))
         assert (store / f"{name}.stdout").read_bytes() == wanted
         assert json.loads((store / f"{name}.end").read_text())["rc"] == i
+    kept.give_back()

@@ -1,6 +1,7 @@
 """Shell commands on a real agent: output, environment, limits, trees, terminals, log files."""
 
 import os
+import statistics
 import sys
 import time
 import uuid
@@ -73,7 +74,7 @@ def test_a_limit_of_no_seconds_is_none(world: World) -> None:
 
 def test_timeout_without_output(world: World, word: str) -> None:
     world.agent()
-    told = world.master.run("1", command=["sh", "-c", f"echo {word}; sleep 1000"], timeout=0.5)
+    told = world.master.run("1", command=["sh", "-c", f"echo {word}; sleep 1000"], timeout=3)
     assert (told.end.rc, told.end.reason) == (-1, "timeout_without_output")
     assert told.end.results["signal"] == 9
     assert told.text("stdout").decode() == f"{word}\n"
@@ -82,14 +83,14 @@ def test_timeout_without_output(world: World, word: str) -> None:
 
 def test_output_keeps_a_command_alive(world: World) -> None:
     world.agent()
-    told = world.master.run("1", command="for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.25; done", timeout=1)
+    told = world.master.run("1", command="for i in $(seq 16); do echo $i; sleep 0.25; done", timeout=3)
     assert told.end.rc == 0
 
 
 def test_max_time_and_sigterm_time(world: World) -> None:
     world.agent()
     script = 'trap "echo bye; exit 5" TERM; while :; do sleep 0.05; done'
-    told = world.master.run("1", command=script, maxTime=0.5, sigtermTime=20)
+    told = world.master.run("1", command=script, maxTime=3, sigtermTime=60)
     assert (told.end.rc, told.end.reason) == (-1, "timeout")
     assert told.text("stdout") == b"bye\n"
 
@@ -97,7 +98,7 @@ def test_max_time_and_sigterm_time(world: World) -> None:
 def test_sigterm_ignored_is_killed(world: World, word: str) -> None:
     world.agent()
     script = f': {word}; trap "" TERM; echo on; while :; do sleep 0.05; done'
-    told = world.master.run("1", command=script, maxTime=0.5, sigtermTime=0.3)
+    told = world.master.run("1", command=script, maxTime=3, sigtermTime=0.3)
     assert (told.end.reason, told.end.results["signal"]) == ("timeout", 9)
     assert not world.alive(word)
 
@@ -287,9 +288,11 @@ def test_a_background_process_that_writes_for_ever_is_let_go(world: World, word:
 def test_quick_commands_are_quick(world: World) -> None:
     world.agent()
     world.master.run("warm", command=["true"])
-    begin = time.monotonic()
+    times = []
     for number in range(100):
+        begin = time.monotonic()
         assert world.master.run(f"{number}", command=["true"]).end.rc == 0
-    each = (time.monotonic() - begin) / 100
-    print(f"one `true`: {each * 1000:.1f} ms from Start to its end")
-    assert each < 0.1
+        times.append(time.monotonic() - begin)
+    usual = statistics.median(times)  # whatever the machine did meanwhile, half of them met it not
+    print(f"one `true`: {usual * 1000:.1f} ms from Start to its end")
+    assert usual < 0.1
