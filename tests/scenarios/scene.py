@@ -3,29 +3,27 @@
 What happened is read from the stored facts (`timeline.py`); waiting is for facts and files, never for time to pass.
 """
 
+import contextlib
 import http.client
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from scene_agents import Agent, BuildbotWorker
+from scene_agents import DEADLINE, Agent, BuildbotWorker
+from tests.ports import KeptPort
 from timeline import Timeline
 
 from lockstep.core.nouns import Result
 from lockstep.storage.queries import Queries
 
-DEADLINE = 60.0
-"""Seconds after which a condition is given up; generous, because machines may be slow."""
 PROGRAM = Path(sys.executable).with_name("lockstep")
 PRELUDE = """\
 import os
@@ -63,16 +61,26 @@ def until(condition: Callable[[], Any], what: str, told: Callable[[], str] = str
     return found
 
 
-def free_port() -> int:
-    """A port that no outgoing connection is given: below the range that the system takes those from."""
-    while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+def lives(path: Path) -> bool:
+    """Whether the process whose id is in a file runs. The file may be there and its content not yet."""
+    try:
+        pid = path.read_text().strip()
+        return bool(pid) and Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def usual_signals() -> Iterator[None]:
+    """What is started meanwhile ignores no signal because whoever started the tests had it ignored (`nohup`, `&`)."""
+    ignored = [n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class Scene:
@@ -103,7 +111,7 @@ class Scene:
         self.prelude = prelude
         self.env = {**os.environ, **(env or {})}
         self.configure(config)
-        self.move()
+        self._keep(KeptPort())
         self.process: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, Agent | BuildbotWorker] = {}
         self._reads: Queries | None = None
@@ -111,7 +119,13 @@ class Scene:
 
     def move(self) -> None:
         """Take another port, for the next start."""
-        self.port = free_port()
+        other = KeptPort()
+        self._kept.give_back()
+        self._keep(other)
+
+    def _keep(self, port: KeptPort) -> None:
+        self._kept = port
+        self.port = port.number
         self.url = f"http://127.0.0.1:{self.port}"
 
     def configure(self, config: str) -> None:
@@ -178,6 +192,7 @@ class Scene:
             end_local_worker(lock)
         if self._reads is not None:
             self._reads.close()
+        self._kept.give_back()
 
     def agent(self, name: str, lease: float = 60.0, url: str = "", wait: bool = True) -> Agent:
         """Start a real agent, and wait until the server has taken it."""
@@ -205,17 +220,24 @@ class Scene:
         return self._ask("POST", path, body)["result"]
 
     def _ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
-        try:
-            data = None if body is None else json.dumps(body)
-            connection.request(method, f"/api/v2/{path}", data, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            text = response.read().decode()
-        finally:
-            connection.close()
-        assert response.status == 200, f"{method} {path}: {response.status} {text}"
+        data = None if body is None else json.dumps(body)
+        status, text = self._exchange(method, f"/api/v2/{path}", data)
+        assert status == 200, f"{method} {path}: {status} {text}"
         answer: dict[str, Any] = json.loads(text)
         return answer
+
+    def page(self, path: str) -> tuple[int, str]:
+        """What an address of the server gives: status and text."""
+        return self._exchange("GET", path)
+
+    def _exchange(self, method: str, path: str, data: str | None = None) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)  # no proxy is asked
+        try:
+            connection.request(method, path, data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
 
     def force(self, builder: str, count: int = 1, **params: Any) -> list[int]:
         """Ask for builds. Returns the requests' numbers."""
@@ -268,11 +290,7 @@ class Scene:
 
     def runs(self, gate: str) -> bool:
         """Whether the command of a gate runs now."""
-        try:
-            pid = (self.folder / "gates" / f"{gate}.runs").read_text().strip()
-            return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-        except OSError:
-            return False
+        return lives(self.folder / "gates" / f"{gate}.runs")
 
     def open(self, *gates: str) -> None:
         """Let the commands of gates end: `BUILDER-NUMBER-STEP`, or `STEP` for all of that step's name."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+DEADLINE = 180.0
+"""Seconds after which a condition is given up: no measure of speed, for machines may be slow and stand still."""
 PROGRAM = Path(sys.executable).with_name("lockstep")
 
 
@@ -47,7 +49,7 @@ class Agent:
     def kill(self) -> None:
         """`kill -9` for the agent; its guardian ends what it ran, and itself."""
         os.kill(self.pid(), signal.SIGKILL)
-        self.popen.wait(60)
+        self.popen.wait(DEADLINE)
 
     def pause(self) -> None:
         """The whole agent stands still, as under a heavy load."""
@@ -58,17 +60,18 @@ class Agent:
         os.killpg(self.popen.pid, signal.SIGCONT)
 
     def end(self) -> None:
-        """Ask it to end."""
+        """Ask it to end, also if it stands still."""
         if self.popen.poll() is None:
             self.popen.send_signal(signal.SIGTERM)
+            self.resume()
 
     def ended(self) -> int:
         """Wait for its end."""
         try:
-            return self.popen.wait(20)
+            return self.popen.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             os.killpg(self.popen.pid, signal.SIGKILL)
-            return self.popen.wait(10)
+            return self.popen.wait(DEADLINE)
 
 
 class BuildbotWorker:
@@ -96,7 +99,7 @@ class BuildbotWorker:
 
     def ended(self) -> int:
         """Wait for its end."""
-        return self.popen.wait(30)
+        return self.popen.wait(DEADLINE)
 
 
 class Cable:
@@ -123,7 +126,7 @@ class Cable:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._cut:
@@ -202,7 +205,7 @@ class Cable:
         self.mend()
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(DEADLINE)
         self._loop.close()
 
 

@@ -118,7 +118,7 @@ def test_holds_and_tickets_outlive_a_kill_and_a_stop(stage: Stage) -> None:
     assert scene.runs("holder-1-hold")
     scene.start()
     assert [(claim["ticket"], claim["state"]) for claim in scene.all("claims")] == before
-    scene.until(lambda: connected(scene, "w1"), "w1 to be back")
+    scene.until(lambda: connected(scene, "w1") and connected(scene, "w2"), "the workers to be back")
     assert len(scene.facts.holds("database")) == 1
     scene.open("hold")
     assert set(scene.ended(holder, stepper, *waiters)) == {Result.SUCCESS}

@@ -94,7 +94,7 @@ def test_server_and_agent_die_together(stage: Stage) -> None:
     agent.kill()
     scene.until(lambda: not scene.runs("holder-1-in"), "the guardian's work")
     scene.start()
-    scene.until(lambda: len(scene.facts.of("WorkerUp", worker="w2")) == 2, "the other worker")
+    scene.until(lambda: len(scene.facts.of("WorkerUp", worker="w2")) >= 2, "the other worker")
     assert len(scene.facts.builds()) == 1
     scene.agent("w1")
     assert scene.fact("RequestPutBack", brid=holder)

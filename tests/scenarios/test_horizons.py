@@ -1,8 +1,7 @@
 """Old logs and builds are deleted by a whole server, at its next start if it was off at the time; and told of."""
 
 from collections.abc import Callable
-from urllib.error import HTTPError
-from urllib.request import urlopen
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fault_tools import Clock, why_no_clock
@@ -21,15 +20,6 @@ CONFIG = """
 """
 BOTH = CONFIG + "    c['builders'] += other\n"
 JANITOR = CONFIG + "    c['configurators'] = [util.JanitorConfigurator(hour=12, dayOfWeek='sun', %s)]\n"
-
-
-def page(scene: Scene, path: str) -> tuple[int, str]:
-    """What an address gives."""
-    try:
-        with urlopen(f"{scene.url}{path}") as answer:
-            return answer.status, answer.read().decode()
-    except HTTPError as error:
-        return error.code, error.read().decode()
 
 
 @pytest.fixture
@@ -52,21 +42,21 @@ def test_old_logs_and_builds_go_and_what_runs_goes_on(stage: Stage, clock: Clock
     scene.stop()
     clock.step(10 * DAY)
     scene.start()
-    scene.until(lambda: page(scene, "/api/v2/builds/1")[0] == 404, "the end of the old builds")
-    scene.until(lambda: page(scene, "/api/v2/logs/3")[1].count('"d"'), "the end of the old log")
-    assert "Build 1 was deleted, on " in page(scene, "/builds/1")[1]
-    assert "what ended more than 1 week ago is not kept" in page(scene, "/api/v2/builds/1")[1]
-    assert "Build old #2 was deleted" in page(scene, "/api/v2/builders/old/builds/2")[1]
-    assert "There is no build 99" in page(scene, "/api/v2/builds/99")[1]
+    scene.until(lambda: scene.page("/api/v2/builds/1")[0] == 404, "the end of the old builds")
+    scene.until(lambda: scene.page("/api/v2/logs/3")[1].count('"d"'), "the end of the old log")
+    assert "Build 1 was deleted, on " in scene.page("/builds/1")[1]
+    assert "what ended more than 1 week ago is not kept" in scene.page("/api/v2/builds/1")[1]
+    assert "Build old #2 was deleted" in scene.page("/api/v2/builders/old/builds/2")[1]
+    assert "There is no build 99" in scene.page("/api/v2/builds/99")[1]
     (log,) = scene.all("logs", "builds/3/steps/talk/logs/stdio")  # the last build of its builder stays
     assert (log["type"], log["num_lines"], log["horizon"]) == ("d", 0, 2 * DAY)
     told = "its build had ended more than 2 days before."
     for path in (f"/logs/{log['logid']}", f"/api/v2/logs/{log['logid']}/raw", "/builds/3"):
-        status, text = page(scene, path)
+        status, text = scene.page(path)
         assert (status, told in text) == (200, True), path
     assert told in scene.cli("log", "old/3").stdout
     assert "was deleted" in scene.cli("log", "old/1").stderr
-    assert page(scene, "/locks/lock")[0] == 200
+    assert scene.page("/locks/lock")[0] == 200
     scene.open("wait")
     assert scene.ended(brid) == [Result.SUCCESS]
     assert scene.output(4, "talk") == "hello\n"
@@ -77,11 +67,9 @@ def test_old_logs_and_builds_go_and_what_runs_goes_on(stage: Stage, clock: Clock
 
 
 def test_nothing_goes_before_its_time(stage: Stage, clock: Clock) -> None:
-    scene = stage(
-        JANITOR.replace("dayOfWeek='sun'", "month=2, dayOfMonth=29") % "logHorizon=timedelta(hours=1)",
-        "w1",
-        env=clock.env,
-    )
+    later = datetime.now(UTC) + timedelta(days=150)
+    when = f"month={later.month}, dayOfMonth=15"
+    scene = stage(JANITOR.replace("dayOfWeek='sun'", when) % "logHorizon=timedelta(hours=1)", "w1", env=clock.env)
     scene.open("wait")
     assert scene.ended(*scene.force("b")) == [Result.SUCCESS]
     scene.stop()

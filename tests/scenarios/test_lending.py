@@ -5,7 +5,6 @@ The first is fault 17 of LOCKS.md section 11: a parent that holds what its trigg
 
 from collections.abc import Callable
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 from scene import Scene
@@ -40,8 +39,7 @@ def test_fault_17_a_parent_that_holds_what_its_child_needs(stage: Stage, held: s
     whole = " exclusive" if held == "exclusive" else ""
     told = scene.cli("locks").stdout
     assert f"parent #1{whole}, step 'child' of one #1 (lent by parent #1)" in told, told
-    with urlopen(f"{scene.url}/locks/board") as page:
-        assert "lent by parent #1" in page.read().decode()
+    assert "lent by parent #1" in scene.page("/locks/board")[1]
     (stranger,) = scene.force("stranger")
     assert "board" in scene.why(stranger)["sentence"]
     scene.kill()

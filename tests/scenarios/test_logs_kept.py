@@ -51,12 +51,13 @@ def test_beginning_and_end_of_a_long_log_are_kept(stage: Stage, kills: int) -> N
 def test_the_end_of_a_long_log_is_kept_when_its_agent_is_lost(stage: Stage) -> None:
     """Its step cannot close it: the log ends with what had come."""
     scene = stage(LONG.replace("'w1')", "'w1', 'w2')"))
-    scene.agent("w1", lease=1.0)
+    scene.agent("w1")
     scene.force("long")
     half(scene)
     scene.agents["w1"].kill()
     scene.kill()
     scene.start()
+    assert scene.cli("workers", "--dead", "w1").returncode == 0
     scene.fact("BuildEnded", buildid=1)
     scene.until(lambda: scene.output(1, "pour").endswith("line 998\nline 999\n"[-18:]), "the end of the log")
 

@@ -12,11 +12,11 @@ from lockstep.core.nouns import Result
 
 Stage = Callable[..., Scene]
 OK = Result.SUCCESS
-LEASE = 2.0
+LEASE = 6.0
 CONFIG = """
     one = util.MasterLock('one')
     two = util.MasterLock('two')
-    c['workers'] = workers('w1', 'w2', 'w3', lease=2.0)
+    c['workers'] = workers('w1', 'w2', 'w3', lease=6.0)
     c['builders'] = [
         build('first', gate('wait'), locks=[one.access('exclusive')]),
         build('second', gate('wait'), on='w2', locks=[two.access('exclusive')]),
@@ -35,7 +35,7 @@ def test_cut_off_and_back_within_the_lease_is_nothing(stage: Stage, cables: Call
     scene.until(lambda: "line 20\n" in scene.output(1, "lines") if scene.facts.commands() else False, "output")
     for session in (2, 3):
         cable.cut()
-        scene.fact("WorkerDown", worker="w3")
+        scene.until(lambda n=session - 1: len(scene.facts.of("WorkerDown", worker="w3")) == n, "the cut")
         cable.mend()
         scene.fact("WorkerUp", worker="w3", session=session)
     scene.running("talk-1-wait")
@@ -130,7 +130,8 @@ def test_a_lease_that_is_over_frees_what_was_held_and_no_sooner(stage: Stage, ca
         held, mine = check_lock(scene.facts, lock, 1)
         down = scene.facts.numbered("WorkerDown", worker=worker)[0]
         waited = mine.began - down.at
-        assert waited >= LEASE + LEASE_MARGIN - 1, f"{lock} was given away after {waited} s"
+        # The lease counts from the agent's last word, and that is not older than half of it: else it connects anew.
+        assert waited >= LEASE / 2 + LEASE_MARGIN, f"{lock} was given away after {waited} s"
         assert held.end > down.number
         assert scene.fact("WorkerGivenUp", worker=worker)
     scene.open("in")
@@ -145,7 +146,7 @@ def test_a_lease_that_is_over_frees_what_was_held_and_no_sooner(stage: Stage, ca
 def test_a_buildbot_worker_runs_builds_and_is_believed_only_when_it_answers(
     stage: Stage, cables: Callable[[int], Cable], buildbot_worker: Path
 ) -> None:
-    scene = stage(CONFIG.replace(", lease=2.0", ""), "w3")
+    scene = stage(CONFIG.replace(", lease=6.0", ""), "w3")
     cable = cables(scene.port)
     scene.agents["w1"] = BuildbotWorker(buildbot_worker, "w1", scene.folder, cable.port)
     scene.fact("WorkerUp", worker="w1", session=2)
@@ -158,7 +159,7 @@ def test_a_buildbot_worker_runs_builds_and_is_believed_only_when_it_answers(
     assert scene.runs("first-1-wait")
     scene.kill()
     scene.start()
-    scene.until(lambda: len(scene.facts.of("WorkerUp", worker="w3")) == 2, "the other worker")
+    scene.until(lambda: len(scene.facts.of("WorkerUp", worker="w3")) >= 2, "the other worker")
     assert not scene.facts.builds("heir1")
     cable.mend()
     scene.running("heir1-1-in")

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from scene import PROGRAM, Scene
+from scene import DEADLINE, PROGRAM, Scene
 
 Stage = Callable[..., Scene]
 ONE = "c['workers'] = workers('w1')\nc['builders'] = [build('one', gate('in'), sh('after', 'echo after'))]\n"
@@ -28,12 +28,12 @@ def test_force_and_log_wait_for_a_server_that_comes_back(stage: Stage) -> None:
     scene.until(lambda: "build 1 runs" in told.read_text() and "begun" in lines.read_text(), "what is told")
     scene.kill()
     scene.until(lambda: all("Waiting for it to come back" in f.read_text() for f in (told, heard)), "patience")
-    assert hasty.wait(30) == 3
+    assert hasty.wait(DEADLINE) == 3
     assert "No server answers" in gone.read_text()
     scene.start()
     scene.open("in")
-    assert force.wait(60) == 0
-    assert log.wait(60) == 0
+    assert force.wait(DEADLINE) == 0
+    assert log.wait(DEADLINE) == 0
     assert "build 1: success" in said.read_text()
     assert lines.read_text().count("begun\n") == 1
     assert "after\n" in lines.read_text()
@@ -47,5 +47,5 @@ def test_a_server_that_stays_away_is_given_up(stage: Stage) -> None:
     scene.running("one-1-in")
     scene.until(lambda: "build 1 runs" in told.read_text(), "what is told")
     scene.kill()
-    assert force.wait(60) == 3
+    assert force.wait(DEADLINE) == 3
     assert "No server answers" in told.read_text().splitlines()[-2]

@@ -196,7 +196,7 @@ def test_units_are_looked_at_before_a_build_or_step_gets_them(stage: Stage) -> N
 
 def test_a_step_can_be_stopped_while_its_units_are_looked_at(stage: Stage) -> None:
     scene = stage(
-        "look = ['sh', '-c', 'touch \"$0\"; sleep 50', os.path.join(here, 'looks')]\n"
+        "look = ['sh', '-c', 'touch \"$0\"; sleep 600', os.path.join(here, 'looks')]\n"
         "boards = util.ResourcePool('boards', ['a'], healthCheck=look)\n"
         "c['workers'] = workers('w1')\n"
         "c['builders'] = [build('step', sh('say', 'echo said', locks=[boards]))]\n",
@@ -206,8 +206,6 @@ def test_a_step_can_be_stopped_while_its_units_are_looked_at(stage: Stage) -> No
     scene.until((scene.folder / "looks").exists, "somebody to look")
     scene.call("builds/1", "stop", reason="enough")
     assert scene.ended(step) == [Result.CANCELLED]
-    ended = {numbered.fact.brid: numbered.at for numbered in scene.facts.numbered("RequestEnded")}
-    assert ended[step] - scene.facts.numbered("BuildStopping")[0].at < 30
     assert not scene.facts.of("UnitQuarantined")
     assert not scene.facts.of("CommandKnown")
 

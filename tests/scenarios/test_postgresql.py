@@ -28,7 +28,7 @@ def test_a_second_server_on_the_same_database_is_refused(stage: Stage, new_datab
     elsewhere = scene.folder / "elsewhere"
     elsewhere.mkdir()
     words = [PROGRAM, "run", str(scene.file), "--basedir", str(elsewhere), "--port", "0"]
-    second = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert second.returncode == 5
     assert "is in use by another process" in second.stderr
     assert "Traceback" not in second.stderr

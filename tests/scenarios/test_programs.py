@@ -14,8 +14,8 @@ CONFIG = """
     deaf = "trap '' TERM; echo begun; while :; do sleep 0.05; done"
     c['workers'] = workers('w1')
     c['builders'] = [
-        run('late', ['sh', '-c', polite], timeout=1, sigtermTime=20),
-        run('deaf', ['sh', '-c', deaf], timeout=1, sigtermTime=1),
+        run('late', ['sh', '-c', polite], timeout=6, sigtermTime=60),
+        run('deaf', ['sh', '-c', deaf], timeout=6, sigtermTime=1),
         run('long', ['sh', '-c', polite], maxTime=1),
         run('stopped', ['sh', '-c', polite], interruptSignal='INT'),
         run('input', 'cat; echo .', initialStdin=util.Interpolate('to %(worker:name)s')),

@@ -6,6 +6,7 @@ The tests share one server; each has its own repository, builders and schedulers
 import itertools
 import os
 import shutil
+import statistics
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -213,10 +214,11 @@ def test_requests_that_wait_are_merged_where_buildbot_merges_them_and_count_make
 
 
 def test_a_periodic_scheduler_goes_on_by_itself(ci: Scene) -> None:
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         build_of(ci, "each", number)
     times = [fact.at for fact in ci.facts.numbered("RequestAdded", builder="each")]
-    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times))
+    # One of them may be late, and the next one not.
+    assert statistics.median(later - earlier for earlier, later in itertools.pairwise(times)) > 0.9
 
 
 @pytest.mark.soak
