@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from lockstep.core import pool_reasons, share_reasons
+from lockstep.core import pool_reasons, share_reasons, worker_reasons
 from lockstep.core.alloc_facts import Hold, Obstacle
 from lockstep.core.answers import (
     SHOWN,
@@ -382,7 +382,8 @@ class Reasons:
         shortages = self._shortages(claim, refused)
         slots = [o.lock.worker for o in refused if o.lock.kind == "slot"]
         if slots and not claim.need.alternatives[0].worker:
-            sentence = f"Cannot start now: worker '{slots[0]}' {self._away(slots[0]) or 'takes no builds'}."
+            why = worker_reasons.away(self.state, slots[0]) or "takes no builds"
+            sentence = f"Cannot start now: worker '{slots[0]}' {why}."
             return Why(kind="worker", sentence=sentence, since=since, ticket=claim.ticket, locks=shortages)
         if impossible or all(_is_lock(o.lock) for o in refused):
             kind, sentence = pool_reasons.never(self.state, [each for each in shortages if each.kind != "slot"])
@@ -399,7 +400,7 @@ class Reasons:
         )
 
     def _worker_reason(self, claim: Claim, alternative: Alternative, found: list[Obstacle]) -> str:
-        away = self._away(alternative.worker)
+        away = worker_reasons.away(self.state, alternative.worker)
         if away:
             return away
         obstacle = min(found, key=lambda o: ("limit", "rate", "held", "reserved").index(o.kind))
@@ -414,18 +415,6 @@ class Reasons:
         if obstacle.lock.kind == "builddir":
             return f"builds {listed(names)} in the same directory"
         return f"is busy with {listed(names)}" if names else "takes no builds"
-
-    def _away(self, name: str) -> str:
-        worker = self.state.workers.get(name)
-        if worker is None or not worker.configured:
-            return "is not configured any more"
-        if worker.state == "unreachable":
-            return "is out of reach; what ran there may still run"
-        if worker.state in ("absent", "leaving"):
-            return "is not connected" if worker.state == "absent" else "is being stopped"
-        if worker.paused:
-            return f"is paused ({worker.pause_reason})" if worker.pause_reason else "is paused"
-        return ""
 
     # --- requests and builds
 
