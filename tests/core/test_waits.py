@@ -293,6 +293,8 @@ def test_a_step_that_gives_up_fails_its_build_as_any_step_does() -> None:
     assert hand.result(buildid) is Result.FAILURE
     assert [fact.number for fact in hand.all(f.StepEnded)] == [1]
     assert hand.all(f.StepEnded)[0].summary.startswith("gave up after 1 min (waitTimeout). ")
+    (ended,) = hand.all(f.BuildEnded)
+    assert ended.summary.startswith("failed 'step 1': gave up after 1 min (waitTimeout). ")
 
 
 def test_time_goes_on_while_the_server_is_down() -> None:

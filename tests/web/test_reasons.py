@@ -135,7 +135,7 @@ def test_L70_who_was_passed_where_nothing_is_short_comes_first() -> None:
     for _ in range(8):
         farm.ask("free")
     why = farm.why(waiting)
-    assert why.sentence.endswith("It is next. It was passed 8 times, so it comes first.")
+    assert why.sentence.endswith("It is next. It was passed 8 times at worker w, so it comes first.")
     assert (why.barrier, why.kept, why.locks[0].passed) == (True, (), 0)
 
 

@@ -427,9 +427,16 @@ def summary(build: Build, result: Result) -> str:
         return build.stop_reason
     if result is Result.SUCCESS:
         return "build successful"
-    bad = [step.summary or step.name for step in build.steps if step.result == result]
+    bad = [_told(step) for step in build.steps if step.result == result]
     word = "failed" if result is Result.FAILURE else result.name.lower()
     return f"{word} {', '.join(bad)}".strip()
+
+
+def _told(step: Step) -> str:
+    """How a step ended. What is said of one that never ran does not name it."""
+    if not step.summary:
+        return step.name
+    return step.summary if step.locks_acquired_at else f"'{step.name}': {step.summary}"
 
 
 # --- the ends of calls, for everybody who can end one

@@ -315,18 +315,20 @@ class Reasons:
         counted = ((self.answers.overtaken(claim.ticket, key), self.answers.max_overtakes(key)) for key in keys)
         passed, most = max(counted, default=(0, 0))
         if (pin := self.answers.pin(claim.ticket)) >= 0:
-            told += self._first(claim, claim.need.alternatives[pin], ahead if placed else 0)
+            told += self._first(claim, claim.need.alternatives[pin], keys, ahead if placed else 0)
         elif passed:
             told += f" It was passed {times(passed) if claim.newest else f'{passed} of at most {most} times'}"
             told += ": the newest comes first." if claim.newest else "."
         return told + share_reasons.in_full(self.answers.shares.full(claim.ticket))
 
-    def _first(self, claim: Claim, pinned: Alternative, ahead: int) -> str:
-        """Why a barrier is one (perhaps because of a lock that is not told of), and what that gives it."""
-        passed = max(self.answers.overtaken(claim.ticket, access.lock) for access in pinned.accesses)
+    def _first(self, claim: Claim, pinned: Alternative, told: Sequence[LockKey], ahead: int) -> str:
+        """Why a barrier is one (which may be because of a lock that is not told of yet), and what that gives it."""
+        locks = sorted((access.lock for access in pinned.accesses), key=lambda lock: lock not in told)
+        where = max(locks, key=lambda lock: self.answers.overtaken(claim.ticket, lock))
+        passed, at = self.answers.overtaken(claim.ticket, where), "" if where in told else f" at {where.told}"
         first = "it comes right after them" if ahead else "it comes first"
         kept = "what it needs is kept free for it" if self._kept(claim) else first
-        return f" It was passed {times(passed)}, so {kept}." if passed else f" Nobody may pass it: {kept}."
+        return f" It was passed {times(passed)}{at}, so {kept}." if passed else f" Nobody may pass it: {kept}."
 
     def _kept(self, claim: Claim) -> tuple[Kept, ...]:
         """What a barrier has reserved."""
