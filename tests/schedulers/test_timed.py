@@ -48,6 +48,13 @@ WEDNESDAY = "2024-01-10 12:00"
         ({"hour": "*/4", "minute": "*/20"}, "2024-01-10 12:20"),
         ({"month": "feb", "dayOfMonth": [1, 2], "hour": 0}, "2024-02-01 00:00"),
         ({"hour": "3", "minute": "30"}, "2024-01-11 03:30"),
+        ({"hour": "3-3", "minute": "30-30"}, "2024-01-11 03:30"),
+        ({"hour": ["3-3", "22-23"]}, "2024-01-10 22:00"),
+        ({"hour": "3-3/2"}, "2024-01-11 03:00"),
+        ({"hour": "22-1"}, "2024-01-10 22:00"),
+        ({"hour": 0, "dayOfWeek": "mon-mon"}, "2024-01-15 00:00"),
+        ({"hour": 0, "dayOfWeek": "1-1"}, "2024-01-15 00:00"),
+        ({"hour": 0, "dayOfWeek": "sun-sun,tue"}, "2024-01-14 00:00"),
     ],
 )
 def test_time_tables(table: dict[str, Any], expected: str) -> None:
@@ -162,6 +169,31 @@ def test_a_change_from_before_the_last_time_sets_nothing_back() -> None:
     assert run.wake == 4600
 
 
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"minute": 60}, "minute=60 is no time; it is from 0 to 59"),
+        ({"minute": "*/0"}, "minute='*/0' is no time"),
+        ({"minute": "H"}, "minute='H' is no time"),
+        ({"hour": ["3", "R"]}, "hour=['3', 'R'] is no time"),
+        ({"hour": True}, "hour=True is no time"),
+        ({"hour": "@daily"}, "hour='@daily' is no time"),
+        ({"month": None}, "month=None is no time; it is from 1 to 12"),
+        ({"dayOfWeek": 7}, "dayOfWeek=7 is no time; it is from 0 (Monday) to 6"),
+        ({"dayOfWeek": [1, "7"]}, "dayOfWeek=[1, '7'] is no time"),
+        ({"dayOfWeek": "mon#6"}, "dayOfWeek='mon#6' is no time"),
+        ({"dayOfMonth": 31, "month": 2}, "there is never such a day: dayOfMonth=31, month=2"),
+        ({"dayOfMonth": 31, "month": [4, "6"]}, "there is never such a day: dayOfMonth=31, month=[4, '6']"),
+    ],
+)
+def test_what_is_no_time_is_told_in_own_words(table: dict[str, Any], told: str) -> None:
+    with collecting(Collector()) as found:
+        scheduler = Nightly(name="n", builderNames=["x"], **table)
+    (mistake,) = found.mistakes
+    assert str(mistake).partition("scheduler 'n': ")[2].startswith(told)
+    assert scheduler.after(None, at(WEDNESDAY)) == at("2024-01-10 13:00")
+
+
 def test_mistakes_are_named() -> None:
     with collecting(Collector()) as found:
         Nightly(name="n", builderNames=["x"], hour=25)
@@ -172,8 +204,8 @@ def test_mistakes_are_named() -> None:
         Nightly(name="n", builderNames=["x"], dayOfWeek=["mon", "tue wed"])
     texts = [str(one) for one in found.mistakes]
     assert len(texts) == 6
-    assert "hour='* * *' is not one field" in texts[4]
-    assert "dayOfWeek=['mon', 'tue wed'] is not one field" in texts[5]
-    assert "time table" in texts[0]
+    assert "hour='* * *' is no time" in texts[4]
+    assert "dayOfWeek=['mon', 'tue wed'] is no time" in texts[5]
+    assert "scheduler 'n': hour=25 is no time; it is from 0 to 23" in texts[0]
     assert '"hour"' in texts[1]
     assert "not supported yet" in texts[2]

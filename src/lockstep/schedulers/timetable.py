@@ -1,10 +1,24 @@
 """Time tables in cron's manner, read in the server's time zone: of `Nightly`, and of who deletes what is old."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from lockstep.config.errors import Place, mistake
+
+_FROM_TO: Final = {
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "dayOfMonth": "1 to 31, 'L' the last",
+    "month": "1 to 12, or 'jan' to 'dec'",
+    "dayOfWeek": "0 (Monday) to 6, or 'mon' to 'sun'",
+}
+_OF_DAYS: Final = ("dayOfMonth", "month", "dayOfWeek")
+_ONE: Final = re.compile(r"\b(\w+)-\1(/\d+)?(?!\w)")
+"""A range from something to the same: cron means that one thing by it, croniter everything."""
+_CHANCE: Final = re.compile(r"(^|,)[hr]", re.IGNORECASE)
+"""Fields that croniter makes up: `H` and `R`."""
 
 
 class TimeTable:
@@ -24,21 +38,19 @@ class TimeTable:
         month: Any = "*",
         dayOfWeek: Any = "*",
     ) -> None:
-        from croniter import CroniterError, croniter  # type: ignore[import-untyped]
-
         self._found: tuple[float, float | None] | None = None
         given = {"minute": minute, "hour": hour, "dayOfMonth": dayOfMonth, "month": month, "dayOfWeek": dayOfWeek}
         fields = {name: _cron(value, weekday=name == "dayOfWeek") for name, value in given.items()}
-        wrong = [name for name, field in fields.items() if len(field.split()) != 1]
+        self.table = " ".join(fields.values())
+        wrong = [name for position, (name, field) in enumerate(fields.items()) if not _is_field(position, field)]
         for name in wrong:
-            text = f"{what}: {name}={given[name]!r} is not one field of a time table"
-            mistake(text, "write a number, a list of numbers, or a text like '*/4' or 'mon-fri'", place)
-        self.table = "0 * * * *" if wrong else " ".join(fields.values())
-        try:
-            croniter(self.table, datetime(2000, 1, 1)).get_next()
-        except (CroniterError, ValueError, AttributeError) as exc:
-            text = f"{what}: its times make the time table {self.table!r}, which cannot be: {exc}"
-            mistake(text, place=place)
+            hint = f"it is from {_FROM_TO[name]}; write a number, a list of numbers, or a text like '*/4' or 'mon-fri'"
+            mistake(f"{what}: {name}={given[name]!r} is no time", hint, place)
+        if wrong:
+            self.table = "0 * * * *"
+        elif not _comes(self.table):
+            days = ", ".join(f"{name}={given[name]!r}" for name in _OF_DAYS if given[name] != "*")
+            mistake(f"{what}: there is never such a day: {days}", "change the day or the month", place)
             self.table = "0 * * * *"
 
     def after(self, begin: float) -> float | None:
@@ -48,7 +60,7 @@ class TimeTable:
         return self._found[1]
 
     def _first(self, begin: float) -> float | None:
-        from croniter import croniter
+        from croniter import croniter  # type: ignore[import-untyped]
 
         times = croniter(self.table, datetime.fromtimestamp(begin), ret_type=datetime)
         for _ in range(200):  # local times that fall into the hour that is skipped or doubled come out too early
@@ -58,12 +70,34 @@ class TimeTable:
         return None
 
 
+def _is_field(position: int, field: str) -> bool:
+    """Whether this can stand there in a time table."""
+    table = ["*"] * len(_FROM_TO)
+    table[position] = field
+    return len(field.split()) == 1 and not _CHANCE.search(field) and (field == "*" or _comes(" ".join(table)))
+
+
+def _comes(table: str) -> bool:
+    """Whether there is a time of that table."""
+    from croniter import CroniterError, croniter
+
+    try:
+        croniter(table, datetime(2000, 1, 1)).get_next()
+    except (CroniterError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def _cron(value: Any, weekday: bool = False) -> str:
-    """One field of a time table in cron's manner; numbers of weekdays count from Monday here and from Sunday there."""
-    if isinstance(value, str):
-        return str((int(value) + 1) % 7) if weekday and value.isdigit() else value
-    if isinstance(value, int):
-        return str((value + 1) % 7 if weekday else value)
+    """One field of a time table in cron's manner; numbers of weekdays count from Monday here and from Sunday there.
+
+    What cannot be is left as it is, or becomes something that cannot be either.
+    """
+    if isinstance(value, str) and not (weekday and value.isdigit()):
+        return _ONE.sub(r"\1", value)
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        number = int(value)
+        return str(number if not weekday else (number + 1) % 7 if 0 <= number < 7 else -1)
     if isinstance(value, Iterable):
         return ",".join(_cron(one, weekday) for one in value)
     return str(value)
