@@ -46,6 +46,19 @@ c['builders'] = [util.BuilderConfig("b", workernames=["w1"], factory=f)]
         ("command='x', logfiles={'a': {'follow': True}}", "must be a dictionary of names and files; 'a' has none"),
         ("command='x', initialStdin=b'x'", "initialStdin of the step 'shell' must be a text, not bytes"),
         ("command='x', decodeRC=[0]", "decodeRC of the step 'shell' must be a dictionary of exit codes and results"),
+        (
+            "command='x', description={'a': 1}",
+            "description of the step 'shell' must be a text or a list of texts, not dict",
+        ),
+        (
+            "command='x', descriptionDone=['made', ['it', b'x']]",
+            "descriptionDone of the step 'shell' must be a text or a",
+        ),
+        ("command='x', descriptionDone=['made', ['it', b'x']]", "a list of texts, not one with bytes"),
+        (
+            "command='x', descriptionSuffix=len",
+            "descriptionSuffix of the step 'shell' must be a text or a list of texts",
+        ),
         ("command='x', logEncoding='klingon'", "logEncoding of the step 'shell' must be an encoding that Python knows"),
         ("command='x', updateBuildSummaryPolicy='all'", "updateBuildSummaryPolicy of the step 'shell' must be True,"),
     ],

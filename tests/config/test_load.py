@@ -323,7 +323,10 @@ def test_2004_a_lock_and_the_builders_that_subscribe_to_it(load: Load) -> None:
 
 
 def test_passwords_are_checked_and_shown_nowhere(load: Load) -> None:
-    config = load("c['workers'] = [worker.Worker('w', 'hunter2'), worker.Worker('s', util.Secret('pw'))]\n")
+    config = load("""
+        c['secretsProviders'] = [secrets.SecretInAFile(basedir)]
+        c['workers'] = [worker.Worker('w', 'hunter2'), worker.Worker('s', util.Secret('pw'))]
+    """)
     assert "hunter2" not in repr(config) + repr(config.workers["w"]) + repr(config.setup())
     assert config.workers["w"].check_password("hunter2", str)
     assert not config.workers["w"].check_password("hunter3", str)

@@ -184,6 +184,7 @@ def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Loa
         ),
         ("util.ResourcePool('p', {'x': {'a': util}})", '"a" of unit "x" must be a number, a text, a list or'),
         (
+            "c['secretsProviders'] = [secrets.SecretInAFile(basedir)]; "
             "util.ResourcePool('p', {'x': {'a': util.Secret('s')}})",
             '"a" of unit "x" cannot be rendered: Secret(\'s\'); unit data is stored and shown; name a secret where',
         ),

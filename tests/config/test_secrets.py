@@ -1,5 +1,6 @@
 """Secrets stand as markers until they are sent; nobody outside can write a marker."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,23 @@ def test_what_comes_from_outside_is_no_marker(text: str, name: str) -> None:
     wanted = [Property("evil"), Property("nested"), Interpolate("%(prop:evil)s %(worker:os)s"), disarm(evil)]
     assert names_in(render_now(wanted, props)) == set()
     assert names_in(render_now([Interpolate("%(prop:evil)s %(secret:mine)s"), Secret("own")], props)) == {"mine", "own"}
+
+
+def test_a_secret_that_nobody_can_have_is_a_mistake(
+    mistakes: Callable[..., list[str]], load: Callable[..., Any]
+) -> None:
+    uses = """\
+c['workers'] = [worker.Worker('w', util.Secret('pw'))]
+token = util.Interpolate('%(kw:a)s %(secret:token)s', a='x')
+"""
+    told = "the configuration has no provider of secrets; add one, such as c['secretsProviders'] = [secrets."
+    found = mistakes(uses)
+    assert [one.partition("configuration has")[0] for one in found] == [
+        '3: there is no secret "pw": the ',
+        '4: there is no secret "token": the ',
+    ]
+    assert all(told in one for one in found)
+    load(uses + "c['secretsProviders'] = [secrets.SecretInAFile(basedir)]\n")
 
 
 def test_secret_in_a_file(tmp_path: Path) -> None:

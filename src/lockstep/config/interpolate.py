@@ -235,6 +235,10 @@ class Interpolate(Renderable):
             if key.plain and key.selector in _OF_LOCKS:
                 yield key.selector, key.name, key.key
 
+    def secrets(self) -> Iterator[str]:
+        """The names of the secrets that stand in it."""
+        yield from (key.name for key in self._keys.values() if key.selector == "secret")
+
     async def getRenderingFor(self, props: Properties) -> str:
         """The text with all values in it. Raises `NotTold`."""
         if self.args:

@@ -26,7 +26,8 @@ from lockstep.config.locks import BaseLock, Lockable, LockAccess, tidy
 from lockstep.config.modules import BESIDE
 from lockstep.config.needs import Needs
 from lockstep.config.properties import has_renderables
-from lockstep.config.told import check_told
+from lockstep.config.renderables import Secret
+from lockstep.config.told import check_secrets, check_told
 from lockstep.config.unfinished import growing
 
 MODULE = "buildmaster_config"
@@ -205,6 +206,8 @@ def _assemble(path: str, basedir: str, draft: Draft, collector: Collector) -> Co
     check(draft, needs, table, made)
     if not draft.incomplete:
         texts = [thing for thing in collector.made if isinstance(thing, Interpolate)]
+        if not draft.secretsProviders:
+            check_secrets(thing for thing in collector.made if isinstance(thing, Interpolate | Secret))
         check_told(texts, table, list(needs.workers), rendered=any(map(has_renderables, _lock_lists(draft))))
     return Config(
         file=path,

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from lockstep.config.errors import check_keywords, here, mistake
+from lockstep.config.errors import announce, check_keywords, here, mistake
 from lockstep.config.rendering import Properties, render, resolve
 from lockstep.config.secrets import marker
 
@@ -103,7 +103,9 @@ class Secret(Renderable):
 
     def __init__(self, secret_name: str) -> None:
         """Name the secret."""
+        self.place = here()
         self.secret_name = secret_name
+        announce(self)
 
     async def getRenderingFor(self, props: Properties) -> str:
         """The marker."""

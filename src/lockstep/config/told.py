@@ -1,4 +1,4 @@
-"""Texts that tell of locks and units, checked when the whole configuration is known: what they name must be there.
+"""Texts that tell of locks, units and secrets, checked when all is known: what they name must be there.
 
 What only a running build knows (whether it has the lock or a unit) is said when a text is rendered (`interpolate.py`).
 """
@@ -10,6 +10,7 @@ from lockstep.config.interpolate import Interpolate
 from lockstep.config.lock_table import LockTable
 from lockstep.config.locks import WorkerLock
 from lockstep.config.pools import ResourcePool
+from lockstep.config.renderables import Secret
 
 
 def check_told(texts: Iterable[Interpolate], table: LockTable, workers: Sequence[str], *, rendered: bool) -> None:
@@ -25,6 +26,15 @@ def check_told(texts: Iterable[Interpolate], table: LockTable, workers: Sequence
             elif name not in locks and not rendered:
                 hint = nearest(name, locks) or f"there are: {', '.join(locks) or 'none'}"
                 mistake(f'Interpolate: "%(fence:{name})s": there is no lock and no pool "{name}"', hint, text.place)
+
+
+def check_secrets(made: Iterable[Interpolate | Secret]) -> None:
+    """Report whatever needs a secret, in a configuration in which nobody has any."""
+    for thing in made:
+        names = thing.secrets() if isinstance(thing, Interpolate) else [thing.secret_name]
+        for name in names:
+            text = f'there is no secret "{name}": the configuration has no provider of secrets'
+            mistake(text, "add one, such as c['secretsProviders'] = [secrets.SecretInAFile(DIR)]", thing.place)
 
 
 def _unit(text: Interpolate, name: str, key: str, pools: dict[str, ResourcePool]) -> None:

@@ -70,6 +70,26 @@ def words(value: Any) -> str:
     return "must be a list of texts, not a text" if isinstance(value, str) else texts(value)
 
 
+def summary(value: Any) -> str:
+    """What people are told: a text or number, or a list of them, which may have lists in it."""
+    return "" if _can_be_said(value) else f"must be a text or a list of texts, not {_unsaid(value)}"
+
+
+def _can_be_said(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_can_be_said, value))
+    plain = value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    return plain or is_renderable(value)
+
+
+def _unsaid(value: Any) -> str:
+    """The type of what cannot be said."""
+    if not isinstance(value, list | tuple):
+        return type(value).__name__
+    odd = next(one for one in value if not _can_be_said(one))
+    return _unsaid(odd) if isinstance(odd, list | tuple) else f"one with {type(odd).__name__}"
+
+
 def command(value: Any) -> str:
     """A program: words in a list, which may have lists in it, or a text for the shell."""
     if value is None:
@@ -167,6 +187,7 @@ FLAGS: Final = ("haltOnFailure", "flunkOnFailure", "flunkOnWarnings", "warnOnFai
 
 COMMON: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(FLAGS, flag),
+    **dict.fromkeys(("description", "descriptionDone", "descriptionSuffix"), summary),
     "doStepIf": condition,
     "hideStepIf": condition,
     "logEncoding": encoding,
