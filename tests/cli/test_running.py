@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import threading
@@ -106,6 +107,18 @@ def test_the_interface_of_www_counts_unless_a_host_is_named(
     server = Running(tmp_path, INTERFACE, "run", *options)
     try:
         assert server.url.startswith(f"http://{host}:")
+def test_all_ports_are_told_that_are_opened(tmp_path: Path) -> None:
+    more = "c['protocols'] = {'lockstep': {'port': 'tcp:0:interface=127.0.0.3'}}\n"
+    server = Running(tmp_path, SMALL + more)
+    try:
+        found = re.search(r"  for workers    also 127\.0\.0\.3:(\d+) \(c\['protocols'\]\)\n", server.out)
+        assert found is not None, server.out
+        with socket.create_connection(("127.0.0.3", int(found[1])), timeout=60):
+            pass
+    finally:
+        server.stop()
+
+
         until(lambda: "worker w is connected" in server.err, "the local worker")
     finally:
         server.stop()

@@ -54,9 +54,11 @@ def command(
     recorder = _recording(record) if record is not None else None
 
     def started(server: "Server") -> None:
+        others = serving.others(server)
         click.echo(
             f"Lockstep runs at {serving.address(server)}\n"
-            f"  configuration  {file} ({configs.contents(server.house.config)})\n"
+            + (f"  for workers    also {others} (c['protocols'])\n" if others else "")
+            + f"  configuration  {file} ({configs.contents(server.house.config)})\n"
             f"  folder         {folder}\n"
             f"  token          {os.path.join(folder, 'token')} (for changes from other machines)\n"
             "Ctrl-C stops the server."

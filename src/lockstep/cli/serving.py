@@ -169,4 +169,13 @@ def _sentence(text: str) -> str:
 def address(server: "Server") -> str:
     """The address of pages and API, as a person on this machine writes it."""
     host = "127.0.0.1" if server.host in ("", "0.0.0.0", "::") else server.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}/"
+    return f"http://{_bracketed(host)}:{server.port}/"
+
+
+def others(server: "Server") -> str:
+    """The other addresses that it listens on (c['protocols']); empty: there are none."""
+    return ", ".join(f"{_bracketed(host)}:{port}" for host, port in server.listening.addresses[1:])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -80,18 +80,20 @@ def most_connections() -> int:
 
 
 class Listening:
-    """Everything that listens. `port` is the first port, once it is open."""
+    """Everything that listens. `addresses` are the hosts and ports that are open, in the order in which they were asked
+    for."""
 
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._uvicorn: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
-        self.port = 0
+        self.addresses: list[tuple[str, int]] = []
 
     async def start(self, addresses: list[tuple[str, int]]) -> None:
         """Open all addresses. Raises OSError, with the address in its message."""
-        sockets = [_open(host, port) for host, port in dict.fromkeys(addresses)]
-        self.port = sockets[0].getsockname()[1]
+        asked = list(dict.fromkeys(addresses))
+        sockets = [_open(host, port) for host, port in asked]
+        self.addresses = [(host, each.getsockname()[1]) for (host, _), each in zip(asked, sockets, strict=True)]
         web = self._server.web_app()
 
         async def app(scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Any) -> None:

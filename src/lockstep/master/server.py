@@ -140,7 +140,7 @@ class Server:
         self._at_end("the connections of workers", self.agents.close)
         self._at_end("reloads", self.reloads.close)
         await self.listening.start(self._addresses)
-        self.host, self.port = self._addresses[0][0], self.listening.port
+        self.host, self.port = self.listening.addresses[0]
         self.house.spawn(self.agents.ask_for_life())
         self.notices = Notices(self.house)
         self.scheduling = Scheduling(self.house)
