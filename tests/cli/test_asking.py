@@ -42,9 +42,12 @@ def test_force_takes_properties_branch_and_revision(server: Running) -> None:
     assert "hello world\n" in log.stdout
 
 
-@pytest.mark.parametrize("words", [("--property", "novalue"), ("--count", "0"), ("--colour",)])
+@pytest.mark.parametrize(
+    "words", [("--property", "novalue"), ("--property", "a=1", "--property", "a=2"), ("--count", "0"), ("--colour",)]
+)
 def test_force_with_wrong_options_is_wrong_use(server: Running, words: tuple[str, ...]) -> None:
-    assert server("force", "quick", *words).returncode == 2
+    done = server("force", "quick", *words)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_a_wrong_builder_is_answered_with_the_nearest_name(server: Running) -> None:

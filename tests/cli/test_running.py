@@ -79,6 +79,13 @@ def test_init_writes_a_configuration_that_is_right(tmp_path: Path) -> None:
     assert lockstep("check", "farm", cwd=tmp_path).stderr == ""
     again = lockstep("init", "farm", cwd=tmp_path)
     assert again.returncode == 1
+    for named in ("farm/master.cfg", "other/master.cfg"):
+        done = lockstep("init", named, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"DIR is a folder, and '{named}' names a file.\nWrite the folder only: lockstep init" in done.stderr
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "file").touch()
+    assert "'file' is a file." in lockstep("init", "file", cwd=tmp_path).stderr
     assert "There is a configuration already" in again.stderr
 
 
@@ -100,13 +107,6 @@ c['workers'] = [worker.LocalWorker('w')]
 """
 
 
-@pytest.mark.parametrize(("options", "host"), [((), "127.0.0.2"), (("--host", "127.0.0.3"), "127.0.0.3")])
-def test_the_interface_of_www_counts_unless_a_host_is_named(
-    tmp_path: Path, options: tuple[str, ...], host: str
-) -> None:
-    server = Running(tmp_path, INTERFACE, "run", *options)
-    try:
-        assert server.url.startswith(f"http://{host}:")
 def test_all_ports_are_told_that_are_opened(tmp_path: Path) -> None:
     more = "c['protocols'] = {'lockstep': {'port': 'tcp:0:interface=127.0.0.3'}}\n"
     server = Running(tmp_path, SMALL + more)
@@ -119,6 +119,13 @@ def test_all_ports_are_told_that_are_opened(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.parametrize(("options", "host"), [((), "127.0.0.2"), (("--host", "127.0.0.3"), "127.0.0.3")])
+def test_the_interface_of_www_counts_unless_a_host_is_named(
+    tmp_path: Path, options: tuple[str, ...], host: str
+) -> None:
+    server = Running(tmp_path, INTERFACE, "run", *options)
+    try:
+        assert server.url.startswith(f"http://{host}:")
         until(lambda: "worker w is connected" in server.err, "the local worker")
     finally:
         server.stop()

@@ -71,11 +71,13 @@ def ask(client: Client, builderid: int, *, reason: str, count: int = 1, **given:
 
 
 def _properties(given: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for item in given:
         name, equals, value = item.partition("=")
         if not equals or not name:
             raise CliError(USAGE, f"'{item}' is no property.", "Write --property KEY=VALUE")
+        if name in found:
+            raise CliError(USAGE, f"The property '{name}' is given twice: '{found[name]}' and '{value}'.")
         found[name] = value
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lockstep.cli.codes import CANNOT_RUN, FAILED, CliError
+from lockstep.cli.codes import CANNOT_RUN, FAILED, USAGE, CliError
 from lockstep.cli.configs import NAME
 
 
@@ -23,6 +23,11 @@ def command(folder: str) -> int:
       lockstep init farm && lockstep run farm
     """
     target = Path(folder) / NAME
+    if target.name == Path(folder).name:
+        hint = f"Write the folder only: lockstep init {os.path.dirname(folder) or '.'}"
+        raise CliError(USAGE, f"DIR is a folder, and '{folder}' names a file.", hint)
+    if os.path.isfile(folder):
+        raise CliError(USAGE, f"'{folder}' is a file.", "Name the folder that the configuration shall be in.")
     if target.exists():
         raise CliError(FAILED, f"There is a configuration already: {target}", f"Run it: lockstep run {folder}")
     try:
