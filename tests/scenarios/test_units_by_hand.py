@@ -74,18 +74,18 @@ def test_a_unit_with_which_builds_fail_goes_into_quarantine_by_itself(stage: Sta
 
 def test_a_person_holds_extends_releases_and_steals_a_unit(stage: Stage) -> None:
     scene = stage(CONFIG, "w1", env={"USER": "ann"})
-    assert scene.cli("hold", "boards/pi-2", "--for", "1h").stdout.startswith(
-        "Booking 1 holds pi-2 of 'boards' (fence 1) until "
-    )
+    held, known = scene.cli("hold", "boards/pi-2", "--for", "1h").stdout.splitlines()
+    assert held.startswith("Booking 1 holds pi-2 of 'boards' (fence 1) until ")
+    assert known == "  boards/pi-2: address 10.0.0.2"
     assert scene.cli("hold", "boards").stdout == "Booking 2 holds nuc of 'boards' (fence 2).\n"
     assert scene.cli("extend", "boards/pi-2", "--for", "1h").returncode == 0
     assert scene.cli("release", "boards/nuc").stdout == "Booking 2 is released.\n"
     stolen = scene.cli("steal", "boards/pi-2", "--reason", "now")
-    assert stolen.stdout == "Booking 3 holds pi-2 of 'boards' (fence 3).\n", stolen.stderr
+    assert stolen.stdout == f"Booking 3 holds pi-2 of 'boards' (fence 3).\n{known}\n", stolen.stderr
     checked = scene.cli("fence", "check", "boards/pi-2", "3")
     assert (checked.returncode, checked.stdout) == (
         0,
-        "Fence 3 of pool 'boards/pi-2' is current: ann (booking 3: now) has it.\n",
+        "Fence 3 of unit 'boards/pi-2' is current: ann (booking 3: now) has it.\n",
     )
     assert "Fence 1 of pool 'boards' is not current" in scene.cli("fence", "check", "boards", "1").stdout
     assert scene.cli("hold", "boards", "--exclusive", "--no-wait").stdout.startswith("Booking 4 waits. ")
@@ -100,6 +100,8 @@ def test_a_command_runs_with_a_unit_and_is_told_which(stage: Stage) -> None:
     assert run.stdout == "pi-2 10.0.0.2 2\n"
     run = scene.cli("exec", "--lock", "boards", "--mode", "exclusive", "--", "sh", "-c", "echo $LOCKSTEP_UNITS_BOARDS")
     assert run.stdout == "nuc,pi-1,pi-2\n"
+    both = ("exec", "--lock", "boards", "--count", "2", "--where", "pi-1 or pi-2", "--", "sh", "-c")
+    assert scene.cli(*both, "echo $LOCKSTEP_UNITS_BOARDS").stdout == "pi-1,pi-2\n"
 
 
 def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> None:
@@ -112,7 +114,12 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
         ("quarantine", "phones/a", "--reason", "x"): (4, "There is no pool 'phones'. There are: boards."),
         ("exec", "--lock", "boards/pi-1", "--lock", "boards/pi-2", "--", "true"): (
             4,
-            "units of one pool twice in one claim: ask for it once, with a count and a where",
+            "Units of pool 'boards' are asked for one by one: ask once for 2 where 'pi-1 or pi-2' "
+            '(lockstep exec --lock boards --count 2 --where "pi-1 or pi-2").',
+        ),
+        ("exec", "--lock", "boards/pi-1", "--lock", "boards where arm", "--", "true"): (
+            4,
+            "Units of pool 'boards' are asked for more than once: ask once, with a count and a where that admits all",
         ),
         ("quarantine", "", "--reason", "x"): (2, "An empty name means nothing.\nIs a variable empty?"),
         ("quarantine", "boards", "--reason", "x"): (4, "'boards' names no unit: write POOL/UNIT."),
@@ -124,8 +131,8 @@ def test_what_is_wrong_gets_one_sentence_and_changes_nothing(stage: Stage) -> No
         ("hold", "boards", "--where", "arm or"): (4, "'arm or' cannot be read: a label is missing at the end"),
         ("hold", "boards", "--count", "4"): (4, "Pool 'boards' has 3 units: 4 can never be had."),
         ("hold", "database", "--where", "arm"): (4, "'where' is for pools; 'database' is a lock."),
-        ("release", "boards/pi-1"): (4, "Nobody has booked pool 'boards/pi-1'."),
-        ("steal", "boards/pi-1", "--reason", "now"): (4, "Nobody holds pool 'boards where pi-1'"),
+        ("release", "boards/pi-1"): (4, "Nobody has booked unit 'boards/pi-1'."),
+        ("steal", "boards/pi-1", "--reason", "now"): (4, "Nobody holds unit 'pi-1' of pool 'boards': hold it"),
         ("locks", "boards/pi-9"): (4, "Pool 'boards' has no unit 'pi-9'."),
         ("exec", "--lock", "boards", "--lock", "database", "--where", "arm", "--", "true"): (
             2,

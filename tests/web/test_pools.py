@@ -36,6 +36,7 @@ def test_a_pool_is_among_the_locks_with_its_units(pool: Running) -> None:
 def test_a_person_holds_a_unit_and_is_told_which(pool: Running) -> None:
     made = pool.call("bookings", "acquire", locks=["boards/pi-2"], owner="ann")
     assert made["units"] == {"boards": ["pi-2"]}
+    assert made["data"] == {"boards": {"pi-2": {"address": "10.0.0.2"}}}
     assert made["environment"]["LOCKSTEP_UNITS_BOARDS"] == "pi-2"
     assert made["environment"]["LOCKSTEP_UNIT_BOARDS_ADDRESS"] == "10.0.0.2"
     assert made["fences"] == {"boards": made["fences"]["boards"]}

@@ -3,6 +3,7 @@
 Each command is in the file of its name.
 """
 
+import json
 import secrets
 import signal
 import time
@@ -11,12 +12,12 @@ from typing import Any, Final
 
 import click
 
-from lockstep.cli import show
+from lockstep.cli import references, show
 from lockstep.cli.client import Client, LostError, MissingError, person, quoted
 from lockstep.cli.codes import REFUSED, UNREACHABLE, CliError
 from lockstep.cli.references import is_number
 from lockstep.core.durations import HOW, seconds_of
-from lockstep.core.nouns import capital, told_lock
+from lockstep.core.nouns import capital
 from lockstep.master import clock
 from lockstep.worker.guard import heard
 
@@ -200,15 +201,31 @@ def found(client: Client, what: str, who: str) -> int:
     chosen = mine or of_lock
     if len(chosen) == 1:
         return int(chosen[0]["bookingid"])
-    called = told_lock(locks[0]["kind"], what.removeprefix("lock:"))
+    called = references.told(locks[0]["kind"], what)
     if not chosen:
         raise CliError(REFUSED, f"Nobody has booked {called}.", "'lockstep locks' says who holds what.")
     names = ", ".join(f"{booking['bookingid']} ({booking['who'] or 'nobody'})" for booking in chosen)
     raise CliError(REFUSED, f"{capital(called)} has several bookings: {names}.", "Say which by its number.")
 
 
-def report(booking: dict[str, Any]) -> str:
-    """A booking that is held, in a line."""
+def report(booking: dict[str, Any]) -> None:
+    """Print a booking that is held: a line, and one for each unit of a pool of which something is known."""
+    show.say(_held(booking))
+    for pool, units in booking["data"].items():
+        for unit, data in units.items():
+            if data:
+                show.say(f"  {pool}/{unit}: {known(data)}")
+
+
+def known(data: dict[str, Any]) -> str:
+    """What the configuration says of a unit: `address 10.0.0.1, port 22`."""
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in data.items()
+    )
+
+
+def _held(booking: dict[str, Any]) -> str:
     units = {pool: f"{', '.join(names)} of " for pool, names in booking["units"].items()}
     fences = booking["fences"].items()
     locks = ", ".join(f"{units.get(name, '')}'{name}' (fence {fence})" for name, fence in fences)

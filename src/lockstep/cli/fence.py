@@ -2,10 +2,9 @@
 
 import click
 
-from lockstep.cli import show
+from lockstep.cli import references, show
 from lockstep.cli.client import Client, MissingError, quoted, server_options
 from lockstep.cli.codes import FAILED, OK, REFUSED, CliError
-from lockstep.core.nouns import told_lock
 
 
 @click.command("fence", short_help="Check the number that goes with a lock.")
@@ -27,7 +26,7 @@ def command(client: Client, what: str, lock: str, number: int, as_json: bool) ->
         (fence,) = client.all("fences", f"locks/{quoted(lock)}/fences/{number}")
     except MissingError as exc:
         raise CliError(REFUSED, str(exc), "'lockstep locks' lists them.") from exc
-    of = told_lock(fence["kind"], lock.removeprefix("lock:"))
+    of = references.told(fence["kind"], lock)
     if as_json:
         show.as_json(fence)
     elif fence["current"]:

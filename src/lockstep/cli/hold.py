@@ -85,7 +85,7 @@ def command(
     if as_json:
         show.as_json(made)
     elif made["state"] == "held":
-        show.say(booking.report(made))
+        booking.report(made)
     else:
         show.say(f"Booking {made['bookingid']} waits. {made['why']}")
     return OK

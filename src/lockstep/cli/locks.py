@@ -1,12 +1,11 @@
 """`lockstep locks`: the locks of a running server: who holds them, who waits and why, and what happened there."""
 
-import json
 import re
 from typing import Any
 
 import click
 
-from lockstep.cli import show
+from lockstep.cli import booking, show
 from lockstep.cli.client import Client, MissingError, quoted, server_options
 from lockstep.cli.codes import REFUSED, CliError
 from lockstep.core.answers import times
@@ -148,11 +147,7 @@ def _shares(lock: dict[str, Any]) -> None:
 def _unit(lock: dict[str, Any], unit: dict[str, Any]) -> str:
     """A unit of a pool: its labels, what is known of it, who has it, and whether it is out of use."""
     told = f" [{', '.join(unit['labels'])}]" if unit["labels"] else ""
-    known = (
-        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in unit["data"].items()
-    )
-    told += f" ({', '.join(known)})" if unit["data"] else ""
+    told += f" ({booking.known(unit['data'])})" if unit["data"] else ""
     had = [holder["by"]["text"] for holder in lock["holders"] if holder["hold"] in unit["holds"]]
     free = "free" if unit["quarantine"] is None and not unit["removed"] else "nobody has it"
     told += f": {'held by ' + ', '.join(had) if had else free}, used {times(unit['worn'])}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from lockstep.cli.client import Client
 from lockstep.cli.codes import REFUSED, USAGE, CliError
+from lockstep.core.nouns import told_lock
 
 
 def is_number(text: str) -> bool:
@@ -43,6 +44,13 @@ def build(client: Client, reference: str) -> dict[str, Any]:
 def request(client: Client, number: str) -> dict[str, Any]:
     """A request, by its id."""
     return client.one("buildrequests", f"buildrequests/{number}", f"request {number}")
+
+
+def told(kind: str, what: str) -> str:
+    """A lock of that kind in a sentence, as somebody has named it: `lock 'db'`, `unit 'boards/pi-1'`."""
+    name = what.removeprefix("lock:")
+    one = kind == "pool" and "/" in name.partition(" ")[0]
+    return f"unit '{name}'" if one else told_lock(kind, name)
 
 
 def is_build(reference: str) -> bool:

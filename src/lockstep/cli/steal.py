@@ -70,8 +70,10 @@ def command(
                 return INTERRUPTED
     if as_json:
         show.as_json(mine or {"bookingid": None})
+    elif mine:
+        booking.report(mine)
     else:
-        show.say(booking.report(mine) if mine else "It is taken away.")
+        show.say("It is taken away.")
     return 0
 
 

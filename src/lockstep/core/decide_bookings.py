@@ -5,11 +5,11 @@ A booking is a claim like any other (L10, L40); it ends by one way, `end` (L30).
 
 from msgspec.structs import replace
 
-from lockstep.core import decide_builds, decide_pools
+from lockstep.core import decide_builds, decide_pools, pool_reasons
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
-from lockstep.core.alloc_facts import AccessError, Hold, normalize, units_in
+from lockstep.core.alloc_facts import AccessError, Hold, PoolTwiceError, normalize, units_in
 from lockstep.core.answers import exactly, listed
 from lockstep.core.draft import Draft
 from lockstep.core.limits import (
@@ -85,6 +85,8 @@ def refusal(draft: Draft, wish: BookingWish) -> str:
         return f"A lease is from {MIN_LEASE:g} to {MAX_LEASE:g} seconds."
     try:
         accesses = normalize(wish.accesses)
+    except PoolTwiceError as error:
+        return decide_pools.asked_twice(draft.state, error.lock.name, wish.accesses)
     except AccessError as error:
         return f"{error}."
     if not accesses:
@@ -322,17 +324,17 @@ def _victims(draft: Draft, event: e.StealAsked) -> tuple[list[Hold], str]:
         if booking is None:
             return [], f"There is no booking {event.ticket}, or it has ended."
         return [] if booking.state == "waiting" else [state.allocator.holds[booking.hold]], ""
-    holds = state.allocator.reasons.holders(event.lock)
+    holds, named = state.allocator.reasons.holders(event.lock), pool_reasons.named(state, event.lock)
     if event.hold:
         holds = [hold for hold in holds if hold.id == event.hold]
         if not holds:
-            return [], f"Hold {event.hold} of {event.lock.told} is not current."
+            return [], f"Hold {event.hold} of {named} is not current."
     if not holds:
-        return [], f"Nobody holds {event.lock.told}: hold it as usual."
+        return [], f"Nobody holds {named}: hold it as usual."
     if len(holds) > 1 and not event.everybody:
         reasons = Reasons(state, draft.at)
         names = listed([f"{reasons.party(hold.ticket).text} (hold {hold.id})" for hold in holds])
-        return [], f"{capital(event.lock.told)} is held by {names}: say which hold, or all."
+        return [], f"{capital(named)} is held by {names}: say which hold, or all."
     return holds, ""
 
 
@@ -340,7 +342,7 @@ def _rob(draft: Draft, hold: Hold, event: e.StealAsked) -> None:
     """End whoever has this hold, and say by whom and why."""
     state = draft.state
     lock = event.lock or hold.alternative.accesses[0].lock
-    told = f"{lock.told} was taken away"
+    told = f"{pool_reasons.named(state, lock)} was taken away"
     draft.emit(f.HoldStolen(hold=hold.id, ticket=hold.ticket, lock=lock, who=event.who, reason=event.reason))
     by = event.who or "somebody"
     if hold.ticket in state.bookings:

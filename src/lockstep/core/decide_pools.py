@@ -1,5 +1,7 @@
 """Decisions about pools: their units as configured, and what a person says of a unit. See `decide.py`."""
 
+from collections.abc import Iterable
+
 from lockstep.core import events as e
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import Granted, PoolMemory, together
@@ -134,6 +136,19 @@ def impossible(state: State, access: Access) -> str:
         units = f"{count} unit{'' if count == 1 else 's'}{f' where {key.where}' if key.where else ''}"
         return f"Pool '{key.name}' has {units}: {access.count} can never be had."
     return ""
+
+
+def asked_twice(state: State, name: str, accesses: Iterable[Access]) -> str:
+    """Why units of one pool cannot be asked for one by one, and how they are asked for at once."""
+    wanted = [access for access in accesses if access.lock.kind == "pool" and access.lock.name == name]
+    units = {unit.name for unit in state.pools[name].units} if name in state.pools else set()
+    named = list(dict.fromkeys(access.lock.where for access in wanted if access.count == 1))
+    if len(named) < len(wanted) or not units.issuperset(named):
+        told = f"Units of pool '{name}' are asked for more than once"
+        return f"{told}: ask once, with a count and a where that admits all of them."
+    where = " or ".join(named)
+    once = f'lockstep exec --lock {name} --count {len(named)} --where "{where}"'
+    return f"Units of pool '{name}' are asked for one by one: ask once for {len(named)} where '{where}' ({once})."
 
 
 def _no_pool(state: State, name: str) -> str:

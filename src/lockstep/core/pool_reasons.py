@@ -52,6 +52,13 @@ def _unit(
     )
 
 
+def named(state: State, key: LockKey) -> str:
+    """A lock in a sentence; a unit of a pool, where one is meant: `unit 'pi-1' of pool 'boards'`."""
+    units = state.pools[key.name].units if key.kind == "pool" and key.name in state.pools else ()
+    one = any(unit.name == key.where for unit in units)
+    return f"unit '{key.where}' of {key.whole.told}" if one else key.told
+
+
 def looked_at(state: State, hold: int) -> list[tuple[str, str]]:
     """The units of a hold that are looked at before anything is done with them: pool and name.
 

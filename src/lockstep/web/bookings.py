@@ -185,11 +185,18 @@ def told(door: Door, booking: Booking) -> Item:
         "state": booking.state,
         "fences": {called(access.lock): fence for access, fence in pairs},
         "units": {pool: list(units) for pool, units in hold.units} if hold is not None else {},
+        "data": _data(door.state, hold) if hold is not None else {},
         "environment": environment(door.state, hold) if hold is not None else {},
         "lease": booking.wish.lease or None,
         "ends_at": booking.ends_at or None,
         "why": Reasons(door.state, door.now()).claim(booking.ticket).sentence if waits else None,
     }
+
+
+def _data(state: State, hold: Hold) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the configuration says of each unit of a hold, by pool; nothing of units that it does not name any more."""
+    known = {name: {unit.name: unit.data for unit in pool.units} for name, pool in state.pools.items()}
+    return {name: {unit: known.get(name, {}).get(unit, {}) for unit in units} for name, units in hold.units}
 
 
 def environment(state: State, hold: Hold) -> dict[str, str]:
