@@ -31,7 +31,12 @@ gated = util.BuildFactory([
     steps.ShellCommand(name="gate", command=gate, env={"GATE": util.Interpolate("%(prop:gate)s")},
                        locks=[database.access("exclusive")]),
 ])
+bar = "printf '10%%\\\\r20%%\\\\r'; until [ -e $GATE ]; do sleep 0.05; done; echo all"
+loading = util.BuildFactory([
+    steps.ShellCommand(name="load", command=bar, env={"GATE": util.Interpolate("%(prop:gate)s")}),
+])
 factories = {"quick": quick, "failing": failing, "broken": broken, "gated": gated, "gated-too": gated}
+factories["loading"] = loading
 c["builders"] = [
     util.BuilderConfig(name=name, workernames=["local"], factory=factory, collapseRequests=False)
     for name, factory in factories.items()

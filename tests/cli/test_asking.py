@@ -6,6 +6,7 @@ import pwd
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_builders_lists_all_of_them(server: Running) -> None:
         "failing",
         "gated",
         "gated-too",
+        "loading",
         "quick",
     ]
     assert "quick" in server("builders").stdout
@@ -238,8 +240,8 @@ def test_another_program_at_the_address_is_no_lockstep_server() -> None:
     assert "Traceback" not in done.stderr
 
 
-def on_a_terminal(server: Running, *words: str, **env: str) -> str:
-    """What a command prints on a terminal."""
+def on_a_terminal(server: Running, *words: str, seen: Callable[[bytes], object] = lambda _: None, **env: str) -> str:
+    """What a command prints on a terminal. `seen` is called with what there is of it, as it comes."""
     leader, follower = os.openpty()
     process = subprocess.Popen(
         [*PROGRAM, *words],
@@ -252,6 +254,7 @@ def on_a_terminal(server: Running, *words: str, **env: str) -> str:
     try:
         while piece := os.read(leader, 65536):
             found += piece
+            seen(found)
     except OSError:
         pass  # Linux: the other end is closed
     os.close(leader)
@@ -264,6 +267,18 @@ def test_colours_are_for_terminals_that_want_them(server: Running) -> None:
     assert "\x1b[32msuccess" in on_a_terminal(server, "builds", "quick")
     assert "\x1b[32m" not in on_a_terminal(server, "builds", "quick", NO_COLOR="1")
     assert "\x1b" not in server("builds", "quick").stdout
+
+
+def test_a_line_that_grows_is_followed_on_a_terminal(server: Running, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    server("force", "loading", "--property", f"gate={gate}")
+    [build] = until(lambda: server.json("builds", "loading", "--running"), "the build")
+    follow = ("log", str(build["buildid"]), "load", "--follow")
+    shown = on_a_terminal(server, *follow, seen=lambda found: b"20%" in found and gate.touch())
+    before, after = shown.split("20%\r\x1b[K")
+    assert before.endswith("\n")
+    assert "10%\r20%\rall" in after
+    assert server(*follow).stdout.endswith("\n10%\n20%\nall\n")  # (as Python reads returns)
 
 
 def test_ctrl_c_while_waiting_is_130_and_the_build_goes_on(server: Running, tmp_path: Path) -> None:

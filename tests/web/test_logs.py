@@ -111,6 +111,29 @@ def test_a_log_is_followed_while_it_is_written(ci: Running) -> None:
     assert lines == ci.one(f"logs/{opened['logid']}/contents")["content"].splitlines()
 
 
+def test_a_line_that_grows_is_shown_as_it_stands(ci: Running) -> None:
+    """A progress bar: what a terminal shows, before the line ends; stored is the line, whole, at its end."""
+    ci.close_gate("loader")
+    brid = ci.force("loader")
+    logid = ci.until("LogOpened", buildid=ci.until("BuildStarted", brid=brid)["buildid"])["logid"]
+    with ci.http.stream("GET", f"/logs/{logid}/lines", timeout=None) as response:
+        events = iter(response.iter_lines())
+        for line in events:
+            if line == "event: growing":
+                break
+        assert next(events) == 'data: <span class="o">&lt;b&gt;20%'
+        found = ci.one(f"logs/{logid}/growing")
+        assert found["content"] == "o<b>20%\n"
+        assert ci.one(f"logs/{logid}/contents")["content"].endswith("\nobegin\n")
+        ci.open_gate("loader")
+        told = list(events)
+    assert told[told.index("event: growing") + 1] == "data: "
+    assert 'data: <span class="o">all' in told
+    ci.built(brid)
+    assert ci.one(f"logs/{logid}/growing")["content"] == ""
+    assert "\no\r10%\r<b>20%\rall\n" in ci.one(f"logs/{logid}/contents")["content"]
+
+
 def test_who_reads_slowly_gets_every_line_from_the_store(ci: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lockstep.web.live.LOG_BACKLOG", 4)
     ci.close_gate("talker")

@@ -1,5 +1,7 @@
 """`lockstep log`: what the commands of a build have said, all of it or as it comes."""
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -32,7 +34,8 @@ def command(
     """Print the logs of BUILD (its id, or BUILDER/NUMBER): of every step, or of STEP (its name or number).
 
     A last line tells how it ended, unless it succeeded. A log that was deleted is named, with when and why. With
-    --follow a server may be started again meanwhile. With --json, one object a line: step, log, stream (o, e, h), text.
+    --follow a server may be started again meanwhile, and a terminal shows how a line grows that has not ended (a
+    progress bar). With --json, one object a line: step, log, stream (o, e, h), text.
 
     \b
     Examples:
@@ -44,12 +47,18 @@ def command(
     if follow:
         client.be_patient(patience)
     reader = _Reader(client, found["buildid"], step, name, as_json=as_json, headings=step is None)
-    while True:
-        found = client.one("builds", f"builds/{found['buildid']}", f"build {build}")
-        reader.look()
-        if found["complete"] or not follow:
-            break
-        time.sleep(PAUSE)
+    watched = follow and not as_json and sys.stdout.isatty()
+    try:
+        while True:
+            found = client.one("builds", f"builds/{found['buildid']}", f"build {build}")
+            reader.look()
+            if found["complete"] or not follow:
+                break
+            if watched:
+                reader.show_growing()
+            time.sleep(PAUSE)
+    finally:
+        reader.erase()
     if step is not None and not reader.steps:
         raise CliError(REFUSED, f"There is no step '{step}' in build {build}.", reader.known())
     if name is not None and name not in reader.logs:
@@ -84,11 +93,14 @@ class _Reader:
         self.logs: dict[str, None] = {}
         self._read: dict[int, int] = {}
         self._last = 0
+        self._open: dict[str, Any] | None = None
+        self._growing = ""
 
     def look(self) -> None:
         """Print what came since the last look, step by step."""
         everything = self.client.all("steps", self.path, order="number")
         self.steps = [s for s in everything if self.wanted in (None, s["name"], str(s["number"]))]
+        self._open = None
         for step in self.steps:
             if step["started_at"] is None:
                 continue
@@ -97,8 +109,29 @@ class _Reader:
                 wanted = log["type"] != "h" if self.name is None else log["name"] == self.name
                 if wanted and log["type"] == "d":
                     self._say_deleted(step, log)
+                if wanted and not log["complete"]:
+                    self._open = log
                 if wanted and log["num_lines"] > self._read.get(log["logid"], 0):
                     self._print(step, log)
+
+    def show_growing(self) -> None:
+        """Show on a terminal what stands in a line that has not ended, of the log that is written now."""
+        text = ""
+        if self._open is not None:
+            chunk = self.client.get(f"logs/{self._open['logid']}/growing")["logchunks"][0]
+            lines = chunk["content"].split("\n")[:-1]
+            text = lines[-1][self._open["type"] == "s" :] if lines else ""
+        text = plain(text)[: shutil.get_terminal_size().columns - 1]
+        if text != self._growing:
+            self.erase()
+            click.echo(text, nl=False)
+            self._growing = text
+
+    def erase(self) -> None:
+        """Take away what `show_growing` has shown."""
+        if self._growing:
+            click.echo("\r\x1b[K", nl=False)
+        self._growing = ""
 
     def _say_deleted(self, step: dict[str, Any], log: dict[str, Any]) -> None:
         """A log of which the text is not kept any more."""
@@ -112,6 +145,7 @@ class _Reader:
         return f"Its steps are: {', '.join(names)}." if names else "It has no steps yet."
 
     def _print(self, step: dict[str, Any], log: dict[str, Any]) -> None:
+        self.erase()
         if self.headings and not self.as_json and self._last != log["logid"]:
             click.secho(plain(f"=== {step['name']}: {log['name']}"), bold=True, color=colour())
         self._last = log["logid"]

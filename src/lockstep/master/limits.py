@@ -11,6 +11,9 @@ REST_SMALL: Final = 4096
 REST_LATE: Final = 1 << 20
 """Bytes of unfinished lines that an agent keeps at most because of that: it sends a few MB ahead of what is stored."""
 
+GROWING_SHOWN: Final = 4096
+"""Bytes of the end of a line that has not ended that are shown while it grows."""
+
 MAX_LOG_LINES: Final = 20_000_000
 """A log keeps so many lines; the rest of what a command says is not kept."""
 

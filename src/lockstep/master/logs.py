@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct
 
 from lockstep.core.calls import LogType, Stream
-from lockstep.master.limits import MAX_LINE_BYTES, MAX_LOG_BYTES, MAX_LOG_LINES
+from lockstep.master.limits import GROWING_SHOWN, MAX_LINE_BYTES, MAX_LOG_BYTES, MAX_LOG_LINES
 from lockstep.master.log_end import EndOfLog
 from lockstep.master.masks import Masks
 from lockstep.storage.batch import LogEnd, LogPart
@@ -151,6 +151,17 @@ class LogFile:
     def unfinished(self, writer: str) -> int:
         """The bytes of one writer that are not stored as lines yet."""
         return sum(len(rest) for (who, _), rest in self.partial.items() if who == writer)
+
+    def growing(self) -> str:
+        """The lines that have not ended, each as a terminal would show it now; marked as those that are stored.
+
+        Of a log of which nothing more is kept there are none.
+        """
+        if self._end is not None:
+            return ""
+        lines = ((stream, self.masks.split(rest)[0]) for (_, stream), rest in self.partial.items())
+        shown = ((stream, text.rstrip(b"\r").rsplit(b"\r", 1)[-1][-GROWING_SHOWN:]) for stream, text in lines)
+        return "".join(self._marked(stream, text) for stream, text in shown if text)
 
     def resume_rest(self, writer: str, key: str, rest: bytes) -> None:
         """Go on after a restart with what `rests` gave. The secrets must be known when it is said which have begun."""

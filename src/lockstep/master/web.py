@@ -106,6 +106,10 @@ class ServerDoor:
     def step_summary(self, buildid: int, number: int) -> str:
         return self._server.house.summaries.get((buildid, number), "")
 
+    def growing(self, logid: int) -> str:
+        file = self._server.house.logs.get(logid)
+        return file.growing() if file is not None else ""
+
     async def reload(self) -> Sequence[str]:
         try:
             return await self._server.reload()

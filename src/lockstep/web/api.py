@@ -173,6 +173,18 @@ def _contents(door: Door, finder: rest.Finder) -> Endpoint:
     return endpoint
 
 
+def _growing(door: Door, finder: rest.Finder) -> Endpoint:
+    """The lines of a log that have not ended, which `contents` has not."""
+
+    async def endpoint(request: Asking) -> Response[Any]:
+        log = await actions.find(door, finder, params_of(request))
+        content = door.growing(log["logid"])
+        chunk = {"logid": log["logid"], "firstline": log["num_lines"], "content": content}
+        return reply({"logchunks": only_fields([chunk], query_of(request).fields, "logchunks"), "meta": {}})
+
+    return endpoint
+
+
 def _enveloped(head: str, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     """The pieces of a log's text as one JSON string, in Buildbot's envelope."""
     yield f'{{"logchunks":[{head}"content":"'
@@ -268,5 +280,6 @@ def routes(door: Door, hub: Hub) -> list[HTTPRouteHandler]:
         own[f"{path}/contents"] = _contents(door, finder)
         own[f"{path}/raw"] = _raw(door, finder, inline=False)
         own[f"{path}/raw_inline"] = _raw(door, finder, inline=True)
+        own[f"{path}/growing"] = _growing(door, finder)
         own[f"{path}/follow"] = _follow(door, hub, finder)
     return made + [_route(path, endpoint) for path, endpoint in own.items()]

@@ -98,5 +98,8 @@ class Door(Protocol):
     def step_summary(self, buildid: int, number: int) -> str:
         """What a running step says of itself, or nothing."""
 
+    def growing(self, logid: int) -> str:
+        """The lines of a log that have not ended, as they stand now (progress bars); none of them is stored so."""
+
     async def reload(self) -> Sequence[str]:
         """Read the configuration again. Returns warnings. Raises RefusedError with all mistakes, one a line."""

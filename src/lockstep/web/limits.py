@@ -44,6 +44,9 @@ PAGE_BREATH: Final = 15.0
 SHOWN_LINES: Final = 1_000
 """Lines of a log that a page shows; the rest is behind a link."""
 
+GROWING_LOOK: Final = 0.5
+"""Seconds after which whoever follows a log is told anew of a line that grows."""
+
 LOG_PIECE: Final = 5_000
 """Lines of a log that are read at once for whoever follows it."""
 

@@ -10,7 +10,7 @@ from lockstep.storage.queries import Queries
 from lockstep.web.ages import deleted
 from lockstep.web.asking import Item
 from lockstep.web.door import Door
-from lockstep.web.limits import LOG_PIECE, PAGE_BREATH
+from lockstep.web.limits import GROWING_LOOK, LOG_PIECE, PAGE_BREATH
 from lockstep.web.live import Hub, sse
 
 _END = object()
@@ -42,7 +42,7 @@ class Lines:
         self.at = first
 
     async def follow(self) -> AsyncIterator[tuple[int, str] | None]:
-        """(number of first line, text) until the log is complete; None now and then while nothing comes."""
+        """(number of first line, text) until the log is complete; None each `GROWING_LOOK` seconds if nothing comes."""
         with self._hub.log(self._logid) as queue:
             while not queue.ended:
                 complete = await self._complete()
@@ -53,7 +53,7 @@ class Lines:
                 again = False
                 while not again and not queue.ended:
                     first, texts = self.at, []
-                    items = await queue.take(PAGE_BREATH)
+                    items = await queue.take(GROWING_LOOK)
                     for item in items:
                         if item is None or item[0] > self.at:
                             again = True  # or lines are missing: look into the store
@@ -63,6 +63,10 @@ class Lines:
                         yield first, "".join(texts)
                     elif not items:
                         yield None
+
+    def growing(self) -> str:
+        """The lines that have not ended, as they stand now."""
+        return self._door.growing(self._logid)
 
     async def _complete(self) -> bool:
         log = await asyncio.to_thread(self._door.reads.get, "logs", self._logid)
@@ -93,17 +97,23 @@ class Lines:
 async def follow_events(lines: Lines, draw: Callable[[int, str], str] | None = None) -> AsyncIterator[str]:
     """A log as server-sent events.
 
-    Without `draw`: `lines` with a logchunk as data. With it: unnamed events with what it makes of each piece. The last
-    one is `end`.
+    Without `draw`: `lines` with a logchunk as data. With it: unnamed events with what it makes of each piece, and
+    `growing` with the lines that have not ended, when nothing else comes and they have changed. The last one is `end`.
     """
     yield ": lines follow\n\n"
+    shown, quiet = "", 0.0
     async for piece in lines.follow():
-        if piece is None:
+        quiet = quiet + GROWING_LOOK if piece is None else 0.0
+        if quiet >= PAGE_BREATH:
+            quiet = 0.0
             yield ": still here\n\n"
-        elif draw is not None:
+        elif piece is not None and draw is not None:
             yield sse(draw(*piece), id_=str(lines.at))
-        else:
+        elif piece is not None:
             first, text = piece
             data = msgspec.json.encode({"firstline": first, "content": text}).decode()
             yield sse(data, "lines", str(lines.at))
+        if draw is not None and (shown or piece is None) and (now := lines.growing()) != shown:
+            shown = now
+            yield sse(draw(lines.at, now), "growing")
     yield sse("", "end")

@@ -28,19 +28,23 @@ function tick() {
 }
 
 function follow(log) {
+  const growing = document.getElementById("growing");
   let atEnd = true;
   window.addEventListener("scroll", () => {
     atEnd = window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 40;
   });
-  new MutationObserver(() => {
+  const stay = new MutationObserver(() => {
     if (atEnd) while (log.childElementCount > MAX_LINES) log.firstElementChild.remove();
     if (atEnd) window.scrollTo(0, document.documentElement.scrollHeight);
-  }).observe(log, { childList: true });
+  });
+  stay.observe(log, { childList: true });
+  stay.observe(growing, { childList: true });
   const count = document.getElementById("count");
   log.addEventListener("htmx:sse:after:message", (event) => {
     const lines = Number(event.detail.message.id);
     if (count && lines) count.textContent = lines === 1 ? "1 line" : `${lines} lines`;
   });
+  log.addEventListener("growing", (event) => (growing.innerHTML = event.detail.data)); // (escaped, as the lines are)
   log.addEventListener("end", () => document.getElementById("writing")?.remove());
   window.scrollTo(0, document.documentElement.scrollHeight);
 }
