@@ -6,7 +6,6 @@ It is small and complete: what `master/` does with a store, a loop and a worker,
 import asyncio
 import glob
 import os
-import re
 import shutil
 import signal
 import tarfile
@@ -36,6 +35,7 @@ from lockstep.core.nouns import Result
 from lockstep.core.values import SourceStamp
 from lockstep.protocol.commands import parse_command
 from lockstep.steps.execution import Prepared, StepOutcome, execute, prepare, render_arguments
+from lockstep.worker.environment import changed_environment, shown_environment
 
 
 @dataclass
@@ -313,15 +313,13 @@ class Harness:
             Path(self.master_path(call.masterdest)).write_bytes(data)
 
     async def _shell(self, call: RunCommand, args: dict[str, Any]) -> CommandResult:
-        env = dict(os.environ)
-        for name, value in args["env"].items():
-            text = os.pathsep.join(value) if isinstance(value, list) else value
-            env[name] = re.sub(r"\$\{(\w+)\}", lambda m: os.environ.get(m.group(1), ""), text)
+        env = changed_environment(os.environ, args["env"])
         command = args["command"]
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else command
         cwd = self.root / args["workdir"]
         cwd.mkdir(parents=True, exist_ok=True)
-        self.logs[call.stdio].lines.append(("h", f"{words} in {args['workdir']}"))
+        shown = shown_environment(args["env"]).splitlines()
+        self.logs[call.stdio].lines += [("h", line) for line in [f"{words} in {args['workdir']}", *shown]]
         try:
             process = await asyncio.create_subprocess_exec(
                 *words,

@@ -11,28 +11,50 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from lockstep.config.addresses import login, place_of_login, without_login
 from lockstep.config.errors import check_keywords, here, mistake, warning
 
-_OPEN, _CLOSE = "\x02secret:", "\x03"
-_MARKER = re.compile(re.escape(_OPEN) + r"([^\x02\x03]+)" + re.escape(_CLOSE))
+_OPEN, _CLOSE, _NEXT = "\x02", "\x03", "\x1f"
+_WHEN_SENT = {function.__name__: function for function in (login, place_of_login, without_login)}
+_MARKER = re.compile(
+    f"{_OPEN}secret:([^{_OPEN}{_CLOSE}]+){_CLOSE}"
+    f"|{_OPEN}({'|'.join(_WHEN_SENT)}):((?:{_OPEN}secret:[^{_OPEN}{_CLOSE}]+{_CLOSE}|[^{_OPEN}{_CLOSE}])*){_CLOSE}"
+)
 
 
 def marker(name: str) -> str:
     """What stands for the secret of that name until it is sent. Raises ValueError for an empty or unprintable name."""
     if not name or not name.isprintable():
         raise ValueError(f"{name!r} is no name of a secret")
-    return f"{_OPEN}{name}{_CLOSE}"
+    return f"{_OPEN}secret:{name}{_CLOSE}"
+
+
+def when_sent(function: Callable[..., str], *texts: str) -> str:
+    """What stands for `function(*texts)` until the secrets that are marked in the texts are known.
+
+    The function is one of `addresses.py`. Without secrets it is asked at once.
+    """
+    if not names_in(texts):
+        return function(*texts)
+    return f"{_OPEN}{function.__name__}:{_NEXT.join(text.replace(_NEXT, '') for text in texts)}{_CLOSE}"
 
 
 def substitute(tree: Any, lookup: Callable[[str], str]) -> Any:
     """`tree` (texts, lists, dictionaries) with each marker replaced by `lookup(name)`, which may raise."""
     if isinstance(tree, str):
-        return _MARKER.sub(lambda m: lookup(m.group(1)), tree) if _OPEN in tree else tree
+        return _MARKER.sub(lambda found: _value(found, lookup), tree) if _OPEN in tree else tree
     if isinstance(tree, Mapping):
         return {substitute(k, lookup): substitute(v, lookup) for k, v in tree.items()}
     if isinstance(tree, list | tuple):
         return type(tree)(substitute(v, lookup) for v in tree)
     return tree
+
+
+def _value(found: re.Match[str], lookup: Callable[[str], str]) -> str:
+    """What one marker stands for."""
+    if found[1] is not None:
+        return lookup(found[1])
+    return _WHEN_SENT[found[2]](*(str(substitute(text, lookup)) for text in found[3].split(_NEXT)))
 
 
 def names_in(tree: Any) -> set[str]:
@@ -64,7 +86,7 @@ def disarm(tree: Any) -> Any:
     """`tree`, which came from outside (a property, a branch, what a command said), with no text in it that could pass
     for a marker."""
     if isinstance(tree, str):
-        return tree.replace("\x02", "\ufffd") if "\x02" in tree else tree
+        return tree.replace(_OPEN, "\ufffd") if _OPEN in tree else tree
     if isinstance(tree, dict):
         return {disarm(k): disarm(v) for k, v in tree.items()}
     if isinstance(tree, list):

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from lockstep.config.config import Config
 from lockstep.master.limits import SECRET_TIMEOUT
@@ -118,3 +119,5 @@ def _parts(value: str) -> Iterator[str]:
     for part in (value.strip(), *(line.strip() for line in lines if len(lines) > 1)):
         if len(part) >= _SHORTEST_PART:
             yield part
+    if quote(value, safe="", errors="replace") != value:
+        yield quote(value, safe="", errors="replace")  # as it is in an address

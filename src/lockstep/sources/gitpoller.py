@@ -1,9 +1,12 @@
 """`GitPoller`: new commits of a git repository as changes."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from lockstep.config.errors import missing, mistake, note
+from lockstep.config.git_login import git_login
+from lockstep.config.properties import is_renderable
 from lockstep.core.values import Change
 from lockstep.sources.base import (
     MAX_CHANGES,
@@ -30,8 +33,9 @@ class GitPoller(PollingChangeSource):
     `branches` is a list of names, True (all of them), or a function of a ref's full name (`refs/heads/main`); `branch`
     is a single one; without both it is the repository's default branch. A commit that is new on several branches is a
     change of each. A branch that moved to a commit which a followed branch had before is a change only with
-    `buildPushesWithNoCommits`. `category` and `project` are texts or functions of the change. Changes have
-    the times of their commits, unless `usetimestamps=False`.
+    `buildPushesWithNoCommits`. `category` and `project` are texts or functions of the change. Changes have the times of
+    their commits, unless `usetimestamps=False`. `auth_credentials` is (user, password), and comes before a user and
+    password in `repourl`; the server's list of processes shows neither.
     """
 
     keywords: ClassVar[tuple[str, ...]] = (
@@ -44,13 +48,13 @@ class GitPoller(PollingChangeSource):
         "fetch_refspec",
         "encoding",
         "buildPushesWithNoCommits",
+        "auth_credentials",
     )
     not_yet: ClassVar[tuple[str, ...]] = (
         "only_tags",
         "sshPrivateKey",
         "sshHostKey",
         "sshKnownHosts",
-        "auth_credentials",
         "git_credentials",
     )
 
@@ -65,6 +69,7 @@ class GitPoller(PollingChangeSource):
         fetch_refspec: Any = None,
         encoding: str = "utf-8",
         buildPushesWithNoCommits: bool = False,
+        auth_credentials: Any = None,
         name: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -80,6 +85,7 @@ class GitPoller(PollingChangeSource):
         self.usetimestamps = usetimestamps
         self.encoding = encoding
         self.buildPushesWithNoCommits = buildPushesWithNoCommits
+        self.auth_credentials = self._pair(auth_credentials)
         if not repourl:
             missing("repourl", "GitPoller needs repourl=", place=self.place)
         if branch is not None and branches is not None:
@@ -95,9 +101,19 @@ class GitPoller(PollingChangeSource):
         if fetch_refspec is not None:
             mistake("fetch_refspec of GitPoller is no longer there", "use branches=", self.place)
 
+    def _pair(self, given: Any) -> Any:
+        """User and password, or nothing."""
+        if given is None:
+            return ()
+        pair = tuple(given) if isinstance(given, tuple | list) else ()
+        if len(pair) != 2 or not all(isinstance(one, str) or is_renderable(one) for one in pair):
+            mistake("auth_credentials of GitPoller must be (user, password), two texts", place=self.place)
+            return ()
+        return pair
+
     async def poll(self, memory: Any, now: float, folder: str, secret: Secrets = no_secret) -> Polled:
         url = await clear(self.repourl, secret)
-        git = _Git(self.gitbin, url, folder)
+        git = _Git(self.gitbin, url, [await clear(one, secret) for one in self.auth_credentials], folder)
         heads = await self._heads(git)
         first = not memory or memory.get("url") != url.shown
         known: dict[str, str] = {} if first else memory["revs"]
@@ -150,18 +166,23 @@ def _branch(ref: str) -> str:
 class _Git:
     """Git in the source's folder, with a bare repository that keeps what was fetched."""
 
-    def __init__(self, program: str, url: Clear, folder: str) -> None:
+    def __init__(self, program: str, url: Clear, pair: Sequence[Clear], folder: str) -> None:
         self._program = program
         self.url = url
         self._folder = folder
-        self._own = f"refs/lockstep/{hashlib.sha256(url.text.encode()).hexdigest()[:12]}/"
+        self._login = git_login(url.text, *(one.text for one in pair))
+        self._hide = dict(url.hide)
+        for one in pair:
+            self._hide.update(one.hide)
+        self._own = f"refs/lockstep/{hashlib.sha256(self._login.url.encode()).hexdigest()[:12]}/"
 
     async def _git(self, *words: str) -> bytes:
-        return await run_program([self._program, *words], self._folder, self.url.hide, env=_ENV)
+        command = [self._program, *self._login.words, *words]
+        return await run_program(command, self._folder, self._hide, env={**_ENV, **self._login.env})
 
     async def refs(self) -> tuple[dict[str, str], str | None]:
         """All refs with their commits, and the name of the default branch."""
-        out = (await self._git("ls-remote", "--symref", "--", self.url.text)).decode("utf-8", "replace")
+        out = (await self._git("ls-remote", "--symref", "--", self._login.url)).decode("utf-8", "replace")
         refs: dict[str, str] = {}
         default = None
         for line in out.splitlines():
@@ -176,7 +197,7 @@ class _Git:
         """Have these refs here."""
         await self._git("init", "--bare", "--quiet", ".")  # (again has no effect)
         specs = [f"+{ref}:{self._own}{ref.removeprefix('refs/')}" for ref in moved]
-        await self._git("--git-dir=.", "fetch", "--quiet", "--no-tags", "--", self.url.text, *specs)
+        await self._git("--git-dir=.", "fetch", "--quiet", "--no-tags", "--", self._login.url, *specs)
 
     async def log(
         self, rev: str, seen: set[str], encoding: str, limit: int

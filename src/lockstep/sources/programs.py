@@ -87,7 +87,7 @@ class _Program:
         self, words: list[str], folder: str, env: Mapping[str, str], hide: Mapping[str, str], keep: int | None
     ) -> None:
         self._words = words
-        self._what = words[0] if keep is not None else " ".join(words[:2])
+        self._what = words[0] if keep is not None else _title(words)
         self._keep = keep
         self._folder = folder
         self._env = env
@@ -219,6 +219,14 @@ class _Program:
             except ProcessLookupError:
                 pass
         return True
+
+
+def _title(words: list[str]) -> str:
+    """The program and what it is to do: what follows git's settings (`-c NAME=VALUE`)."""
+    rest = words[1:]
+    while rest[:1] == ["-c"]:
+        rest = rest[2:]
+    return " ".join([words[0], *rest[:1]])
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

@@ -297,6 +297,11 @@ def checked_environment(env: Mapping[str, Any] | None) -> dict[str, Any]:
     return checked
 
 
+def hidden_word(value: str) -> list[str]:
+    """A word or the value of a variable as a worker gets it that it must not show in a log."""
+    return ["obfuscated", value, "<hidden>"]
+
+
 def _leaves(command: Any) -> list[Any]:
     """The words of a command that may not be rendered yet."""
     return [leaf for word in command for leaf in (_leaves(word) if isinstance(word, list | tuple) else (word,))]

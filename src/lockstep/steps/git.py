@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from lockstep.config.addresses import around_password
 from lockstep.config.errors import mistake
+from lockstep.config.git_login import GitLogin, git_login
+from lockstep.config.properties import is_renderable
 from lockstep.core.nouns import Result
 from lockstep.core.values import SourceStamp
 from lockstep.steps import kinds
 from lockstep.steps.base import BuildStepFailed
+from lockstep.steps.private import hidden_password
 from lockstep.steps.source import PATCHED, Source
 
 _DESCRIBE_FLAGS = ("all", "always", "contains", "debug", "long", "exact-match", "first-parent", "tags")
@@ -20,15 +24,28 @@ class Git(Source):
     Mode `incremental` leaves what was built; mode `full` has the methods `fresh` (removes everything that git does not
     track), `clean` (leaves ignored files), `clobber` (removes the directory and clones) and `copy` (keeps a checkout in
     the directory `source` and copies it). `shallow` is a depth or True (1). `config` is a dictionary of git settings.
+    `auth_credentials` is (user, password), and comes before a user and password in `repourl`. Either reaches git
+    through its environment, for the repository's host only: neither the worker's list of processes nor `.git/config`
+    shows it.
     """
 
     name: Any = "git"
-    renderables: ClassVar[Any] = ("reference", "origin", "config", "filters", "shallow", "submodules", "getDescription")
+    renderables: ClassVar[Any] = (
+        "reference",
+        "origin",
+        "config",
+        "filters",
+        "shallow",
+        "submodules",
+        "getDescription",
+        "auth_credentials",
+    )
     argument_kinds: ClassVar[Mapping[str, kinds.Kind]] = {
         "config": kinds.mapping,
         "filters": kinds.words,
         "reference": kinds.text,
         "origin": kinds.text,
+        "auth_credentials": kinds.login,
     }
     methods: ClassVar[dict[str, tuple[str, ...]]] = {
         "incremental": (),
@@ -46,6 +63,7 @@ class Git(Source):
     clobberOnFailure: Any = False
     getDescription: Any = False
     config: Any = None
+    auth_credentials: Any = None
     keywords: ClassVar[tuple[str, ...]] = (
         "submodules",
         "remoteSubmodules",
@@ -59,12 +77,12 @@ class Git(Source):
         "clobberOnFailure",
         "getDescription",
         "config",
+        "auth_credentials",
     )
     not_yet: ClassVar[tuple[str, ...]] = (
         "sshPrivateKey",
         "sshHostKey",
         "sshKnownHosts",
-        "auth_credentials",
         "git_credentials",
     )
 
@@ -74,12 +92,25 @@ class Git(Source):
             if kwargs.get(name) is None:
                 kwargs.pop(name, None)
         super().__init__(**kwargs)
+        self._hide_passwords()
         if self.shallow and self.mode == "full" and self.method not in (None, "clobber"):
             mistake(f"shallow cannot be used with the method {self.method}", place=self.place)
         if isinstance(self.getDescription, dict):
             for name in self.getDescription:
                 if name not in _DESCRIBE_FLAGS + _DESCRIBE_VALUES:
                     mistake(f"getDescription: git describe has no option {name!r} here", place=self.place)
+
+    def _hide_passwords(self) -> None:
+        """Put markers where a password stands in clear: it is to be in no fact, row or log."""
+        address = self.repourl
+        parts = around_password(address) if isinstance(address, str) else None
+        if parts is not None:
+            before, password, behind = parts
+            address = before + "..." + behind
+            self.repourl = before + hidden_password(password, None, address, self.place) + behind
+        pair = self.auth_credentials
+        if pair and not is_renderable(pair) and not kinds.login(pair) and isinstance(pair[1], str):
+            self.auth_credentials = (pair[0], hidden_password(pair[1], pair[0], address, self.place))
 
     # Commands
 
@@ -89,14 +120,22 @@ class Git(Source):
         """Run git in a directory (default: the one that is checked out into) and return the command."""
         settings = [word for name, value in (self.config or {}).items() for word in ("-c", f"{name}={value}")]
         return await self.program(
-            ["git", *settings, *words], where or self._tree, collect=collect, abandonOnFailure=abandonOnFailure
+            ["git", *self._login.words, *settings, *words],
+            where or self._tree,
+            collect=collect,
+            abandonOnFailure=abandonOnFailure,
+            unseen=self._login.env,
         )
 
     _tree = ""
+    _login = GitLogin("")
 
     async def checkout(self, stamp: SourceStamp) -> str:
         method = (self.method or "fresh") if self.mode == "full" else "incremental"
         self._tree = "source" if method == "copy" else self.workdir
+        if wrong := kinds.login(self.auth_credentials):
+            self.fail(f"auth_credentials {wrong}")
+        self._login = git_login(self.repourl, *(self.auth_credentials or ()))
         try:
             await self._update(stamp, method)
         except BuildStepFailed:
@@ -124,6 +163,8 @@ class Git(Source):
         elif await self.exists(self._tree, ".git"):
             if method in ("fresh", "clean") or await self.exists(self._tree, PATCHED):
                 await self._clean(method)
+            if self._login.words:  # the address there may be of before, with a password in it
+                await self.git("config", f"remote.{self.origin or 'origin'}.url", self._login.url)
             await self._fetch(branch, revision)
             return
         await self._clone(branch, revision)
@@ -151,7 +192,7 @@ class Git(Source):
             words += ["--origin", self.origin]
         for one in self.filters or ():
             words += ["--filter", one]
-        await self.git(*words, "--", self.repourl, ".")
+        await self.git(*words, "--", self._login.url, ".")
         if branch is not None and not by_name:
             await self._fetch(branch, revision)
         elif revision is not None:
@@ -171,7 +212,15 @@ class Git(Source):
             await self._go_to(revision, branch, fetch=True)
 
     async def _fetch_ref(self, ref: str, abandonOnFailure: bool = True) -> None:
-        words = ["fetch", "-f", *(["--tags"] if self.tags else []), *self._transfer_options(), "--", self.repourl, ref]
+        words = [
+            "fetch",
+            "-f",
+            *(["--tags"] if self.tags else []),
+            *self._transfer_options(),
+            "--",
+            self._login.url,
+            ref,
+        ]
         cmd = await self.git(*words, abandonOnFailure=False)
         if cmd.results() != Result.SUCCESS and self.retryFetch and not self.stopped:
             self.stdio().addHeader("git fetch failed; trying it once more\n")

@@ -149,6 +149,15 @@ def again(value: Any) -> str:
     return "" if right else f"must be (seconds between, how often again), not {value!r}"
 
 
+def login(value: Any) -> str:
+    """`auth_credentials`."""
+    if value is None:
+        return ""
+    pair = isinstance(value, tuple | list) and len(value) == 2
+    right = pair and all(is_renderable(one) or isinstance(one, str) for one in value)
+    return "" if right else "must be (user, password), two texts"
+
+
 def files(value: Any) -> str:
     """`logfiles`: a name, and the file, or a dictionary with it."""
     if value is None:

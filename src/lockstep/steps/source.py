@@ -11,7 +11,7 @@ from lockstep.core.nouns import Result
 from lockstep.core.values import Patch, SourceStamp
 from lockstep.steps import kinds
 from lockstep.steps.base import BuildStep, BuildStepFailed
-from lockstep.steps.commands import RemoteCommand, RemoteShellCommand
+from lockstep.steps.commands import RemoteCommand, RemoteShellCommand, hidden_word
 from lockstep.steps.files import CompositeStepMixin
 from lockstep.steps.logs import Log
 
@@ -139,12 +139,19 @@ class Source(CompositeStepMixin, BuildStep):
         collect: bool = False,
         abandonOnFailure: bool = True,
         initialStdin: str | None = None,
+        unseen: Mapping[str, str] | None = None,
     ) -> RemoteShellCommand:
-        """Run a program in a directory below the build's folder. Raises BuildStepFailed if it fails."""
+        """Run a program in a directory below the build's folder. Raises BuildStepFailed if it fails.
+
+        `unseen`: what is in its environment, and in no log.
+        """
+        env = {**self.build.env, **(self.env or {}), **self.build.held()}
+        for name, value in (unseen or {}).items():
+            env[name] = hidden_word(value)
         cmd = RemoteShellCommand(
             self.build.place(workdir),
             words,
-            env={**self.build.env, **(self.env or {}), **self.build.held()},
+            env=env,
             timeout=self.timeout,
             logEnviron=bool(self.logEnviron),
             collectStdout=collect,
