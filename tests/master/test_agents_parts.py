@@ -253,7 +253,7 @@ UP_TREE = RunCommand(kind="upload_directory", args={"compress": "gz", "maxsize":
     ("archived", "why"),
     [
         (packed(("first", BIG), ("second", 1)), f"unpacked, it has more than the {BIG} bytes that are allowed"),
-        (packed(("vast", 1 << 30)), f"unpacked, it has more than the {BIG} bytes that are allowed"),
+        (packed(("vast", 16 * BIG)), f"unpacked, it has more than the {BIG} bytes that are allowed"),
         (packed(*((f"{number}/", 0) for number in range(102))), "more than the 101 files and folders"),
         (packed(("d/" * 300, 0)), "more than 256 folders deep"),
         (raw(tarfile.XHDTYPE, BIG, bytes(BIG)), f"a header of {BIG} bytes"),
