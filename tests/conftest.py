@@ -1,11 +1,13 @@
 """What several rooms' tests need and what takes long to make: a real PostgreSQL, an unmodified `buildbot-worker`.
 
-And what makes them the same wherever they run: signals as programs expect them, examples that are the same each time.
+And what makes them the same wherever they run: signals as programs expect them, no proxy before this machine, examples
+that are the same each time.
 """
 
 import contextlib
 import fcntl
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -35,6 +37,13 @@ def _signals_are_heard() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_machine_is_asked_directly() -> None:
+    """Whatever proxy the environment names, which is for what is installed from elsewhere."""
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "localhost"
+    os.environ["no_proxy"] = f"{others},127.0.0.1"
 
 
 @pytest.fixture(scope="session")
