@@ -62,6 +62,17 @@ def test_all_units_or_so_many(pool: Running) -> None:
     assert made["units"]["boards"] == ["nuc", "pi-1", "pi-2"]
 
 
+def test_the_page_of_a_build_says_which_unit_it_has(pool: Running) -> None:
+    pool.close_gate("flasher")
+    brid = pool.force("flasher")
+    build = pool.until("BuildStarted", brid=brid)
+    page = pool.http.get(f"/builds/{build['buildid']}").text
+    assert '<a href="/locks/boards">boards</a>: pi-1 <span' in page
+    pool.open_gate("flasher")
+    pool.built(brid)
+    assert "Holds" not in pool.http.get(f"/builds/{build['buildid']}").text
+
+
 def test_a_quarantine_is_kept_told_and_lifted(pool: Running) -> None:
     pool.call("locks/boards%2Fpi-1", "quarantine", owner="ann", reason="it hums")
     told = unit(pool, "pi-1")

@@ -117,10 +117,17 @@ async def build(door: Door, ids: Ids) -> View:
         "why": why,
         "waits": why is not None and why.kind not in ("running", "preparing"),
         "fences": running.fences if running is not None else {},
+        "units": _units(door, running) if running is not None else {},
     }
     writing = [log["logid"] for step in stored.steps for log in step["logs"] if not log["complete"]]
     live_still = running is not None or not row["complete"]  # the state may run ahead of the store
     return View("build.html", f"{row['builder']} #{row['number']}", shown, live=live_still, logs=writing)
+
+
+def _units(door: Door, build: Build) -> dict[str, tuple[str, ...]]:
+    """The units that a build has itself, by pool."""
+    held = door.state.allocator.holds.get(build.hold)
+    return dict(held.units) if held is not None else {}
 
 
 def _planned(build: Build) -> list[Item]:
