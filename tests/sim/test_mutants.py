@@ -53,6 +53,12 @@ WORLDS_OF = {
     "booking_forgotten_after_restart": 66,
     "unit_is_blamed_for_stopped_builds": 121,
     "failures_of_units_forgotten_after_restart": 121,
+    "look_of_another_quarantine_believed": 30,
+    "person_s_quarantine_is_lifted": 30,
+    "any_quarantine_is_lifted": 7,
+    "looks_forgotten_after_restart": 30,
+    "held_unit_is_looked_at": 7,
+    "unit_is_looked_at_once": 7,
     "lent_lock_is_kept": 117,
     "leaving_worker_gets_builds": 37,
 }

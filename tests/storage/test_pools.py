@@ -115,3 +115,18 @@ def test_L60_a_step_that_was_put_back_waits_after_a_restart_and_gets_another_uni
     again = people.state.builds[1].steps[0]
     assert (again.state, again.fences, people.units()) == ("running", {"p": 2}, [("u0", "u1")])
     people.store.close()
+
+
+def test_L95_a_restart_keeps_why_a_unit_is_in_quarantine(url: str) -> None:
+    people = People(url)
+    people.put(e.Configured(setup=Setup(pools=(PoolSetup("p", UNITS, checked=True, retry=60.0),))))
+    people.put(e.UnitsFailed(buildid=9, step=0, hold=9, units=(("p", "u0", "no answer"), ("p", "u1", "no answer"))))
+    people.put(e.QuarantineAsked(pool="p", unit="u1", who="ann", reason="mine"))
+    people.restart()
+    assert people.state.pools["p"].retry == 60.0
+    assert {unit: each.unfit for (_, unit), each in people.state.quarantines.items()} == {"u0": True, "u1": False}
+    people.put(e.UnitFit(pool="p", unit="u0", since=people.state.quarantines["p", "u0"].since))
+    people.put(e.QuarantineAsked(pool="p", unit="u0", who="ann", reason="mine, too"))
+    people.restart()
+    assert not people.state.quarantines["p", "u0"].unfit
+    people.store.close()

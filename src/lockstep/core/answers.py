@@ -169,7 +169,8 @@ class Waiter(Struct, kw_only=True, frozen=True):
 class Unit(Struct, kw_only=True, frozen=True):
     """A unit of a pool as it is now. `worn`: it was handed over so often. `failed`: builds in a row that had it.
 
-    Since when it is in quarantine, because of whom (empty: by itself) and why; None if it is not. `holds`: those that
+    Since when it is in quarantine, because of whom (empty: by itself) and why; None if it is not. `checked_again_at`:
+    when it is looked at again (`healthCheckRetry`), Unix time; None if it is not, or is well. `holds`: those that
     have it; two, if one lends it to the other. `removed`: only whoever has it knows it still.
     """
 
@@ -181,6 +182,7 @@ class Unit(Struct, kw_only=True, frozen=True):
     quarantined_at: float | None = None
     quarantined_by: str | None = None
     quarantine: str | None = None
+    checked_again_at: float | None = None
     failed: tuple[str, ...] = ()
     removed: bool = False
 

@@ -17,12 +17,15 @@ def pool_changed(state: State, fact: f.PoolChanged, _at: float) -> None:
 
 
 def unit_quarantined(state: State, fact: f.UnitQuarantined, at: float) -> None:
-    state.quarantines[fact.pool, fact.unit] = Quarantine(who=fact.who, reason=fact.reason, since=at)
+    quarantine = Quarantine(who=fact.who, reason=fact.reason, since=at, unfit=fact.unfit)
+    state.quarantines[fact.pool, fact.unit] = quarantine
+    state.looked.pop((fact.pool, fact.unit), None)
     state.allocator.quarantine(fact.pool, fact.unit, True)
 
 
 def quarantine_lifted(state: State, fact: f.QuarantineLifted, _at: float) -> None:
     del state.quarantines[fact.pool, fact.unit]
+    state.looked.pop((fact.pool, fact.unit), None)
     state.failed_with.pop((fact.pool, fact.unit), None)
     state.allocator.quarantine(fact.pool, fact.unit, False)
 

@@ -55,6 +55,7 @@ HANDLERS: dict[type[e.Event], Callable[[Draft, Any], None]] = {
     e.BookingReleaseAsked: decide_bookings.release_asked,
     e.QuarantineAsked: decide_pools.quarantine_asked,
     e.UnitsFailed: decide_health.units_failed,
+    e.UnitFit: decide_health.unit_fit,
     e.StealAsked: decide_bookings.steal_asked,
     e.StopAsked: decide_builds.stop_asked,
     e.BuildPlanned: decide_builds.build_planned,

@@ -34,6 +34,7 @@ def _changed(pool: PoolSetup, removed: bool = False) -> f.PoolChanged:
         removed=removed,
         quarantine_after=pool.quarantine_after,
         checked=pool.checked,
+        retry=pool.retry,
     )
 
 
@@ -80,7 +81,10 @@ def _failures(builds: tuple[str, ...]) -> str:
 
 
 def quarantine_asked(draft: Draft, event: e.QuarantineAsked) -> None:
-    """A person takes a unit out of use, or lets it be had again."""
+    """A person takes a unit out of use, or lets it be had again.
+
+    Of one that is only not fit they may say so, too: then it is theirs to say when it may be had again.
+    """
     if event.lift:
         _lift(draft, event)
         return
@@ -90,7 +94,7 @@ def quarantine_asked(draft: Draft, event: e.QuarantineAsked) -> None:
         draft.reply(event.token, error=wrong)
     elif max(len(event.who), len(event.reason)) > MAX_BOOKING_TEXT:
         draft.reply(event.token, error=f"Who and why may have at most {MAX_BOOKING_TEXT} characters each.")
-    elif known is not None:
+    elif known is not None and not known.unfit:
         told = f"Unit '{event.unit}' of pool '{event.pool}' is in quarantine already"
         draft.reply(event.token, error=f"{told}: {known.reason or 'no reason was given'}.")
     else:

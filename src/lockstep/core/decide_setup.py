@@ -5,7 +5,7 @@ See `decide.py`.
 
 import msgspec
 
-from lockstep.core import decide_pools, decide_rates, decide_workers
+from lockstep.core import decide_health, decide_pools, decide_rates, decide_workers
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -39,6 +39,7 @@ def configured(draft: Draft, event: e.Configured) -> None:
         if lock.key not in kept:
             draft.emit(_removed(lock))
     decide_rates.configured(draft)
+    decide_health.configured(draft)
     decide_workers.configured(draft)
     for request in state.requests.values():
         _render_again(draft, request)

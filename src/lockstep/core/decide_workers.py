@@ -3,7 +3,7 @@
 See `decide.py`. Timers of sleeping steps end here too, since all timers come in as one event.
 """
 
-from lockstep.core import decide_bookings, decide_builds, decide_calls, decide_rates, decide_waits
+from lockstep.core import decide_bookings, decide_builds, decide_calls, decide_health, decide_rates, decide_waits
 from lockstep.core import effects as x
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -155,7 +155,8 @@ def declared_dead(draft: Draft, event: e.WorkerDeclaredDead) -> None:
 
 
 def timer_fired(draft: Draft, event: e.TimerFired) -> None:
-    """A lease is over, a sleep, a booking's time, a claim's patience, or the time for which a lock's grant counts."""
+    """A lease is over, a sleep, a booking's time, a claim's patience, the time for which a lock's grant counts, or the
+    time after which a unit is looked at again."""
     kind, _, rest = event.timer.partition(":")
     if kind == "lease":
         for name, timers in list(draft.state.awaited.items()):
@@ -173,6 +174,8 @@ def timer_fired(draft: Draft, event: e.TimerFired) -> None:
         decide_waits.time_is_up(draft, int(rest))
     elif kind == "rate":
         decide_rates.time_is_up(draft, event.timer)
+    elif kind == "look":
+        decide_health.time_is_up(draft, rest)
 
 
 def _give_up(draft: Draft, worker: Worker, reason: str) -> None:

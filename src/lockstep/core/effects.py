@@ -106,6 +106,17 @@ class Welcome(Effect, frozen=True):
     session: int
 
 
+class LookAgain(Effect, frozen=True):
+    """Run the check of its pool for a unit that is in quarantine since then (Unix time); if it passes, say so.
+
+    While it is being looked at already, or if that quarantine is over, there is nothing to do.
+    """
+
+    pool: str
+    unit: str
+    since: float
+
+
 class ArmTimer(Effect, frozen=True):
     """Send `TimerFired(timer)` after so many seconds, unless it is armed again or disarmed before."""
 

@@ -152,6 +152,14 @@ class UnitsFailed(Event, frozen=True):
     units: tuple[tuple[str, str, str], ...]
 
 
+class UnitFit(Event, frozen=True):
+    """A unit has passed the check of its pool, which was begun while it was in quarantine since then (Unix time)."""
+
+    pool: str
+    unit: str
+    since: float
+
+
 class StealAsked(Event, frozen=True):
     """Somebody takes a lock away: from all its holders, from one hold of it, or (`ticket`) all locks of a booking.
 

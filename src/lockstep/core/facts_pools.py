@@ -18,11 +18,12 @@ class PoolChanged(Fact, frozen=True):
     removed: bool = False
     quarantine_after: int = 0
     checked: bool = False
+    retry: float = 0.0
 
     @property
     def setup(self) -> PoolSetup:
         """The pool as it is now."""
-        return PoolSetup(self.name, self.units, self.max_overtakes, self.quarantine_after, self.checked)
+        return PoolSetup(self.name, self.units, self.max_overtakes, self.quarantine_after, self.checked, self.retry)
 
 
 class UnitsUsed(Fact, frozen=True):
@@ -41,12 +42,17 @@ class UnitTried(Fact, frozen=True):
 
 
 class UnitQuarantined(Fact, frozen=True):
-    """Nobody gets this unit from now on, because of what `reason` says; who has it keeps it."""
+    """Nobody gets this unit from now on, because of what `reason` says; who has it keeps it.
+
+    `unfit`: it failed the check of its pool, and may be had again when it passes. If it was in quarantine so already,
+    this is a person's word instead, which no check lifts.
+    """
 
     pool: str
     unit: str
     who: str
     reason: str
+    unfit: bool = False
 
 
 class StepPutBack(Fact, frozen=True):
@@ -60,8 +66,9 @@ class StepPutBack(Fact, frozen=True):
 
 
 class QuarantineLifted(Fact, frozen=True):
-    """A unit may be had again."""
+    """A unit may be had again. `who` is empty and `reason` says why if the server found that out by itself."""
 
     pool: str
     unit: str
     who: str
+    reason: str = ""

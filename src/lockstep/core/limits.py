@@ -30,7 +30,10 @@ MAX_LEASE: Final = 86400.0
 """Seconds of a booking's lease."""
 
 MAX_WAIT_SECONDS: Final = 366 * 86400.0
-"""The longest `waitTimeout` of a lock."""
+"""The longest `waitTimeout` of a lock, and `healthCheckRetry` of a pool."""
+
+MIN_RETRY: Final = 1.0
+"""Seconds of a pool's shortest `healthCheckRetry`: each look starts a program."""
 
 MAX_WAITING: Final = 1_000_000
 """The greatest `maxWaiting` of a lock."""

@@ -47,6 +47,7 @@ def _unit(
         quarantined_at=quarantine.since if quarantine is not None else None,
         quarantined_by=quarantine.who if quarantine is not None else None,
         quarantine=quarantine.reason if quarantine is not None else None,
+        checked_again_at=state.looks_again_at(pool, unit.name),
         failed=state.failed_with.get((pool, unit.name), ()),
         removed=removed,
     )
@@ -94,12 +95,18 @@ def out(state: State, key: LockKey, now: float) -> tuple[str, ...]:
     """The units that would do and are in quarantine, each with the reason: `pi-2 (it hums; by ann, for 3 min)`."""
     if key.kind != "pool" or not state.quarantines:
         return ()
-    return tuple(f"{name} ({_since(each, now)})" for name, each in _sick(state, key.name, key.where).items())
+    sick = _sick(state, key.name, key.where)
+    return tuple(f"{name} ({_since(each, now)}{_again(state, key.name, name, now)})" for name, each in sick.items())
 
 
 def _since(quarantine: Quarantine, now: float) -> str:
     why = f"{quarantine.reason}; " if quarantine.reason else ""
     return f"{why}{f'by {quarantine.who}, ' if quarantine.who else ''}for {span(now - quarantine.since)}"
+
+
+def _again(state: State, pool: str, unit: str, now: float) -> str:
+    due = state.looks_again_at(pool, unit)
+    return f", looked at again in {span(max(0.0, due - now))}" if due is not None else ""
 
 
 def before(state: State, key: LockKey, holders: Callable[[LockKey], Iterable[Holder]]) -> str:

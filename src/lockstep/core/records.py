@@ -202,11 +202,15 @@ class Booking(Struct, kw_only=True):
 
 
 class Quarantine(Struct, kw_only=True):
-    """Why nobody gets a unit of a pool, and since when (Unix time). `who` is empty if the server did it by itself."""
+    """Why nobody gets a unit of a pool, and since when (Unix time). `who` is empty if the server did it by itself.
+
+    `unfit`: it failed the check of its pool. Of quarantines that are older than this field nobody knows: they stay.
+    """
 
     who: str = ""
     reason: str = ""
     since: float = 0.0
+    unfit: bool = False
 
 
 class Counters(Struct, kw_only=True):

@@ -5,7 +5,7 @@ Pure, so that the simulation proves the code that serves. Recovery is finished b
 
 from collections.abc import Iterator
 
-from lockstep.core import decide_bookings, decide_rates, decide_waits, grants
+from lockstep.core import decide_bookings, decide_health, decide_rates, decide_waits, grants
 from lockstep.core import effects as x
 from lockstep.core import facts as f
 from lockstep.core.alloc_facts import AllocatorSnapshot, Hold, LockState, PoolMemory, PoolState
@@ -240,6 +240,7 @@ def resume(state: State, at: float) -> Outcome:
     for booking in state.bookings.values():
         decide_bookings.resume(draft, booking)
     decide_rates.configured(draft)
+    decide_health.configured(draft)
     for ticket in sorted(state.allocator.waiting):
         decide_waits.watch(draft, ticket)
     for build in list(state.builds.values()):

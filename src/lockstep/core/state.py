@@ -78,6 +78,8 @@ class State:
         self.quarantines: dict[tuple[str, str], Quarantine] = {}
         self.failed_with: dict[tuple[str, str], tuple[str, ...]] = {}
         """Units of pools to the builds in a row that had them and failed."""
+        self.looked: dict[tuple[str, str], float] = {}
+        """When it was last the turn of units in quarantine to be looked at; of this process only, as timers are."""
         self.removed_locks: dict[LockKey, LockSetup] = {}
         """What a reload has removed, with its last limit: who still claims it gets it (L6)."""
         self.claims: dict[int, ClaimRef] = {}
@@ -266,6 +268,15 @@ class State:
         if step is not None:
             return step.started_at + seconds
         return self.requests[subject].waiting_since + seconds if kind == "request" else None
+
+    def looks_again_at(self, pool: str, unit: str) -> float | None:
+        """When a unit that was not fit is looked at again (L95), Unix time; None if it is not."""
+        quarantine, setup = self.quarantines.get((pool, unit)), self.pools.get(pool)
+        if quarantine is None or not quarantine.unfit or setup is None or not setup.retry:
+            return None
+        if all(each.name != unit for each in setup.units):
+            return None
+        return self.looked.get((pool, unit), quarantine.since) + setup.retry
 
     def _bring_back(self, need: Need) -> list[LockKey]:
         back = [key for key in locks_of(need) if key in self.removed_locks]

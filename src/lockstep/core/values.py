@@ -159,7 +159,8 @@ class PoolSetup(Struct, frozen=True):
     """A pool as configured: its units, and how often a waiter may be overtaken there (L42).
 
     A unit goes into quarantine after `quarantine_after` builds in a row that had it and failed; 0: never by itself.
-    `checked`: the server looks at a unit before anything is done with it.
+    `checked`: the server looks at a unit before anything is done with it. One that is in quarantine because it was not
+    fit is looked at again after `retry` seconds, until it is fit; 0: never.
     """
 
     name: str
@@ -167,6 +168,7 @@ class PoolSetup(Struct, frozen=True):
     max_overtakes: int = DEFAULT_MAX_OVERTAKES
     quarantine_after: int = 0
     checked: bool = False
+    retry: float = 0.0
 
     def words(self) -> set[str]:
         """All that a `where` may name: labels, and names of units."""

@@ -14,6 +14,7 @@ from lockstep.core.state import slot_key
 from lockstep.core.values import BuilderSetup, LockSetup, Stage, StepPlan, WorkerSetup
 from lockstep.sim.groups import with_groups
 from lockstep.sim.impatience import with_impatience
+from lockstep.sim.looks import with_retries
 from lockstep.sim.ordering import with_ordering
 from lockstep.sim.people import with_keeping, with_people
 from lockstep.sim.pools import with_pools
@@ -37,6 +38,8 @@ from lockstep.sim.scenario import (
 from lockstep.sim.sharing import with_sharing
 
 HEAL: Final = 1200.0
+RETRIES: Final = (7, 12)
+"""Worlds (seeds modulo 23) whose units fall ill often, and are looked at again. None is one that other tests name."""
 _ENDINGS: Final[tuple[Ending, ...]] = ("failure", "warnings", "exception", "skip", "retry once")
 
 
@@ -308,8 +311,8 @@ def draw(seed: int) -> Scenario:
     scenario = _Draw(seed).scenario()
     if seed % 2:
         scenario = with_lending(scenario)
-    if seed % 17 == 2:
-        scenario = with_pools(scenario)
+    if seed % 17 == 2 or seed % 23 in RETRIES:
+        scenario = with_retries(with_pools(scenario), anew=seed % 23 in RETRIES)
     if seed % 3 == 0:
         scenario = with_plans(scenario)
     if seed % 4 == 0:

@@ -36,6 +36,8 @@ class Ledger:
         self.codes: dict[str, int] = {}
         """How the commands that came to their own end have ended."""
         self.limits = limits
+        self.passed: dict[tuple[str, str], float] = {}
+        """Units that were looked at in quarantine and were well, and when the last such look began (Unix time)."""
 
     def begin(self, tree: Running) -> None:
         """A command starts. No command runs twice, and what it was promised is its own (L61)."""

@@ -107,7 +107,7 @@ class Fold(BuildFold, BookingFold):
 
     def on_unit_quarantined(self, fact: f.UnitQuarantined, at: float) -> None:
         row = self._unit(fact.pool, fact.unit)
-        row.quarantine = Quarantine(who=fact.who, reason=fact.reason, since=at)
+        row.quarantine = Quarantine(who=fact.who, reason=fact.reason, since=at, unfit=fact.unfit)
 
     def on_quarantine_lifted(self, fact: f.QuarantineLifted, _at: float) -> None:
         row = self._unit(fact.pool, fact.unit)

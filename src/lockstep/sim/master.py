@@ -16,6 +16,7 @@ from lockstep.core.nouns import Result
 from lockstep.core.recovery import resume, state_of
 from lockstep.sim import pools
 from lockstep.sim.coder import StepRun
+from lockstep.sim.looks import Looks
 from lockstep.sim.machines import STOPPED, Link
 from lockstep.sim.scenario import Builder
 
@@ -47,6 +48,7 @@ class Master:
         self.timers: dict[str, int] = {}
         self.runs: dict[tuple[int, int], StepRun] = {}
         self.looked: dict[int, tuple[tuple[str, str, str], ...]] = {}
+        self.looks = Looks(self)
         self.interrupts: set[tuple[int, int]] = set()
         self.acks: list[tuple[Link, str]] = []
         self.dismissals: list[Link] = []
@@ -172,6 +174,8 @@ class Master:
                 link = self.links.get(effect.worker)
                 if link is not None:
                     link.to_host(lambda: link.host.interrupt(effect.command, effect.forget))
+            case x.LookAgain():
+                self.looks.again(effect)
             case x.ArmTimer(timer, seconds):
                 self._disarm(timer)
                 self.timers[timer] = self.timeline.after(seconds, lambda: self._fire(timer))
@@ -204,9 +208,11 @@ class Master:
 
     def _plan(self, buildid: int) -> None:
         build = self.state.builds.get(buildid)
-        if build is not None and not build.steps and self._unfit(buildid, 0, build.hold):
+        if build is None:
             return
-        if build is not None:
+        if build.steps or not (
+            self.looks.waits(build.hold, lambda: self._plan(buildid)) or self._unfit(buildid, 0, build.hold)
+        ):
             scripts = self.world.scenario.scripts
             plans = tuple(scripts[name].plan for name in self.world.scenario.builder(build.builder).steps)
             self.tell(e.BuildPlanned(buildid=buildid, plans=plans, properties={}))
@@ -243,8 +249,11 @@ class Master:
         step = self.state.step(buildid, number)
         if step is None or step.state != "running" or (buildid, number) in self.runs:
             return
-        if step.ticket and not step.calls and self._unfit(buildid, number, step.hold):
-            return
+        if step.ticket and not step.calls:
+            if self.looks.waits(step.hold, lambda: self._run(buildid, number)):
+                return
+            if self._unfit(buildid, number, step.hold):
+                return
         run = StepRun(self.world, self.state, buildid, number, self.tell)
         self.runs[buildid, number] = run
         run.start()

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from lockstep.core import events as e
 from lockstep.core import facts as f
@@ -40,12 +40,20 @@ def _admits(where: str, words: Collection[str]) -> bool:
     return not where or bool(eval(asked, {"__builtins__": {}}))
 
 
+class Sick(Struct, frozen=True):
+    """Since when a unit is in quarantine, and whether that is because it was `unfit` when it was looked at."""
+
+    since: float
+    unfit: bool
+
+
 class PoolWatch:
     """Which units there are, which of them are out of use, and who has which."""
 
     def __init__(self) -> None:
         self.pools: dict[str, PoolSetup] = {}
-        self.sick: set[tuple[str, str]] = set()
+        self.sick: dict[tuple[str, str], Sick] = {}
+        self.passed: dict[tuple[str, str], float] = {}
         self.had: dict[int, tuple[int, dict[str, Names]]] = {}
         self.views: set[LockKey] = set()
         self.owners: dict[int, int] = {}
@@ -54,19 +62,17 @@ class PoolWatch:
         self.failures: dict[tuple[str, str], int] = {}
         self.due: set[tuple[str, str]] = set()
 
-    def see(self, fact: f.Fact) -> None:
+    def see(self, one: f.Numbered) -> None:
         """A fact. A grant is looked at before (`granted`)."""
-        match fact:
+        match fact := one.fact:
             case f.PoolChanged(name=name):
                 self.pools[name] = fact.setup
-            case f.UnitQuarantined(pool=pool, unit=unit, who=who):
-                demand((pool, unit) not in self.sick, f"{pool}/{unit} is in quarantine already")
-                unfit = fact.reason == UNFIT
-                demand(bool(who) or unfit or (pool, unit) in self.due, f"{pool}/{unit} goes into quarantine by itself")
-                self.sick.add((pool, unit))
-                self.due.discard((pool, unit))
+            case f.UnitQuarantined(pool=pool, unit=unit):
+                self._quarantined(fact, one.at)
             case f.QuarantineLifted(pool=pool, unit=unit):
-                self.sick.remove((pool, unit))
+                if not fact.who:
+                    self._healed(pool, unit)
+                del self.sick[pool, unit]
                 self.failures.pop((pool, unit), None)
             case f.BuildStarted(buildid=buildid, ticket=ticket):
                 self.owners[buildid] = ticket
@@ -92,6 +98,32 @@ class PoolWatch:
                 self.had[hold] = (owner, left)
             case f.HoldPassed(of_hold=old, hold=hold) if fact.units:
                 self._passed(fact, old, hold)
+
+    def _quarantined(self, fact: f.UnitQuarantined, at: float) -> None:
+        """A person says so, a check, or builds that failed; and of what a check has said a person may say it, too."""
+        unit, unfit = (fact.pool, fact.unit), fact.reason == UNFIT
+        known = self.sick.get(unit)
+        theirs = known is not None and known.unfit and bool(fact.who)
+        demand(known is None or theirs, f"{unit} is in quarantine already")
+        demand(bool(fact.who) or unfit or unit in self.due, f"{unit} goes into quarantine by itself")
+        self.sick[unit] = Sick(at, unfit)
+        self.due.discard(unit)
+
+    def _healed(self, pool: str, unit: str) -> None:
+        """A check lifts a quarantine: only one that a check began, and that it was begun in."""
+        began = self.sick[pool, unit].since
+        demand(self.heals(pool, unit), f"the quarantine of {pool}/{unit} is lifted, and no check is to do that")
+        demand(self.passed.get((pool, unit), 0.0) >= began, f"{pool}/{unit} is had again, and was not looked at")
+
+    def heals(self, pool: str, unit: str) -> bool:
+        """Whether a unit is in quarantine until a check says that it is well."""
+        setup, known = self.pools.get(pool), self.sick.get((pool, unit))
+        here = setup is not None and bool(setup.retry) and unit in {each.name for each in setup.units}
+        return here and known is not None and known.unfit
+
+    def is_held(self, pool: str, unit: str) -> bool:
+        """Whether somebody has it."""
+        return unit in self._taken(pool, set(), {})
 
     def _uses(self, owner: int) -> None:
         """A build does something, so with what it has by now."""
@@ -185,7 +217,8 @@ class PoolWatch:
             had = {name: set(names) for name, names in self.had.get(hold, (0, {}))[1].items()}
             demand(units == had, f"hold {hold} had {had}, and has {units}")
         demand(not self.due, f"{self.due} should have gone into quarantine")
-        demand(set(state.quarantines) == self.sick, f"in quarantine are {set(state.quarantines)}, not {self.sick}")
+        sick = {unit: Sick(each.since, each.unfit) for unit, each in state.quarantines.items()}
+        demand(sick == self.sick, f"in quarantine are {sick}, not {self.sick}")
         for pool in state.allocator.board.pools.values():
             for key in pool.views:
                 used, limit = state.allocator.reasons.used(key), state.allocator.reasons.limit(key)
@@ -197,8 +230,13 @@ class PoolWatch:
 
 
 def act(world: "World", master: "Master", what: Act) -> None:
-    """Somebody takes a unit out of use, lets it be had again, or wants to have it."""
+    """Somebody takes a unit out of use, lets it be had again, or wants to have it.
+
+    Where none is named: one that is not fit, or all.
+    """
     pool, _, unit = what.who.partition("/")
+    if not unit and what.what == "quarantine":
+        unit = next((name for (of, name), sick in world.watch.pools.sick.items() if of == pool and sick.unfit), "")
     if what.what == "unit":
         wish = BookingWish(
             accesses=(Access(LockKey("pool", pool, where=unit)),),
@@ -214,25 +252,34 @@ def act(world: "World", master: "Master", what: Act) -> None:
 
 def unfit(world: "World", state: State, hold: int) -> tuple[tuple[str, str, str], ...]:
     """The units of a hold that are ill now, of those that nobody has lent. It is drawn apart from all else."""
-    looks, held = world.scenario.looks, state.allocator.holds.get(hold)
-    if not looks or world.healed or held is None:
+    if not world.scenario.looks or world.healed:
         return ()
-    now, found = int(world.timeline.now // 50), []
+    return tuple((name, unit, UNFIT) for name, unit in to_look_at(state, hold) if is_ill(world, name, unit))
+
+
+def to_look_at(state: State, hold: int) -> list[tuple[str, str]]:
+    """The units of a hold that nobody has lent."""
+    held = state.allocator.holds.get(hold)
     lent = {(n, u) for other in state.allocator.holds.values() if other.id != hold for n, us in other.units for u in us}
-    for name, units in held.units:
-        for unit in units:
-            chance = Random(f"{world.scenario.seed} {name}/{unit} {now}").random()
-            if chance < looks and (name, unit) not in lent:
-                found.append((name, unit, UNFIT))
-    return tuple(found)
+    mine = [(name, unit) for name, units in held.units for unit in units] if held is not None else []
+    return [each for each in mine if each not in lent]
+
+
+def is_ill(world: "World", pool: str, unit: str) -> bool:
+    """Whether a unit is ill now."""
+    if not world.scenario.looks or world.healed:
+        return False
+    now = int(world.timeline.now // 50)
+    return Random(f"{world.scenario.seed} {pool}/{unit} {now}").random() < world.scenario.looks
 
 
 def heal(world: "World") -> None:
-    """Every unit is let be had again; and again after a while, as more may fall ill."""
+    """Every unit is let be had again, but for those that are looked at; and again, as more may fall ill."""
     master = world.master
     for pool in world.scenario.pools if master is not None else ():
         for unit in pool.units:
-            master.post(e.QuarantineAsked(pool=pool.name, unit=unit.name, lift=True, who="somebody"))  # type: ignore[union-attr]
+            if not world.watch.pools.heals(pool.name, unit.name):
+                master.post(e.QuarantineAsked(pool=pool.name, unit=unit.name, lift=True, who="somebody"))  # type: ignore[union-attr]
     if world.scenario.pools:
         world.timeline.after(100.0, lambda: heal(world))
 

@@ -107,7 +107,7 @@ class Act(Struct, frozen=True):
     """Something that happens at a time: a person's wish, a fault.
 
     `what`: force, cancel, stop, priority, pause, unpause, limit, reload (people); book, steal, extend, lie (about
-    bookings); quarantine, lift, unit (about units); rank (hooks); crash, cut, restart, die, leave, false, break
+    bookings); quarantine, lift, unit, late (about units); rank (hooks); crash, cut, restart, die, leave, false, break
     (faults). `who` is a builder, a worker or a lock; `number` a priority, a limit, or which of the requests.
     """
 
@@ -147,7 +147,10 @@ class Scenario(Struct, frozen=True):
     looks: float = 0.0
 
     def setup(self, limits: dict[str, int] | None = None, without: str = "") -> Setup:
-        """The configuration, with other limits of some locks (by name), and without one builder, worker, lock, unit."""
+        """The configuration, with other limits of some locks (by name), and without one builder, worker, lock or unit.
+
+        Without a pool: its units are not looked at again.
+        """
         builders = []
         for builder in self.builders:
             if builder.setup.name != without:
@@ -164,7 +167,11 @@ class Scenario(Struct, frozen=True):
             builders=tuple(builders),
             locks=locks,
             pools=tuple(
-                structs.replace(pool, units=tuple(unit for unit in pool.units if unit.name != without))
+                structs.replace(
+                    pool,
+                    units=tuple(unit for unit in pool.units if unit.name != without),
+                    retry=0.0 if pool.name == without else pool.retry,
+                )
                 for pool in self.pools
             ),
             queues=self.queues,

@@ -28,6 +28,7 @@ class Watch(BookingWatch):
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()
         self.ledger = ledger
+        self.pools.passed = ledger.passed
         self.impatience = ImpatienceWatch(self)
         self.groups = GroupsWatch()
         self.needs: dict[str, Need | None] = {}
@@ -63,7 +64,7 @@ class Watch(BookingWatch):
             if rule is not None:
                 self._lenders.clear()
                 rule(one.fact)
-            self.pools.see(one.fact)
+            self.pools.see(one)
             self.shares.see(one.fact)
             if isinstance(one.fact, f.ClaimGranted):
                 self.ordering.see(one)

@@ -161,6 +161,7 @@ class World:
             self.watch.see(outcome.facts, master.state, master.wall())
         except Violation as error:
             raise Violation(f"after {event}: {error}") from None
+        master.looks.check()
         if self.random.random() < LOOK_AGAIN:
             checks.second_look(master)
         if self.random.random() < LOOK_AGAIN / 10:
@@ -239,6 +240,8 @@ class World:
                 self.people.act(master, act)
             case "quarantine" | "lift" | "unit":
                 pools.act(self, master, act)
+            case "late" if not self.healed:
+                master.looks.late(act)
             case "pause" | "unpause":
                 paused = act.what == "pause" and not self.healed
                 master.tell(e.WorkerPauseAsked(worker=act.who, paused=paused))

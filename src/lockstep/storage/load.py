@@ -150,11 +150,11 @@ def _pools(reader: Reader, saved: Saved) -> None:
         known = codec.pool_memory_of(memory) if memory is not None else None
         if setup is not None:
             saved.pools.append(SavedPool(setup=codec.pool_of(setup), removed=bool(removed), fence=fence, memory=known))
-    sql = "SELECT pool, name, quarantined, who, reason, since, failed FROM units ORDER BY pool, name"
-    for pool, name, quarantined, who, reason, since, failed in reader.rows(sql):
+    sql = "SELECT pool, name, quarantined, who, reason, since, unfit, failed FROM units ORDER BY pool, name"
+    for pool, name, quarantined, who, reason, since, unfit, failed in reader.rows(sql):
         unit = SavedUnit(pool=pool, unit=name)
         if quarantined:
-            unit.quarantine = Quarantine(who=who, reason=reason, since=since)
+            unit.quarantine = Quarantine(who=who, reason=reason, since=since, unfit=bool(unfit))
         if failed is not None:
             unit.failed = codec.names_of(failed)
         saved.units.append(unit)

@@ -56,7 +56,7 @@ def quarantined(p: Projection, fact: f.UnitQuarantined | f.QuarantineLifted, n: 
     if isinstance(fact, f.UnitQuarantined):
         event, detail = "quarantined", f"{fact.unit}: {fact.reason}{by}"
     else:
-        event, detail = "back in use", f"{fact.unit}{by}"
+        event, detail = "back in use", f"{fact.unit}{f': {fact.reason}' if fact.reason else ''}{by}"
     _add(p, n, 0, event, LockKey("pool", fact.pool), detail=clean(detail))
 
 

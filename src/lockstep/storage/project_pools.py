@@ -16,13 +16,13 @@ def pool_changed(p: Projection, fact: f.PoolChanged, n: f.Numbered, _body: bytes
 def unit_quarantined(p: Projection, fact: f.UnitQuarantined, n: f.Numbered, _body: bytes) -> None:
     locks.quarantined(p, fact, n)
     row = {"quarantined": True, "who": clean(fact.who), "reason": clean(fact.reason), "since": n.at}
-    p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), row)
+    p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), {**row, "unfit": fact.unfit})
 
 
 def quarantine_lifted(p: Projection, fact: f.QuarantineLifted, n: f.Numbered, _body: bytes) -> None:
     locks.quarantined(p, fact, n)
     row = {"quarantined": False, "who": clean(fact.who), "reason": "", "since": None, "failed": None}
-    p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), row)
+    p.changes.upsert("units", (clean(fact.pool), clean(fact.unit)), {**row, "unfit": False})
 
 
 def unit_tried(p: Projection, fact: f.UnitTried, _n: f.Numbered, _body: bytes) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA: Final = 12
+SCHEMA: Final = 13
 """The number of this schema: the last migration's."""
 
 metadata: Final = MetaData()
@@ -156,8 +156,12 @@ units = Table(
     _text("reason"),
     _time("since"),
     _bytes("failed"),
+    Column("unfit", Boolean(create_constraint=False), nullable=True),
 )
-"""Units of pools that are, or were, in quarantine, and the builds in a row that failed with them."""
+"""Units of pools that are, or were, in quarantine, and the builds in a row that failed with them.
+
+Of a quarantine that is older than schema 13 nobody knows whether the unit was `unfit`: null.
+"""
 
 cursors = Table("cursors", metadata, Column("owner", Text, primary_key=True), _bytes("memory"), _int("cursor"))
 
