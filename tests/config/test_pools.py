@@ -210,6 +210,22 @@ def test_accesses_may_be_rendered_and_what_is_wrong_then_has_its_place(load: Loa
             "'%(unit)' has no name in parentheses with an s",
         ),
         ("util.ResourcePool('p', ['x'], healthCheck=[''])", "healthCheck: [''] of unit \"x\" is no program; write"),
+        (
+            "util.ResourcePool('p', ['x'], healthCheckRetry='10m')",
+            'pool "p": healthCheckRetry says nothing without healthCheck; say how a unit is looked at',
+        ),
+        (
+            "util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRetry=-1)",
+            'pool "p": healthCheckRetry must be a time from 1 s to 366 days, not -1; write it as 90, 30s,',
+        ),
+        ("util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRetry=0)", "366 days, not 0; write"),
+        ("util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRetry='soon')", "not 'soon'; write"),
+        ("util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRetry=True)", "not True; write"),
+        ("util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRetry=['1m'])", "not ['1m']; write"),
+        (
+            "util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRety='1m')",
+            'unknown keyword "healthCheckRety" of ResourcePool; did you mean "healthCheckRetry"?',
+        ),
         ("b('x', sh(boards), locks=[boards.access(where='nuc')])", 'claims pool "boards", which the build holds'),
         ("b('x', util.LockedSteps([sh(boards)], locks=boards))", 'claims pool "boards", which its LockedSteps hold'),
         (
@@ -330,3 +346,12 @@ def test_rehearse_refuses_another_limit_of_a_pool(load: Load) -> None:
     config = load(BOARDS)
     with pytest.raises(Exception, match="--limit boards=9: 'boards' is a pool: its units have names"):
         limits(config.table, ["w1"], ["boards=9"])
+
+
+def test_units_are_looked_at_again_after_the_time_that_is_given(load: Load) -> None:
+    config = load(
+        "c['workers'] = [worker.Worker('w1', 'pw')]\n"
+        "util.ResourcePool('p', ['x'], healthCheck=['ping'], healthCheckRetry='10m')\n"
+        "util.ResourcePool('q', ['x'], healthCheck=['ping'])\n"
+    )
+    assert [(name, pool.setup.retry) for name, pool in config.table.pools.items()] == [("p", 600.0), ("q", 0.0)]

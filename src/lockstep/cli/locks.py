@@ -156,6 +156,8 @@ def _unit(lock: dict[str, Any], unit: dict[str, Any]) -> str:
     if unit["quarantine"] is not None:
         by = unit["quarantined_by"] or "Lockstep"
         told += f", in quarantine since {show.clock(unit['quarantined_at'])} by {by}: {unit['quarantine']}"
+        if unit["checked_again_at"] is not None:
+            told += f", looked at again at {show.clock(unit['checked_again_at'])}"
     elif unit["failed"]:
         told += f", failed with it: {', '.join(unit['failed'])}"
     return told

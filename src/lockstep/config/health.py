@@ -1,4 +1,5 @@
-"""The check of a pool's units before they are handed over: a program on the server, and its words for each unit.
+"""The check of a pool's units before they are handed over: a program on the server, and its words for each unit; and
+after how long those that failed it are looked at again.
 
 Only reading and refusing; the server runs it (`health.py` in `master/`).
 """
@@ -8,6 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from lockstep.config.errors import Place, mistake
+from lockstep.core.answers import exactly
+from lockstep.core.durations import HOW, seconds_of
+from lockstep.core.limits import MAX_WAIT_SECONDS, MIN_RETRY
 from lockstep.core.told_units import as_text
 from lockstep.core.values import UnitSetup
 
@@ -51,3 +55,22 @@ def health_check(given: Any, units: Sequence[UnitSetup], what: str, place: Place
             mistake(f'{what}: healthCheck: {words!r} of unit "{unit.name}" is no program', _HOW, place)
             return None
     return check
+
+
+def health_check_retry(given: Any, check: Any, what: str, place: Place) -> float:
+    """After how many seconds units that failed a pool's `healthCheck` are looked at again.
+
+    0 if they are not, or after reporting what is wrong.
+    """
+    if given is None:
+        return 0.0
+    seconds = seconds_of(given)
+    if seconds is None or not MIN_RETRY <= seconds <= MAX_WAIT_SECONDS:
+        known = f"a time from {exactly(MIN_RETRY)} to {exactly(MAX_WAIT_SECONDS)}"
+        mistake(f"{what}: healthCheckRetry must be {known}, not {given!r}", HOW, place)
+        return 0.0
+    if check is None:
+        hint = "say how a unit is looked at"
+        mistake(f"{what}: healthCheckRetry says nothing without healthCheck", hint, place)
+        return 0.0
+    return seconds

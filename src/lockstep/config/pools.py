@@ -12,7 +12,7 @@ import msgspec
 
 from lockstep.config.errors import NO_NAME, Place, announce, check_keywords, fail, here, is_loading, mistake, nearest
 from lockstep.config.errors import plain as is_plain
-from lockstep.config.health import health_check
+from lockstep.config.health import health_check, health_check_retry
 from lockstep.config.locks import Lockable, LockAccess, limit_of, lock_name
 from lockstep.config.patience import ACCESS_KEYWORDS
 from lockstep.core.limits import MAX_LOCK_NAME, MAX_OVERTAKES, MAX_POOL_UNITS, MAX_TRIES, MAX_UNIT_DATA, MAX_VIEWS
@@ -33,7 +33,7 @@ _OF_LOCKS: Final = {
     "rate": "a lock beside it can have one",
 }
 """What locks can be given and pools cannot, and what to do instead."""
-_KEYWORDS: Final = ("name", "units", "maxOvertakes", "quarantineAfter", "healthCheck")
+_KEYWORDS: Final = ("name", "units", "maxOvertakes", "quarantineAfter", "healthCheck", "healthCheckRetry")
 _NO_SECRETS: Final = "unit data is stored and shown; name a secret where it is used: Interpolate('%(secret:name)s')"
 
 
@@ -53,6 +53,7 @@ class ResourcePool(Lockable):
         maxOvertakes: int = DEFAULT_MAX_OVERTAKES,
         quarantineAfter: int = 0,
         healthCheck: Any = None,
+        healthCheckRetry: Any = None,
         **unknown: Any,
     ) -> None:
         """Make a pool of these units: a list of names, or a dictionary of names and what is known of each.
@@ -61,7 +62,8 @@ class ResourcePool(Lockable):
         `maxOvertakes=0` serves in strict order (L42). After `quarantineAfter` builds in a row that had a unit and
         failed, nobody gets it until a person says so; 0: it is never taken out of use by itself.
         `healthCheck` (`['ping', '-c1', '%(unit:address)s']`) is a program that the server runs for each unit before a
-        build or step gets it; if that fails the unit is taken out of use, and another one is waited for.
+        build or step gets it; if that fails the unit is taken out of use, and another one is waited for. After
+        `healthCheckRetry` (`'10m'`) it is looked at again, until it passes; without, until a person says so.
         """
         self.place = here()
         if not is_loading():
@@ -77,7 +79,8 @@ class ResourcePool(Lockable):
         after = limit_of(quarantineAfter, f"{self.told}: quarantineAfter", self.place, MAX_TRIES)
         known = self._units(units)
         self.healthCheck = health_check(healthCheck, known, self.told, self.place)
-        self.setup = PoolSetup(self.name, known, self.maxOvertakes, after, self.healthCheck is not None)
+        retry = health_check_retry(healthCheckRetry, healthCheck, self.told, self.place)
+        self.setup = PoolSetup(self.name, known, self.maxOvertakes, after, self.healthCheck is not None, retry)
         self._wheres: set[str] = set()
         announce(self)
 

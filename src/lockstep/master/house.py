@@ -24,6 +24,7 @@ from lockstep.core.records import Build
 from lockstep.core.values import Change, Properties, SourceStamp
 from lockstep.master.agents import Agents
 from lockstep.master.builds import BuildRun
+from lockstep.master.health import Looks
 from lockstep.master.hooks import Hooks
 from lockstep.master.limits import CLOSE_PATIENCE, MAX_LOG_BYTES
 from lockstep.master.logs import Kept, Listener, LogFile
@@ -75,10 +76,12 @@ class House:
             x.SendCommand: lambda effect: self.agents.send_command(effect.worker, effect.command),
             x.InterruptCommand: lambda effect: self.agents.interrupt(effect.worker, effect.command, effect.reason),
             x.Welcome: lambda effect: self.agents.welcome(effect.worker, effect.session),
+            x.LookAgain: lambda effect: self.spawn(self.looks.again(effect)),
             x.ArmTimer: self._arm,
             x.DisarmTimer: self._disarm,
         }
         self.hooks = Hooks(self)
+        self.looks = Looks(self)
         loop.part_listeners.append(self._part_stored)
         loop.listeners.append(self._finish_logs)
 
