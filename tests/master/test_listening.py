@@ -14,8 +14,16 @@ from agent_client import serving, until
 MOST = 20
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /signin HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\ntoken=",
+    ],
+    ids=["nothing", "half"],
+)
 def test_who_opens_many_connections_and_asks_nothing_keeps_nobody_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     monkeypatch.setattr("lockstep.master.listening.MAX_CONNECTIONS", MOST)
 
@@ -27,7 +35,7 @@ def test_who_opens_many_connections_and_asks_nothing_keeps_nobody_out(
                 strangers: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
                 for _ in range(3 * MOST):
                     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-                    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+                    writer.write(said)
                     strangers.append((reader, writer))
                 await until(lambda: sum(not _ended(reader) for reader, _ in strangers) < MOST, "the ends of most")
                 async with httpx.AsyncClient(timeout=60) as other:

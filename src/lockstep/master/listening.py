@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -62,8 +63,9 @@ class _Visit(H11Protocol):
             min(visits, key=lambda one: one.since).leave()
 
     def waits(self) -> bool:
-        """Whether nothing is being answered here."""
-        return self.cycle is None or self.cycle.response_complete
+        """Whether nothing is being answered here: no request has come yet, or its end has not."""
+        unfinished = self.conn.their_state is h11.SEND_BODY
+        return unfinished or self.cycle is None or self.cycle.response_complete
 
     def leave(self) -> None:
         """End at once."""
