@@ -17,6 +17,7 @@ from lockstep.core.facts import CommandOver, Numbered
 from lockstep.core.records import Command
 from lockstep.master import clock
 from lockstep.master.doorkeeper import Doorkeeper
+from lockstep.master.limits import MAX_NEWCOMERS, MAX_UNSENT
 from lockstep.master.masks import Masks, look_up, why_missing
 from lockstep.master.outputs import Outputs, call_of
 from lockstep.master.transfers import Transfers
@@ -43,7 +44,8 @@ class Connection:
 
     `welcomed`: the agent has been told what is stored. `number`: the core's session number, 0 until it has taken the
     worker; `early` waits for that. `heard`: when its last message was received, by the monotonic clock.
-    `sending`: commands whose secrets are being looked up, and why they must end again.
+    `sending`: commands whose secrets are being looked up, and why they must end again. `silent`: nothing is sent to it
+    any more.
     """
 
     def __init__(self, session: Session, peer: str) -> None:
@@ -58,11 +60,19 @@ class Connection:
         self.sending: dict[str, str] = {}
         self.early: list[Callable[[], None]] = []
         self.outbox: asyncio.Event = asyncio.Event()
+        self.sent: asyncio.Event = asyncio.Event()
+        self.silent = False
         self.closed = False
 
     def pump(self) -> None:
         """There may be something to send."""
         self.outbox.set()
+
+    async def room(self) -> None:
+        """Wait while too much is to be sent: who asks and does not read the answers is not listened to."""
+        while self.session.unsent > MAX_UNSENT and not self.silent:
+            self.sent.clear()
+            await self.sent.wait()
 
 
 class Agents:
@@ -73,6 +83,7 @@ class Agents:
     def __init__(self, basedir: str) -> None:
         self._house: House | None = None
         self._connections: dict[str, Connection] = {}
+        self._open: set[Connection] = set()
         self._transfers = Transfers(basedir)
         self._finishing: set[str] = set()
         self.closing = False
@@ -102,6 +113,7 @@ class Agents:
         """Serve one WebSocket, as an ASGI application does."""
         await receive()
         name, refusal = await self._doorkeeper.authenticate(scope)
+        refusal = refusal or self._crowd(name)
         if refusal or self.closing:
             await self._doorkeeper.deny(name, scope, send, refusal or "the server is stopping")
             return
@@ -112,37 +124,49 @@ class Agents:
         except ProtocolError as exc:
             await self._doorkeeper.deny(name, scope, send, str(exc))
             return
-        await send({"type": "websocket.accept", "subprotocol": chosen})
         peer = ":".join(str(part) for part in (scope.get("client") or ("somewhere",))[:2])
         connection = Connection(session, peer)
+        self._open.add(connection)
         sender = asyncio.create_task(self._sender(connection, send))
         try:
+            await send({"type": "websocket.accept", "subprotocol": chosen})
             connection.pump()
             await self._receiver(connection, receive)
         except ProtocolError as exc:
             log.warning("worker %s: %s; its connection is closed", name, exc)
         finally:
+            self._open.discard(connection)
             connection.closed = True
             connection.pump()
             self._lost(connection)
             await asyncio.wait([sender], timeout=2)
             sender.cancel()
 
+    def _crowd(self, name: str) -> str:
+        """Why a worker may not come once more: it has come often and not said who it is. Empty: it may."""
+        taken = self._connections.get(name)
+        waiting = sum(each.session.name == name and not each.closed for each in self._open if each is not taken)
+        if waiting < MAX_NEWCOMERS:
+            return ""
+        return f"{waiting} connections of worker '{name}' have not said yet who they are"
+
     # --- one connection
 
     async def _sender(self, connection: Connection, send: Send) -> None:
-        while True:
-            await connection.outbox.wait()
-            connection.outbox.clear()
-            try:
-                for frame in connection.session.outgoing():
-                    await send({"type": "websocket.send", "bytes": frame})
-                if connection.session.closing or connection.closed:
-                    await send({"type": "websocket.close", "code": 1000})
-                    return
-            except Exception as exc:
-                log.debug("worker %s: cannot send: %s", connection.session.name, exc)
-                return
+        try:
+            while not (connection.session.closing or connection.closed):
+                await connection.outbox.wait()
+                connection.outbox.clear()
+                while frames := connection.session.outgoing():
+                    for frame in frames:
+                        await send({"type": "websocket.send", "bytes": frame})
+                    connection.sent.set()
+            await send({"type": "websocket.close", "code": 1000})
+        except Exception as exc:
+            log.debug("worker %s: cannot send: %s", connection.session.name, exc)
+        finally:
+            connection.silent = True
+            connection.sent.set()
 
     async def _receiver(self, connection: Connection, receive: Receive) -> None:
         while True:
@@ -156,6 +180,7 @@ class Agents:
             for event in connection.session.receive(data, connection.heard):
                 self._take(connection, event)
             connection.pump()
+            await connection.room()
 
     def _take(self, connection: Connection, event: Event) -> None:
         if connection.closed:

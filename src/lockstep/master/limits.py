@@ -35,6 +35,12 @@ GUESS_SECONDS: Final = 30.0
 MAX_GUESSERS: Final = 10_000
 """Pairs of worker and address whose wrong passwords are counted."""
 
+MAX_NEWCOMERS: Final = 8
+"""Connections of one worker that have not been taken yet: of more, the new ones are refused."""
+
+MAX_UNSENT: Final = 64
+"""Messages that wait to be sent to one worker; with more, it is not listened to until it has read some."""
+
 MAX_UPLOADED_ENTRIES: Final = 1_000_000
 """Files, folders and links in one directory that a worker sends."""
 

@@ -343,6 +343,11 @@ class BuildbotSession(Session):
         if all(op != "keepalive" for op, _ in self._asked.values()):
             self._request("keepalive")
 
+    @property
+    def unsent(self) -> int:
+        """How many messages wait; see `Session.unsent`."""
+        return len(self._queue)
+
     def outgoing(self) -> list[bytes]:
         """Return the messages to be sent now; see `Session.outgoing`."""
         queue, self._queue = self._queue, []

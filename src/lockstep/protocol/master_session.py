@@ -253,6 +253,11 @@ class MasterSession(Session):
     def ask(self) -> None:
         """Nothing: our agents give signs of life by themselves."""
 
+    @property
+    def unsent(self) -> int:
+        """How many messages wait; see `Session.unsent`."""
+        return len(self._queue)
+
     def outgoing(self) -> list[bytes]:
         """Return the frames to be sent now; see `Session.outgoing`."""
         if not self._queue and not self._answer_due:

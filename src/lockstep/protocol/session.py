@@ -153,6 +153,11 @@ class Session(ABC):
     def ask(self) -> None:
         """Ask for a sign of life, where the worker gives none by itself; call it every 10 seconds or so."""
 
+    @property
+    @abstractmethod
+    def unsent(self) -> int:
+        """How many messages wait for `outgoing`."""
+
     @abstractmethod
     def outgoing(self) -> list[bytes]:
         """Return, and forget, the messages to be sent now, in their order."""
