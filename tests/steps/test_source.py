@@ -272,6 +272,25 @@ def test_svn_password_is_nowhere(svn: SvnRepository, tmp_path: Path) -> None:
     assert os.path.exists(tmp_path / "w" / TREE / "file")
 
 
+def test_steps_that_are_made_on_one_line_keep_their_own_passwords() -> None:
+    users = {"joe": "hunter2", "ann": "other22"}
+    made = [SVN(repourl="svn://host/x", username=name, password=users[name]) for name in users]
+    made += [Git(repourl=f"http://{name}:{users[name]}@host/x") for name in users]
+    made += [Git(repourl="http://host/x", auth_credentials=(name, users[name])) for name in users]
+    marked = [step.password for step in made[:2]] + [step.repourl for step in made[2:4]]
+    marked += [step.auth_credentials[1] for step in made[4:]]
+    told = [substitute(one, private_values().__getitem__) for one in marked]
+    assert [one for one in marked if "hunter2" in one or "other22" in one] == []
+    assert told == [
+        "hunter2",
+        "other22",
+        "http://joe:hunter2@host/x",
+        "http://ann:other22@host/x",
+        "hunter2",
+        "other22",
+    ]
+
+
 OLD_SVN = """#!/bin/sh
 case "$*" in
   *--version*) echo 1.9.7 ;;

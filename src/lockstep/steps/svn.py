@@ -9,7 +9,7 @@ from lockstep.config.errors import mistake
 from lockstep.config.properties import is_renderable
 from lockstep.core.values import SourceStamp
 from lockstep.steps import kinds
-from lockstep.steps.private import hidden
+from lockstep.steps.private import hidden_password
 from lockstep.steps.source import PATCHED, Source
 
 _OLD_MODES = {"update": ("incremental", None), "clobber": ("full", "clobber"), "copy": ("full", "copy")}
@@ -63,7 +63,7 @@ class SVN(Source):
                 kwargs["method"] = method
         super().__init__(**kwargs)
         if isinstance(self.password, str) and not is_renderable(self.password):
-            self.password = hidden(f"password of the SVN step at {self.place}", self.password)
+            self.password = hidden_password(self.password, self.username, self.repourl, self.place)
         if self.depth not in (None, "empty", "files", "immediates", "infinity") and isinstance(self.depth, str):
             mistake(f"depth: Subversion has no depth {self.depth!r}", place=self.place)
 
