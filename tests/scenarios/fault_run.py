@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from fault_farm import AWAY, LIMITS, OPEN, Farm, send
 from fault_plan import CLOCKS, LONG, MASTER, UNDISTURBED, WORKERS, Fault
+from scene import DEADLINE
 from stays import Key, Stay, faults, stays
 from timeline import check_lock
 
@@ -170,7 +171,7 @@ class Run:
             send(itself, signal.SIGKILL)
 
         def mend() -> None:
-            guardian.wait(60)
+            guardian.wait(DEADLINE)
             farm.until(lambda: not _alive(itself), "the end of an agent without its guardian")
             if "master" in kind:
                 farm.launch()

@@ -3,7 +3,6 @@
 What happened is read from the stored facts (`timeline.py`); waiting is for facts and files, never for time to pass.
 """
 
-import contextlib
 import http.client
 import json
 import os
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -68,19 +67,6 @@ def lives(path: Path) -> bool:
         return bool(pid) and Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def usual_signals() -> Iterator[None]:
-    """What is started meanwhile ignores no signal because whoever started the tests had it ignored (`nohup`, `&`)."""
-    ignored = [n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_IGN]
-    for number in ignored:
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
 
 
 class Scene:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scene import DEADLINE, PROGRAM, Scene, lives, until, usual_signals
+from scene import DEADLINE, PROGRAM, Scene, lives, until
 from scene_agents import Cable
 
 from lockstep.core.nouns import Result
@@ -64,10 +64,9 @@ class Exec:
         env = {**scene.env, "LOCKSTEP_URL": url or scene.url, "USER": "robot"}
         pipe = subprocess.PIPE
         program = [sys.executable, "-c", f"{odd}\nfrom lockstep.cli.main import main; main()"] if odd else [PROGRAM]
-        with usual_signals():
-            self.popen = subprocess.Popen(
-                [*first, *program, "exec", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True, **how
-            )
+        self.popen = subprocess.Popen(
+            [*first, *program, "exec", *words], env=env, stdout=pipe, stderr=pipe, start_new_session=True, **how
+        )
 
     def end(self) -> tuple[int, str, str]:
         """Wait for its end: exit code, output, what it says itself."""

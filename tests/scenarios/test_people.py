@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scene import DEADLINE, PROGRAM, Scene, usual_signals
+from scene import DEADLINE, PROGRAM, Scene
 from scene_agents import Agent, LossyCable
 from timeline import check_lock
 
@@ -186,10 +186,9 @@ def start(scene: Scene, *words: str, url: str = "") -> "subprocess.Popen[str]":
     """A command beside the test."""
     env = {**scene.env, "LOCKSTEP_URL": url or scene.url}
     pipe = subprocess.PIPE
-    with usual_signals():
-        return subprocess.Popen(
-            [str(PROGRAM), *words], env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
+    return subprocess.Popen(
+        [str(PROGRAM), *words], env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ for key in "$worker.$job" "any.$job"; do
         tries=0
         while [ "$(ls "$SCENE/arrived/$key" | wc -l)" -lt "$(cat "$SCENE/meet/$key")" ]; do
             tries=$((tries + 1))
-            if [ "$tries" -gt 1200 ]; then
+            if [ "$tries" -gt 3600 ]; then
                 echo "$PWD: nobody else came to $key" >> "$SCENE/faults"
                 exit 1
             fi
