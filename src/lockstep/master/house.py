@@ -8,7 +8,7 @@ import logging
 import ntpath
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -357,15 +357,31 @@ class House:
             run.drop()
         for task in list(self._tasks):
             task.cancel()
-        if self.user_code:
-            _, endless = await asyncio.wait(self.user_code, timeout=CLOSE_PATIENCE)
-            for task in endless:
-                asyncio.tasks._unregister_task(task)  # the end of the event loop does not wait for it,
-            _ENDLESS.extend(endless)  # and Python is not made to end it either
+        await _leave_behind(self.user_code)
 
 
-_ENDLESS: list[asyncio.Task[None]] = []
+_ENDLESS: list[asyncio.Task[Any]] = []
 """Code of users' steps that nothing ends."""
+
+
+async def leave_others_behind() -> None:
+    """Cancel all tasks but this one: what the code of steps has begun by itself is among them.
+
+    It is for whoever owns the event loop. `asyncio.run` would wait for ever for what cannot be ended.
+    """
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await _leave_behind(others)
+
+
+async def _leave_behind(tasks: Set[asyncio.Task[Any]]) -> None:
+    """Wait `CLOSE_PATIENCE` seconds for tasks that are cancelled. Nobody waits any more for those that swallow it."""
+    if tasks:
+        _, endless = await asyncio.wait(tasks, timeout=CLOSE_PATIENCE)
+        for task in endless:
+            asyncio.tasks._unregister_task(task)  # the end of the event loop does not wait for it,
+        _ENDLESS.extend(endless)  # and Python is not made to end it either
 
 
 def _source_properties(stamps: tuple[SourceStamp, ...]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from lockstep.core.errors import AwayError
 from lockstep.core.recovery import resume, state_of
 from lockstep.master import clock
 from lockstep.master.agents import Agents
-from lockstep.master.house import House
+from lockstep.master.house import House, leave_others_behind
 from lockstep.master.janitor import Janitor
 from lockstep.master.listening import Listening
 from lockstep.master.local_workers import LocalWorkers
@@ -300,7 +300,10 @@ async def serve(
     ready: Callable[[Server], Any],
     recorder: Recorder | None = None,
 ) -> str:
-    """Run a server until it is told to stop. `ready` is called when it listens. Returns why it failed, or nothing."""
+    """Run a server until it is told to stop, and nothing else in its event loop.
+
+    `ready` is called when it listens. Returns why it failed, or nothing.
+    """
     os.makedirs(basedir, exist_ok=True)
     server = Server(file, basedir, host, port, recorder)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reloads.signalled)
@@ -318,4 +321,5 @@ async def serve(
         await server.stopped.wait()
     finally:
         await server.stop()
+        await leave_others_behind()
     return server.failure
