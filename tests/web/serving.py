@@ -68,8 +68,8 @@ class Running:
         self.until("WorkerUp", worker="w2")
 
     def client(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
-        """Somebody who asks it, without a proxy."""
-        return httpx.Client(base_url=self.url, timeout=PATIENCE, headers=headers, trust_env=False)
+        """Somebody who asks it."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, headers=headers)
 
     def stop(self) -> None:
         """Stop it, with its workers."""
