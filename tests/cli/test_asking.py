@@ -101,6 +101,13 @@ def test_log_prints_every_step(server: Running) -> None:
     assert {"step": "bye", "log": "stdio", "stream": "o", "text": "bye"} in lines
 
 
+@pytest.fixture(scope="module")
+def built(server: Running) -> Running:
+    """The server, on which `quick` was built."""
+    assert server("force", "quick", "--wait").returncode == 0
+    return server
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
@@ -115,9 +122,8 @@ def test_log_prints_every_step(server: Running) -> None:
         (("locks", "nolock"), 4, "There is no lock 'nolock'."),
     ],
 )
-def test_what_is_not_there_is_named(server: Running, words: tuple[str, ...], code: int, text: str) -> None:
-    server("force", "quick", "--wait")
-    done = server(*words)
+def test_what_is_not_there_is_named(built: Running, words: tuple[str, ...], code: int, text: str) -> None:
+    done = built(*words)
     assert done.returncode == code
     assert text in done.stderr
     assert "Traceback" not in done.stderr
@@ -262,11 +268,10 @@ def on_a_terminal(server: Running, *words: str, seen: Callable[[bytes], object] 
     return found.decode()
 
 
-def test_colours_are_for_terminals_that_want_them(server: Running) -> None:
-    server("force", "quick", "--wait")
-    assert "\x1b[32msuccess" in on_a_terminal(server, "builds", "quick")
-    assert "\x1b[32m" not in on_a_terminal(server, "builds", "quick", NO_COLOR="1")
-    assert "\x1b" not in server("builds", "quick").stdout
+def test_colours_are_for_terminals_that_want_them(built: Running) -> None:
+    assert "\x1b[32msuccess" in on_a_terminal(built, "builds", "quick")
+    assert "\x1b[32m" not in on_a_terminal(built, "builds", "quick", NO_COLOR="1")
+    assert "\x1b" not in built("builds", "quick").stdout
 
 
 def test_a_line_that_grows_is_followed_on_a_terminal(server: Running, tmp_path: Path) -> None:

@@ -56,14 +56,15 @@ def test_one_more_board_shortens_the_waits(tmp_path: Path) -> None:
 
 def test_the_same_words_give_the_same_answer_and_another_seed_another(tmp_path: Path) -> None:
     written(tmp_path)
-    one, same, other = (rehearsed(*LOAD, "--seed", seed, cwd=tmp_path)["today"] for seed in ("1", "1", "2"))
+    words = (*LOAD, "--days", "2")
+    one, same, other = (rehearsed(*words, "--seed", seed, cwd=tmp_path)["today"] for seed in ("1", "1", "2"))
     assert one == same
     assert one != other
 
 
 def test_more_workers_are_copies_of_the_busiest_or_of_one_that_is_named(tmp_path: Path) -> None:
     written(tmp_path)
-    told = rehearsed(*LOAD, "--workers", "+3", "--workers", "rob=+1", cwd=tmp_path)
+    told = rehearsed(*LOAD, "--days", "2", "--workers", "+3", "--workers", "rob=+1", cwd=tmp_path)
     assert told["changes"] == [
         "one more worker, bot+1, like bot",
         "one more worker, rob+1, like rob",
