@@ -32,7 +32,7 @@ def build(name, *parts):
 
 @asynccontextmanager
 async def serving(folder: Path, config: str) -> AsyncIterator[Server]:
-    """A running server in this process."""
+    """A running server in this process; its local workers, which outlive a server, end with it."""
     (folder / "master.cfg").write_text(PRELUDE + textwrap.dedent(config))
     base = folder / "base"
     base.mkdir(exist_ok=True)
@@ -42,6 +42,7 @@ async def serving(folder: Path, config: str) -> AsyncIterator[Server]:
         yield server
     finally:
         await server.stop()
+        await asyncio.to_thread(server.local.stop)
         for client in Client.clients:
             await client.close()
         Client.clients.clear()

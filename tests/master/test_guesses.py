@@ -86,9 +86,10 @@ async def refusal(server: Server, password: str, name: str = "w1", address: str 
 
 
 async def comes_in(server: Server, name: str, password: str, address: str) -> bool:
+    """Whether its password is taken. (What follows may be that a worker of its name is connected already.)"""
     client = Client(server, name, password, address)
     client.hello()
-    await until(lambda: client.refusal or client.heard, "an answer")
+    await until(lambda: client.closed or client.heard, "an answer")
     await client.close()
     return not client.refusal
 
