@@ -247,7 +247,9 @@ class Oracle:
         if opened:
             return self.limits.get(key, 0)
         other = {"master": "worker", "worker": "master"}.get(key.kind)
-        others = [each for each in self.limits if (each.kind, each.name) == (other, key.name)]
+        others = [each for each in self.limits if each.name == key.name and each.kind == other]
+        if not others:
+            return self.limits.get(key, 0)
         held = {each for each in others if any(True for _ in self.users(each))}
         elders = {each for each in others if each in self.removed and (each in held or self.limits[each])}
         return 0 if (held if key in self.removed else elders) else self.limits.get(key, 0)

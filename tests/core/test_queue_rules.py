@@ -11,7 +11,7 @@ from .ruled import RuledWorld
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_quick_and_dumb_decide_the_same_with_rates_and_the_newest_first(restart: bool) -> None:
-    for seed in range(150):
+    for seed in range(60):
         assert not (difference := differs(seed, kind=RuledWorld, restart=restart)), difference
 
 
@@ -19,7 +19,7 @@ def test_quick_and_dumb_decide_the_same_with_rates_and_the_newest_first(restart:
 @pytest.mark.parametrize("block", range(20))
 def test_quick_and_dumb_decide_the_same_in_many_worlds_with_rules(block: int) -> None:
     for seed in range(10_000 + block * 100, 10_000 + block * 100 + 100):
-        assert not (difference := differs(seed, events=120, kind=RuledWorld)), difference
+        assert not (difference := differs(seed, events=120, kind=RuledWorld, restart=seed % 3 == 0)), difference
 
 
 def test_everything_that_can_finish_does() -> None:

@@ -319,7 +319,14 @@ def test_L51_no_ring_ever_closes_and_everybody_is_served() -> None:
 def test_L51_units_of_pools_are_claimed_without_a_ring_too() -> None:
     for seed in range(60):
         assert not (difference := differs(seed, kind=PlannedPoolWorld, restart=seed % 4 == 0)), difference
-    for seed in range(150):
+    for seed in range(60):
+        assert run(seed, PlannedPoolWorld) == (0, set()), f"seed {seed}"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("block", range(10))
+def test_L51_units_of_pools_are_claimed_without_a_ring_in_many_worlds(block: int) -> None:
+    for seed in range(1000 + block * 100, 1100 + block * 100):
         assert run(seed, PlannedPoolWorld) == (0, set()), f"seed {seed}"
 
 
