@@ -62,8 +62,9 @@ class Units:
 
     def had(self, key: LockKey) -> Iterator[tuple[int, Names]]:
         """Owners and what they have of this view."""
+        usable = self.usable(key)
         for hold in self.holds.values():
-            names = frozenset(dict(hold.units).get(key.name, ())) & self.usable(key)
+            names = frozenset(dict(hold.units).get(key.name, ())) & usable
             if names:
                 yield hold.owner, names
 

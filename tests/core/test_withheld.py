@@ -319,7 +319,7 @@ def test_L51_no_ring_ever_closes_and_everybody_is_served() -> None:
 def test_L51_units_of_pools_are_claimed_without_a_ring_too() -> None:
     for seed in range(60):
         assert not (difference := differs(seed, kind=PlannedPoolWorld, restart=seed % 4 == 0)), difference
-    for seed in range(60):
+    for seed in range(150):
         assert run(seed, PlannedPoolWorld) == (0, set()), f"seed {seed}"
 
 
